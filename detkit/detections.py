@@ -1,0 +1,102 @@
+"""`Detections`: what every detector returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.boxes import as_boxes
+from detkit.boxes import clip as clip_boxes
+from detkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes found in one picture, as parallel arrays.
+
+    boxes      float32 (N, 4), xyxy in pixels of the picture as it is shown
+    scores     float32 (N,)
+    class_ids  int64 (N,), indices into `names`
+    names      the class names of the network; may be shorter than a class id, which is then its own name
+
+    Immutable: every method returns a new object. InputError where the lengths do not fit.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    names: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        boxes = as_boxes(self.boxes)
+        scores = np.asarray(self.scores, dtype=np.float32)
+        class_ids = np.asarray(self.class_ids, dtype=np.int64)
+        for label, array in (("scores", scores), ("class_ids", class_ids)):
+            if array.shape != (len(boxes),):
+                raise InputError(f"{label} must have shape ({len(boxes)},) as there are {len(boxes)} boxes, "
+                                 f"got {array.shape}")  # fmt: skip
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "class_ids", class_ids)
+        object.__setattr__(self, "names", tuple(self.names))
+
+    @classmethod
+    def empty(cls, names: Sequence[str] = ()) -> Detections:
+        """No boxes: the result of a picture in which nothing was found."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), tuple(names))
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[Detections]) -> Detections:
+        """All boxes of `parts` in their order; the names are those of the first part."""
+        kept = list(parts)
+        if not kept:
+            return cls.empty()
+        return cls(
+            np.concatenate([part.boxes for part in kept]),
+            np.concatenate([part.scores for part in kept]),
+            np.concatenate([part.class_ids for part in kept]),
+            kept[0].names,
+        )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Any) -> Detections:
+        """The rows that a mask, an index array or a slice selects; an integer selects one row."""
+        if isinstance(index, int | np.integer):
+            index = [index]
+        return replace(self, boxes=self.boxes[index], scores=self.scores[index], class_ids=self.class_ids[index])
+
+    def __iter__(self) -> Iterator[Detections]:
+        return (self[row] for row in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        return (
+            np.array_equal(self.boxes, other.boxes)
+            and np.array_equal(self.scores, other.scores)
+            and np.array_equal(self.class_ids, other.class_ids)
+            and self.names == other.names
+        )
+
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each box's class."""
+        return [self.name_of(class_id) for class_id in self.class_ids.tolist()]
+
+    def name_of(self, class_id: int) -> str:
+        """The name of a class, or its number where it has none."""
+        return self.names[class_id] if 0 <= class_id < len(self.names) else str(class_id)
+
+    def sorted(self) -> Detections:
+        """Best score first; equal scores keep their order."""
+        return self[np.argsort(-self.scores, kind="stable")]
+
+    def clip(self, width: float, height: float) -> Detections:
+        """Boxes cut at the borders of a `width` x `height` picture."""
+        return replace(self, boxes=clip_boxes(self.boxes, width, height))
