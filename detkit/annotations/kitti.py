@@ -1,0 +1,91 @@
+"""KITTI label files: one file an image, 15 columns a box, 16 with the score of a detection (Geiger et al. 2012).
+
+Of the columns these are read: type, truncated (above 0: truncated), occluded (1 and 2: occluded; 3 means unknown),
+and left, top, right, bottom in pixels. A `DontCare` region is a box of the class `DontCare` with the flag `ignore`.
+The other columns, of boxes in space, are written with KITTI's own values for "not known".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detkit.annotations.columns import finite_numbers
+from detkit.annotations.contents import Builder, Contents, corners_to_xywh, in_class_order
+from detkit.annotations.image_sizes import Sizes
+from detkit.annotations.number_text import number_text
+from detkit.annotations.problems import Problems, shorten
+from detkit.annotations.sources import need_files
+from detkit.annotations.yolo import label_files, label_text
+from detkit.errors import InputError
+
+DONT_CARE = "DontCare"
+_UNKNOWN_IN_SPACE = "-1 -1 -1 -1000 -1000 -1000 -10"
+
+
+def parse_line(line: str) -> tuple[str, list[float]] | None:
+    """The type and the 14 or 15 numbers after it; None where the line is something else."""
+    parts = line.split()
+    numbers = finite_numbers(parts[1:], len(parts) - 1) if len(parts) in (15, 16) else None
+    if numbers is None or finite_numbers(parts[:1], 1) is not None:
+        return None
+    return parts[0], numbers
+
+
+def read_kitti(path: Path, problems: Problems, sizes: Sizes | None = None) -> Contents:
+    """The tables of a folder of label files (or of the `label_2` in it).
+
+    sizes  of the images, with their file names; without it they are 0, and KITTI itself does not need them
+    """
+    folder = path / "label_2" if (path / "label_2").is_dir() else path
+    files = label_files(folder)
+    need_files(path, files, ".txt")
+    builder = Builder("kitti", problems)
+    lines = unreadable = 0
+    for file in files:
+        stem = file[:-4]
+        image = builder.image(stem, *((sizes.name(stem), *sizes(stem)) if sizes else (stem, 0, 0)))
+        for number, line in enumerate(label_text(folder / file).splitlines(), 1):
+            if not line.strip():
+                continue
+            lines += 1
+            where = f"{file}, line {number}"
+            entry = parse_line(line)
+            if entry is None:
+                unreadable += 1
+                problems.add("lines that are not a KITTI object (15 or 16 columns), left out",
+                             f"{where}: {shorten(line)}")  # fmt: skip
+                continue
+            name, numbers = entry
+            x1, y1, x2, y2 = numbers[3:7]
+            if x1 > x2 or y1 > y2:
+                problems.add("reversed boxes, corners put in order", where)
+            builder.box(
+                image,
+                builder.category(name),
+                corners_to_xywh(x1, y1, x2, y2),
+                score=numbers[14] if len(numbers) == 15 else None,
+                truncated=numbers[0] > 0,
+                occluded=numbers[1] in (1, 2),
+                ignore=name == DONT_CARE,
+            )
+    if lines and unreadable == lines:
+        raise InputError(f"{path}: none of its {lines} lines is a KITTI object (first: "
+                         f"{next(iter(problems.examples.values()))})")  # fmt: skip
+    return in_class_order(builder.finish())
+
+
+def kitti_lines(
+    class_names: Sequence[str],
+    corners: Sequence[Sequence[float]],
+    truncated: Sequence[bool],
+    occluded: Sequence[bool],
+    ignore: Sequence[bool],
+) -> str:
+    """The text of one label file from xyxy corners; ignored boxes become `DontCare`, spaces in names "_"."""
+    lines = []
+    for name, box, cut, hidden, ignored in zip(class_names, corners, truncated, occluded, ignore, strict=True):
+        head = f"{DONT_CARE} -1 -1" if ignored else f"{'_'.join(name.split())} {int(cut)}.00 {int(hidden)}"
+        sides = " ".join(number_text(value) for value in box)
+        lines.append(f"{head} -10 {sides} {_UNKNOWN_IN_SPACE}\n")
+    return "".join(lines)

@@ -1,0 +1,154 @@
+"""Bytes of annotation files: plain or gzip, UTF-8 or UTF-16, and JSON from them. All failures are InputError."""
+
+from __future__ import annotations
+
+import codecs
+import gc
+import json
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from detkit.errors import InputError
+from detkit.files import reason
+
+HEAD_BYTES = 1 << 16
+# A gzip file may grow this much; text of numbers shrinks four to ten times, a bomb a thousand times.
+_MOST_GROWTH = 100
+ALWAYS_ALLOWED_BYTES = 1 << 28
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def check_file(path: Path) -> None:
+    """InputError unless `path` is a file that is there and holds at least one byte."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path}: is a folder, and a file is needed here")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is not an ordinary file; save it as one first")
+    if status.st_size == 0:
+        raise InputError(f"{path}: is empty (0 bytes)")
+
+
+def read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
+    """The first `count` bytes of the text, unpacked and as UTF-8."""
+    check_file(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(count)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    if head.startswith(_GZIP_MAGIC):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, count)
+        except zlib.error as error:
+            raise InputError(f"{path}: is a damaged gzip file ({error})") from error
+    return _as_utf8(path, head, cut=True)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole text, unpacked and as UTF-8 without a byte order mark."""
+    check_file(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    if data.startswith(_GZIP_MAGIC):
+        data = _unzip(path, data)
+    return _as_utf8(path, data)
+
+
+def read_text(path: Path) -> str:
+    """The whole text; InputError with the position where it is not UTF-8."""
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
+
+
+def _unzip(path: Path, data: bytes) -> bytes:
+    limit = max(ALWAYS_ALLOWED_BYTES, _MOST_GROWTH * len(data))
+    parts: list[bytes] = []
+    size = 0
+    while data.startswith(_GZIP_MAGIC):  # members may follow one another
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(unpacker.decompress(data, limit - size + 1))
+        except zlib.error as error:
+            raise InputError(f"{path}: is a damaged gzip file ({error})") from error
+        size += len(parts[-1])
+        if size > limit:
+            raise InputError(f"{path}: is a gzip file that unpacks to more than {limit >> 20} MB; unpack it yourself")
+        if not unpacker.eof:
+            raise InputError(f"{path}: is a gzip file that ends too early; it was cut off, get it again")
+        data = unpacker.unused_data
+    return b"".join(parts)
+
+
+def _as_utf8(path: Path, data: bytes, cut: bool = False) -> bytes:
+    if data.startswith(codecs.BOM_UTF8):
+        return data[3:]
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return codecs.getincrementaldecoder("utf-16")().decode(data, final=not cut).encode("utf-8")
+        except UnicodeError as error:
+            raise InputError(f"{path}: begins like UTF-16 text but is not; save the file as UTF-8") from error
+    return data
+
+
+@contextmanager
+def paused_gc() -> Iterator[None]:
+    """No cyclic garbage collection: it would walk millions of fresh objects again and again and free none."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def parse_json(where: object, data: bytes) -> Any:
+    """`data` as Python objects. NaN and Infinity, which Python's json writes, are read; they are not JSON."""
+    try:
+        with paused_gc():
+            return orjson.loads(data)
+    except MemoryError as error:
+        raise InputError(f"{where}: needs more memory than there is ({len(data) >> 20} MB of JSON)") from error
+    except orjson.JSONDecodeError as error:
+        if b"NaN" in data or b"Infinity" in data:
+            try:
+                return json.loads(data)
+            except (ValueError, RecursionError):
+                pass
+        at = f"line {error.lineno}, column {error.colno}"
+        cut = "; the file seems to be cut off" if error.pos >= len(data) - 1 else ""
+        raise InputError(f"{where}: is not valid JSON at {at}: {error.msg.split(': line')[0]}{cut}") from error
+
+
+def need_files(path: Path, files: list[str], ending: str) -> None:
+    """InputError where a folder has no file of its format."""
+    if not files:
+        raise InputError(f"{path}: holds no {ending} files")
+
+
+def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Paths relative to `folder`, with "/", of its files with these endings; sorted, hidden ones left out."""
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        relative = os.path.relpath(parent, folder).replace(os.sep, "/")
+        prefix = "" if relative == "." else relative + "/"
+        found += [prefix + name for name in files if name.lower().endswith(suffixes) and name[0] != "."]
+    return sorted(found)
