@@ -1,5 +1,8 @@
 """detkit: object detection, from the sliding window to the transformers.
 
+    from detkit import Yolo
+    detections = Yolo("model.onnx")("picture.jpg")
+
 The public names are loaded when they are first used, so that importing the package costs next to nothing.
 """
 
@@ -11,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from detkit.detections import Detections
+    from detkit.detectors.yolo import Yolo
     from detkit.drawing import draw
     from detkit.errors import DetkitError
     from detkit.images import read_image, write_image
@@ -19,13 +23,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Detections": "detkit.detections",
     "DetkitError": "detkit.errors",
+    "Yolo": "detkit.detectors.yolo",
     "draw": "detkit.drawing",
     "read_image": "detkit.images",
     "suppress": "detkit.nms",
     "write_image": "detkit.images",
 }
 
-__all__ = ["Detections", "DetkitError", "__version__", "draw", "read_image", "suppress", "write_image"]
+__all__ = ["Detections", "DetkitError", "Yolo", "__version__", "draw", "read_image", "suppress", "write_image"]
 
 
 def __getattr__(name: str) -> Any:

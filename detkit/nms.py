@@ -4,7 +4,7 @@ The functions take boxes (N, 4) xyxy, scores (N,) and, for suppression within a 
 class_ids all boxes compete ("class-agnostic"). They return indices into the input, best score first; equal scores
 keep the order of the input. `suppress` applies one of them to `Detections`.
 
-Few boxes are handled by numpy. From about a thousand of one class on, `nms_kernels` (numba) looks only at the
+Few boxes are handled by numpy. From about five hundred of one class on, `nms_kernels` (numba) looks only at the
 kept boxes nearby, so the cost grows with the number of boxes and not with its square.
 """
 
@@ -27,7 +27,7 @@ Indices = NDArray[np.int64]
 ClassIds = NDArray[np.integer[Any]] | None
 
 # Pairs within classes up to which full IoU matrices are quicker than loading the compiled loops.
-_PAIRS_FOR_NUMPY = 1_000_000
+_PAIRS_FOR_NUMPY = 250_000
 
 
 def suppress(

@@ -1,0 +1,143 @@
+"""A look into an .onnx file without loading it: where its weights lie and how its initializers are shaped.
+
+Only the protocol buffer fields that this needs are walked (onnx.proto, ModelProto); everything else, the weights
+above all, is skipped by its length. The `onnx` package would do it too, at 20 MB more to install.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.errors import ModelError
+from detkit.files import reason
+
+# Field numbers of the messages that hold graphs, nodes and tensors.
+_MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE_INITIALIZER = 1, 5, 15
+_FUNCTION_NODE = 7
+_NODE_ATTRIBUTE = 5
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
+_SPARSE_VALUES, _SPARSE_INDICES = 1, 2
+_TENSOR_DIMS, _TENSOR_NAME, _TENSOR_EXTERNAL_DATA = 1, 8, 13
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+
+# Which child fields of each kind of message lead on, and to what.
+_CHILDREN = {
+    "model": {_MODEL_GRAPH: "graph", _MODEL_FUNCTIONS: "function"},
+    "graph": {_GRAPH_NODE: "node", _GRAPH_INITIALIZER: "tensor", _GRAPH_SPARSE_INITIALIZER: "sparse"},
+    "function": {_FUNCTION_NODE: "node"},
+    "node": {_NODE_ATTRIBUTE: "attribute"},
+    "attribute": {
+        _ATTRIBUTE_TENSOR: "tensor",
+        _ATTRIBUTE_TENSORS: "tensor",
+        _ATTRIBUTE_GRAPH: "graph",
+        _ATTRIBUTE_GRAPHS: "graph",
+        _ATTRIBUTE_SPARSE: "sparse",
+        _ATTRIBUTE_SPARSES: "sparse",
+    },
+    "sparse": {_SPARSE_VALUES: "tensor", _SPARSE_INDICES: "tensor"},
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A stored tensor: its name, its shape, and the file that holds its data ("" for the .onnx file itself)."""
+
+    name: str
+    shape: tuple[int, ...]
+    location: str
+
+
+def stored_tensors(path: str | os.PathLike[str]) -> list[Tensor]:
+    """All tensors stored in a graph, those of nested graphs and attributes included.
+
+    ModelError where the file cannot be read or is no protocol buffer.
+    """
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ModelError(f"{path}: is empty (0 bytes)")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
+                return list(_tensors(view, 0, len(view), "model"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+    except (IndexError, ValueError) as error:
+        raise ModelError(f"{path}: is not an ONNX file, or is damaged") from error
+
+
+def refuse_data_outside(path: str | os.PathLike[str]) -> None:
+    """ModelError where a graph's external data lies outside the folder of the graph.
+
+    A graph from elsewhere could otherwise make a process read any file of the machine.
+    """
+    folder = Path(path).resolve().parent
+    for location in sorted({tensor.location for tensor in stored_tensors(path)} - {""}):
+        if not (folder / location).resolve().is_relative_to(folder):
+            raise ModelError(f"{path}: refused: its weights lie outside its own folder, in {location!r}")
+
+
+def _tensors(view: memoryview, start: int, end: int, kind: str) -> Iterator[Tensor]:
+    if kind == "tensor":
+        yield _tensor(view, start, end)
+        return
+    children = _CHILDREN[kind]
+    for number, begin, stop in _fields(view, start, end):
+        if number in children and stop >= 0:
+            yield from _tensors(view, begin, stop, children[number])
+
+
+def _tensor(view: memoryview, start: int, end: int) -> Tensor:
+    name, location, shape = "", "", []
+    for number, begin, stop in _fields(view, start, end):
+        if number == _TENSOR_DIMS and stop < 0:
+            shape.append(begin)
+        elif number == _TENSOR_DIMS:
+            while begin < stop:  # packed
+                value, begin = _varint(view, begin)
+                shape.append(value)
+        elif number == _TENSOR_NAME:
+            name = bytes(view[begin:stop]).decode(errors="replace")
+        elif number == _TENSOR_EXTERNAL_DATA:
+            entry = {key: bytes(view[b:e]).decode(errors="replace") for key, b, e in _fields(view, begin, stop)}
+            if entry.get(_ENTRY_KEY) == "location":
+                location = entry.get(_ENTRY_VALUE, "")
+    return Tensor(name, tuple(shape), location)
+
+
+def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(number, begin, stop) of each length-delimited field; (number, value, -1) of each varint one."""
+    position = start
+    while position < end:
+        tag, position = _varint(view, position)
+        number, wire = tag >> 3, tag & 7
+        if wire == 0:
+            value, position = _varint(view, position)
+            yield number, value, -1
+        elif wire == 2:
+            length, position = _varint(view, position)
+            if position + length > end:
+                raise ValueError("field longer than its message")
+            yield number, position, position + length
+            position += length
+        elif wire in (1, 5):
+            position += 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+
+
+def _varint(view: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("varint too long")

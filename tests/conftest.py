@@ -1,0 +1,101 @@
+"""Fixtures for all tests: shared data, tiny graphs, and the command line in this process or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real pictures and networks beside the project; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the data and networks of {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def coco128(shared: Path) -> Path:
+    return shared / "data" / "coco128"
+
+
+@pytest.fixture
+def make_graph(tmp_path: Path) -> Callable[..., Path]:
+    """Write an .onnx file that answers every picture with given arrays.
+
+    outputs   name -> array; the picture is added to the first with weight 0, so the graph really runs on it
+    shape     of the picture's input, with None for open axes
+    extra     name -> (numpy dtype, shape) of further inputs
+    open_rows outputs whose axes the graph does not declare
+    """
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper, numpy_helper
+
+    def make(
+        outputs: Mapping[str, np.ndarray],
+        shape: Sequence[int | None] = (1, 3, 96, 128),
+        *,
+        name: str = "images",
+        dtype: Any = np.float32,
+        extra: Mapping[str, tuple[Any, Sequence[int]]] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        open_rows: Sequence[str] = (),
+        initializers: Mapping[str, np.ndarray] | None = None,
+        file: str = "graph.onnx",
+    ) -> Path:
+        kind = helper.np_dtype_to_tensor_dtype
+        axes = [f"axis{place}" if axis is None else axis for place, axis in enumerate(shape)]
+        inputs = [helper.make_tensor_value_info(name, kind(np.dtype(dtype)), axes)]
+        nodes, stored, values = [], [], []
+        for extra_name, (extra_dtype, extra_shape) in (extra or {}).items():
+            inputs.append(helper.make_tensor_value_info(extra_name, kind(np.dtype(extra_dtype)), list(extra_shape)))
+        nodes.append(helper.make_node("Cast", [name], ["as_float"], to=onnx.TensorProto.FLOAT))
+        nodes.append(helper.make_node("ReduceMean", ["as_float"], ["mean"], keepdims=0))
+        nodes.append(helper.make_node("Mul", ["mean", "zero"], ["nothing"]))
+        stored.append(numpy_helper.from_array(np.float32(0), "zero"))
+        for output, array in outputs.items():
+            stored.append(numpy_helper.from_array(array, f"{output}_value"))
+            nodes.append(helper.make_node("Cast", ["nothing"], [f"{output}_zero"], to=kind(array.dtype)))
+            nodes.append(helper.make_node("Add", [f"{output}_value", f"{output}_zero"], [output]))
+            declared = [f"{output}_{axis}" for axis in range(array.ndim)] if output in open_rows else list(array.shape)
+            values.append(helper.make_tensor_value_info(output, kind(array.dtype), declared))
+        stored += [numpy_helper.from_array(array, key) for key, array in (initializers or {}).items()]
+        model = helper.make_model(
+            helper.make_graph(nodes, "graph", inputs, values, stored),
+            opset_imports=[helper.make_opsetid("", 17)],
+            ir_version=8,
+        )
+        helper.set_model_props(model, dict(metadata or {}))
+        path = tmp_path / file
+        onnx.save(model, path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `detkit` in a process of its own, as a user does."""
+
+    def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **options.pop("env", {})}
+        return subprocess.run(
+            [sys.executable, "-m", "detkit", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=options.pop("timeout", 120),
+            env=environment,
+            **options,
+        )
+
+    return run
