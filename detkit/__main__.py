@@ -1,0 +1,5 @@
+"""`python -m detkit`."""
+
+from detkit.cli import main
+
+main()

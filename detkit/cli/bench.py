@@ -1,0 +1,57 @@
+"""`detkit bench`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from detkit.cli.options import DeviceOption, JsonOption, ThreadsOption
+
+
+def bench(
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="A model by name, or an .onnx file.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--on", metavar="SOURCE", help="Pictures to use. Default: a synthetic one.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each measurement; the median counts.")] = 30,
+    batch: Annotated[
+        str, typer.Option(metavar="N,N,...", help="Batch sizes, where the graph allows them.")
+    ] = "1,2,4,8",
+    head: Annotated[str | None, typer.Option(metavar="NAME", help="Decode as this head.")] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Time a network: its stages, its throughput over batch sizes and threads, and where it really ran."""
+    from detkit.bench import measure
+    from detkit.cli.console import say
+
+    try:
+        batches = sorted({int(number) for number in batch.split(",")})
+    except ValueError:
+        raise typer.BadParameter(f"{batch!r} is not a list of numbers like 1,2,4", param_hint="--batch") from None
+    if batches[0] < 1:
+        raise typer.BadParameter("a batch has at least one picture", param_hint="--batch")
+
+    report = measure(model, source or [], runs=runs, batches=batches, head=head, device=device, threads=threads,
+                     complain=lambda name, why: say(f"{name}: {why}"))  # fmt: skip
+    if as_json:
+        import sys
+
+        import orjson
+
+        sys.stdout.buffer.write(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+        return
+    from detkit.cli.tables import print_table
+
+    print(f"{report['model']}  head {report['head']}  {report['provider']}  {report['threads']} threads")
+    rows = [[stage, f"{1000 * times['median']:.2f}", f"{1000 * times['best']:.2f}", f"{times['share']:.0%}"]
+            for stage, times in report["stages"].items()]  # fmt: skip
+    print_table("\nmilliseconds a picture", [("stage", "left"), ("median", "right"), ("best", "right"),
+                                             ("share", "right")], rows)  # fmt: skip
+    rows = [[entry["threads"], entry["batch"], f"{entry['pictures_per_second']:.1f}"] for entry in report["throughput"]]
+    print_table("\nthroughput of the network alone", [("threads", "right"), ("batch", "right"),
+                                                      ("pictures/s", "right")], rows)  # fmt: skip
+    if report["fixed_batch"]:
+        print(f"\nthe graph's batch is fixed at {report['fixed_batch']}")

@@ -1,0 +1,95 @@
+"""What commands say beside their results: messages and progress, all on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# Without a terminal, progress is a line now and then, not a bar.
+_SECONDS_BETWEEN_LINES = 10.0
+_resume_hint = ""
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    print(f"detkit: {message}", file=sys.stderr, flush=True)
+
+
+def hint_on_interrupt(hint: str) -> None:
+    """What `interrupted` adds about going on."""
+    global _resume_hint
+    _resume_hint = hint
+
+
+def interrupted() -> None:
+    """The line that an interrupt leaves."""
+    say("interrupted" + (f"; {_resume_hint}" if _resume_hint else ""))
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+def start_logging(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Show what the library logs: warnings and notes, with `verbose` details, with `quiet` errors only."""
+    logger = logging.getLogger("detkit")
+    logger.handlers = [_Lines()]
+    logger.propagate = False
+    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
+
+
+class Progress:
+    """A count that grows; shown as a bar with rate and time left on a terminal, else as a line every ten seconds."""
+
+    def __init__(self, total: int | None, unit: str, bar: Any = None) -> None:
+        self.total, self.unit, self.done = total, unit, 0
+        self.started = self._said = time.monotonic()
+        self._bar = bar
+        self._task = bar.add_task(unit, total=total, rate="") if bar is not None else None
+
+    @property
+    def rate(self) -> float:
+        """Units a second since the start."""
+        return self.done / max(time.monotonic() - self.started, 1e-9)
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(self._task, advance=count, rate=f"{self.rate:.1f}/s")
+        elif self.total and time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            left = (self.total - self.done) / self.rate if self.rate else 0
+            say(f"{self.done} of {self.total} {self.unit}, {self.rate:.1f}/s, {_clock(left)} left")
+
+
+@contextmanager
+def progress(total: int | None, unit: str, *, shown: bool = True) -> Iterator[Progress]:
+    """Progress over `total` units, silent where not `shown`."""
+    if not shown or not sys.stderr.isatty():
+        counter = Progress(total if shown else None, unit)
+        yield counter
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield Progress(total, unit, bar)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

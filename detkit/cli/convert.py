@@ -1,0 +1,65 @@
+"""`detkit convert`: annotations from one format to another."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class AnnotationFormat(str, Enum):
+    """The formats of `detkit.annotations.FORMATS`, which is not imported before it is needed."""
+
+    COCO = "coco"
+    JSONL = "jsonl"
+    VOC = "voc"
+    YOLO = "yolo"
+    CSV = "csv"
+    LABELME = "labelme"
+    OPENIMAGES = "openimages"
+    KITTI = "kitti"
+
+
+def convert(
+    annotations: Annotated[
+        Path, typer.Argument(metavar="ANNOTATIONS", help="A file, or a folder of VOC, YOLO, LabelMe or KITTI files.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="The file to write; a new folder for VOC, YOLO, LabelMe and KITTI."),
+    ],
+    to: Annotated[AnnotationFormat, typer.Option("--to", help="The format to write.")],
+    from_format: Annotated[
+        AnnotationFormat | None, typer.Option("--from", help="The format to read, where the content leaves it open.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="The folder of the pictures, or a CSV file with file,width,height: for formats without image sizes.",
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option("--names", help="Class names: one a line, data.yaml, JSON, or Open Images' label,name."),
+    ] = None,
+) -> None:
+    """Convert annotations to another format, and say what that format cannot hold."""
+    from detkit.annotations import read_ground_truth, write_ground_truth
+    from detkit.errors import UsageError
+
+    if out.exists() and annotations.exists() and out.samefile(annotations):
+        raise UsageError(f"{out}: would overwrite the annotations that are read; give another name")
+    ground_truth = read_ground_truth(
+        annotations, format=from_format.value if from_format else None, names=names, images=images
+    )
+    lost = write_ground_truth(ground_truth, out, to.value)
+    for sentence in lost:
+        typer.echo(f"lost: {sentence}", err=True)
+    typer.echo(
+        f"{out}: {len(ground_truth)} boxes of {len(ground_truth.categories)} classes "
+        f"in {len(ground_truth.images)} images, from {ground_truth.source} to {to.value}",
+        err=True,
+    )

@@ -1,0 +1,129 @@
+"""`detkit models`: what there is, what a file is, and fetching what is published."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from detkit.cli.options import JsonOption, QuietOption
+
+app = typer.Typer(no_args_is_help=True, help="Networks by name: list, info, pull, path.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """The networks that detkit knows by name."""
+    from detkit.models import default_model, registry
+
+    defaults = {entry.name: command for command in ("yolo", "rcnn", "slide") if (entry := default_model(command))}
+    entries = list(registry().values())
+    if as_json:
+        _print_json([_entry_fields(entry) for entry in entries])
+        return
+    from detkit.cli.tables import print_table
+
+    rows = [
+        [
+            entry.name,
+            entry.head,
+            entry.input,
+            "?" if entry.size is None else f"{entry.size / 1e6:.1f} MB",
+            entry.licence,
+            "bundled" if not entry.url else "pulled" if entry.present else "to pull",
+            f"default of {defaults[entry.name]}" if entry.name in defaults else entry.note,
+        ]
+        for entry in entries
+    ]
+    print_table(None, [(heading, "right" if heading in ("input", "size") else "left") for heading in
+                       ("name", "head", "input", "size", "licence", "where", "")], rows)  # fmt: skip
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)],
+    head: Annotated[str | None, typer.Option(metavar="NAME", help="Show it as this head.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a network is, and how detkit knows."""
+    from detkit.models import registry
+
+    entry = registry().get(model)
+    fields: dict[str, object] = _entry_fields(entry) if entry is not None else {}
+    if entry is None or entry.present:
+        fields |= _graph_fields(model, head)
+    if as_json:
+        _print_json(fields)
+        return
+    width = max(map(len, fields))
+    for key, value in fields.items():
+        text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+        print(f"{key:<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", show_default=False)], quiet: QuietOption = False
+) -> None:
+    """Fetch published networks, check them, and keep them for `--model NAME`."""
+    from detkit.cli.console import progress, say
+    from detkit.models import named
+    from detkit.models import pull as fetch
+
+    for entry in [named(name) for name in names]:
+        with progress(entry.size, entry.name, shown=not quiet) as bar:
+            path = fetch(entry, lambda done, _, bar=bar: bar.advance(done - bar.done))  # type: ignore[misc]
+        if not quiet:
+            say(f"{entry.name} is at {path}")
+
+
+@app.command()
+def path(name: NameArgument) -> None:
+    """Print where a network's file is."""
+    from detkit.models import resolve
+
+    print(resolve(name, "yolo"))
+
+
+def _entry_fields(entry: object) -> dict[str, object]:
+    from dataclasses import asdict
+
+    from detkit.models import Entry
+
+    assert isinstance(entry, Entry)
+    fields = {key: value for key, value in asdict(entry).items() if value not in ("", None)}
+    return fields | {"path": str(entry.path), "present": entry.present}
+
+
+def _graph_fields(model: str, head: str | None) -> dict[str, object]:
+    from detkit.detectors.yolo import Yolo
+
+    yolo = Yolo(model, head=head)
+    network, preparation = yolo.network, yolo.preparation
+    size = yolo.input_size
+    shown = ", ".join(yolo.names[:10]) + (f", ... ({len(yolo.names)})" if len(yolo.names) > 10 else "")
+    scale = f"(pixel - {list(preparation.mean)}) / {list(preparation.std)}"
+    return {
+        "file": str(network.path),
+        "inputs": [str(value) for value in network.inputs],
+        "outputs": [str(value) for value in network.outputs],
+        "metadata": [f"{key}: {value[:100]}" for key, value in sorted(network.metadata.items())] or "none",
+        "head": yolo.head.name,
+        "about": yolo.head.about,
+        "because": yolo.matches[0].reason,
+        "picture": f"{preparation.fit}, pad {preparation.pad}, {preparation.color}, {scale}",
+        "size": f"{size[0]} x {size[1]}" if size else f"{preparation.dynamic}, {preparation.size} px",
+        "suppression": f"greedy per class, IoU {yolo.iou:g}" if yolo.head.nms else "in the graph, or none needed",
+        "classes": shown or "numbers",
+        "provider": network.provider,
+    }
+
+
+def _print_json(value: object) -> None:
+    import sys
+
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")

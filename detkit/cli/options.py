@@ -1,0 +1,157 @@
+"""The options that all detection commands share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+class Nms(str, Enum):
+    greedy = "greedy"
+    soft = "soft"
+    diou = "diou"
+    wbf = "wbf"
+    none = "none"
+
+
+class OutputFormat(str, Enum):
+    table = "table"
+    jsonl = "jsonl"
+    coco = "coco"
+    yolo = "yolo"
+    voc = "voc"
+    csv = "csv"
+
+
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:N, tensorrt, directml, coreml or openvino; one that is named must be there.",
+        metavar="DEVICE",
+        rich_help_panel="How it runs",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="onnxruntime's threads. Default: the cores that this process may use.",
+        rich_help_panel="How it runs",
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _panel(name: str) -> dict[str, Any]:
+    return {"rich_help_panel": name}
+
+
+_BOXES, _OUTPUT, _RUN = _panel("Which boxes"), _panel("Output"), _panel("How it runs")
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """What `detkit yolo | rcnn | hog-detect | slide` have in common; a command gets it as its first argument."""
+
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Pictures, folders (searched through), globs, videos, @list.txt, or - for paths on stdin.",
+            show_default=False,
+        ),
+    ]
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="NAME|FILE", help="A model by name, or a file. Default: the bundled one."
+        ),
+    ] = None
+    conf: Annotated[float, typer.Option(min=0, max=1, help="Keep boxes with a higher score.", **_BOXES)] = 0.25
+    iou: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Suppress boxes that overlap a better one more. Default: the exporter's own.", **_BOXES
+        ),
+    ] = None
+    max_det: Annotated[int, typer.Option(min=1, help="Boxes kept per picture.", **_BOXES)] = 300
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME", help="Keep only this class. May be repeated.", **_BOXES),
+    ] = None
+    nms: Annotated[Nms, typer.Option(help="How overlapping boxes are suppressed.", **_BOXES)] = Nms.greedy
+    agnostic: Annotated[bool, typer.Option("--agnostic", help="Suppress across classes, too.", **_BOXES)] = False
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", metavar="PATH", help="Write results there; - is stdout.", **_OUTPUT),
+    ] = None
+    format: Annotated[
+        OutputFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Default: a table on a terminal, JSON Lines when piped; with --out, by its ending.",
+            **_OUTPUT,
+        ),
+    ] = None
+    gt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Annotations whose image and category ids -f coco takes.", **_OUTPUT),
+    ] = None
+    draw: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
+    ] = None
+    crops: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+    ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run with the same --out stopped.", **_RUN)
+    ] = False
+    device: DeviceOption = "auto"
+    threads: ThreadsOption = None
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per run, where the graph allows it.", **_RUN)] = 1
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", **_RUN)
+    ] = None
+    quiet: QuietOption = False
+    verbose: VerboseOption = False
+
+
+def detection_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options: it is called as `function(options, **its own)`.
+
+    Typer reads the signature, which is made of the fields of `DetectionOptions` and the command's own parameters.
+    """
+    hints = get_type_hints(DetectionOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            entry.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if entry.default is MISSING else entry.default,
+            annotation=hints[entry.name],
+        )
+        for entry in fields(DetectionOptions)
+    ]
+    names = {parameter.name for parameter in shared}
+    own_hints = get_type_hints(function, include_extras=True)
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[name])
+        for name, parameter in list(inspect.signature(function).parameters.items())[1:]
+    ]
+
+    def command(**values: Any) -> None:
+        options = DetectionOptions(**{name: value for name, value in values.items() if name in names})
+        function(options, **{name: value for name, value in values.items() if name not in names})
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}
+    return command

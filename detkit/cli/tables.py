@@ -1,0 +1,38 @@
+"""Tables on stdout that fit the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_table(title: str | None, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
+    """A table; `columns` are (heading, "left" or "right"). Texts are shown as they are, not as Rich markup."""
+    if title:
+        print(title)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, side in columns:
+        table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_detections(record: dict[str, Any]) -> None:
+    """The boxes of one picture."""
+    found = record["detections"]
+    print(f"{record['file']}  {record['width']}x{record['height']}  {len(found)} boxes")
+    rows = [[box["class"], f"{box['score']:.3f}", *(f"{side:.1f}" for side in box["box"])] for box in found]
+    if rows:
+        columns = [("class", "left"), ("score", "right"), *((side, "right") for side in ("x1", "y1", "x2", "y2"))]
+        print_table(None, columns, rows)
+
+
+def print_totals(found: Counter[str], pictures: int) -> None:
+    """How many boxes of each class all pictures have."""
+    rows = [[name, count] for name, count in found.most_common()]
+    print_table(f"\n{sum(found.values())} boxes in {pictures} pictures", [("class", "left"), ("boxes", "right")], rows)

@@ -1,0 +1,101 @@
+"""`detkit convert` as its users type it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from detkit.annotations import FORMATS, read_ground_truth
+from detkit.cli.convert import AnnotationFormat, convert
+from detkit.errors import InputError, OutputError, UsageError
+
+app = typer.Typer()
+app.command()(convert)
+runner = CliRunner()
+
+DOCUMENT = {
+    "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 80}, {"id": 2, "file_name": "b.jpg"}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 2, 30, 40], "iscrowd": 1, "area": 5},
+        {"id": 2, "image_id": 1, "category_id": 7, "bbox": [5, 5, 10, 10], "iscrowd": 0, "area": 100},
+    ],
+    "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}],
+}
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(DOCUMENT))
+    return path
+
+
+def test_formats_are_those_of_the_library() -> None:
+    assert tuple(format.value for format in AnnotationFormat) == FORMATS
+
+
+def test_convert_says_what_is_lost(annotations: Path, tmp_path: Path) -> None:
+    result = runner.invoke(app, [str(annotations), str(tmp_path / "out"), "--to", "voc"])
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "lost: VOC XML has no crowd or group flag: 1 box loses it and counts like any other box.",
+        "lost: VOC XML has no area: 1 box loses one that is not width * height (of a mask), "
+        "which changes what counts as small, medium and large.",
+        "lost: VOC XML names classes without COCO's ids: the category ids are lost.",
+        "lost: VOC XML names images by their files: the image ids are lost.",
+        f"{tmp_path / 'out'}: 2 boxes of 2 classes in 2 images, from coco to voc",
+    ]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.xml", "b.xml"]
+    assert len(read_ground_truth(tmp_path / "out")) == 2
+
+
+def test_convert_takes_format_images_and_names(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "sizes").write_text("file,width,height\na.jpg,100,80\nempty.jpg,10,10\n")
+    (tmp_path / "names").write_text("cat\ndog\n")
+    out = tmp_path / "out.json"
+    arguments = [str(tmp_path / "labels"), str(out), "--to", "coco", "--from", "yolo"]
+    arguments += ["--images", str(tmp_path / "sizes"), "--names", str(tmp_path / "names")]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    document = json.loads(out.read_text())
+    assert document["annotations"][0]["bbox"] == [25, 20, 50, 40]
+    assert [image["file_name"] for image in document["images"]] == ["a.jpg", "empty.jpg"]
+    assert [category["name"] for category in document["categories"]] == ["cat", "dog"]
+
+
+def test_errors_reach_the_one_place_that_shows_them(annotations: Path, tmp_path: Path) -> None:
+    def error(*arguments: object) -> BaseException | None:
+        return runner.invoke(app, [str(argument) for argument in arguments]).exception
+
+    assert isinstance(error(annotations, annotations, "--to", "csv"), UsageError)
+    assert json.loads(annotations.read_text()) == DOCUMENT
+    assert isinstance(error(tmp_path / "missing", tmp_path / "x", "--to", "csv"), InputError)
+    assert isinstance(error(annotations, tmp_path, "--to", "voc"), OutputError)
+    assert isinstance(error(annotations, tmp_path / "out", "--to", "yolo"), OutputError)  # b.jpg has no size
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["a", "b"], ["a", "b", "--to", "pdf"], ["a", "b", "--to", "voc", "--from", "x"]]
+)
+def test_wrong_use_is_status_2(arguments: list[str]) -> None:
+    assert runner.invoke(app, arguments).exit_code == 2
+
+
+def test_help_names_all_formats_and_imports_nothing_heavy() -> None:
+    result = runner.invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    text = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    assert all(format in text for format in FORMATS)
+    code = "import sys, detkit.cli.convert; print({'numpy', 'cv2', 'numba', 'orjson'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "set()"

@@ -1,0 +1,194 @@
+"""`detkit models` and the registry; downloads come from a local HTTP server that misbehaves on purpose."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from detkit import models
+from detkit.errors import ModelError, OutputError
+from detkit.models import Entry, pull
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.fixture
+def server():
+    """A release page. Paths say how it behaves: /whole, /truncated, /corrupt, /redirect, /away, /missing, /long."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        requests: list = []  # noqa: RUF012 - one list a test
+
+        def do_GET(self):
+            kind = self.path.split("/")[1]
+            Handler.requests.append((self.path, self.headers.get("Range")))
+            if kind in ("redirect", "away"):
+                self.send_response(302)
+                self.send_header("Location", "/whole/m.onnx" if kind == "redirect" else "http://example.invalid/m.onnx")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if kind == "missing":
+                self.send_error(404, "Not Found")
+                return
+            body = {"corrupt": bytes(len(CONTENT)), "long": CONTENT * 2}.get(kind, CONTENT)
+            start = 0
+            if self.headers.get("Range") and kind != "forgetful":
+                start = int(self.headers["Range"][len("bytes=") : -1])
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body) - start))
+            self.end_headers()
+            end = len(body) if kind != "truncated" or start else len(body) // 2
+            self.wfile.write(body[start:end])
+            if end < len(body):
+                self.wfile.flush()
+                self.close_connection = True
+                self.connection.close()
+
+        def log_message(self, *_):
+            pass
+
+    Handler.requests = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    server.requests = Handler.requests
+    server.base = f"http://127.0.0.1:{server.server_port}"
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DETKIT_MIRROR", raising=False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+def entry(server, kind, size=len(CONTENT)):
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    return Entry("m", "m.onnx", f"{server.base}/{kind}/m.onnx", "", size, digest, "MIT", "yolox", 416, "")
+
+
+@pytest.mark.parametrize("kind", ["whole", "redirect"])
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_pull_keeps_what_has_the_right_hash(server, home, kind, size):
+    seen = []
+    path = pull(entry(server, kind, size), lambda done, total: seen.append((done, total)))
+    assert path == home / "m.onnx"
+    assert path.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [file.name for file in home.iterdir()] == ["m.onnx"]
+    count = len(server.requests)
+    assert pull(entry(server, kind, size)) == path
+    assert len(server.requests) == count  # it is there: nothing is fetched
+
+
+def test_a_broken_off_download_is_taken_up_where_it_stopped(server, home):
+    wanted = entry(server, "truncated")
+    with pytest.raises(ModelError, match="run it again to go on"):
+        pull(wanted)
+    assert not (home / "m.onnx").exists()
+    assert pull(wanted).read_bytes() == CONTENT
+    assert server.requests[-1][1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_a_server_that_cannot_resume_sends_all_again(server, home):
+    wanted = entry(server, "forgetful")
+    home.mkdir()
+    (home / f"m.onnx.{wanted.sha256[:12]}.part").write_bytes(CONTENT[:1000])
+    assert pull(wanted).read_bytes() == CONTENT
+
+
+def test_wrong_bytes_are_not_kept(server, home):
+    with pytest.raises(ModelError, match="SHA-256 .* the registry says .*: not kept"):
+        pull(entry(server, "corrupt"))
+    assert list(home.iterdir()) == []
+
+
+def test_more_bytes_than_promised_are_not_kept(server):
+    with pytest.raises(ModelError, match="sends more than"):
+        pull(entry(server, "long"))
+
+
+def test_what_the_server_answers_is_said(server):
+    with pytest.raises(ModelError, match="answers 404"):
+        pull(entry(server, "missing"))
+
+
+def test_plain_http_is_refused_even_behind_a_redirect(server):
+    with pytest.raises(ModelError, match=r"example\.invalid.*https only"):
+        pull(entry(server, "away"))
+    plain = Entry("m", "m.onnx", "http://example.invalid/m.onnx", "", None, "0" * 64, "MIT", "yolox", 416, "")
+    with pytest.raises(ModelError, match="https only"):
+        pull(plain)
+
+
+def test_no_server_at_all(server):
+    wanted = entry(server, "whole")
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(ModelError, match="cannot be reached"):
+        pull(wanted)
+
+
+def test_a_mirror_replaces_the_host(server, monkeypatch):
+    monkeypatch.setenv("DETKIT_MIRROR", server.base + "/whole/")
+    elsewhere = entry(server, "whole")
+    elsewhere = Entry(**{**elsewhere.__dict__, "url": "https://example.invalid/org/releases/m.onnx"})
+    assert pull(elsewhere).read_bytes() == CONTENT
+    assert server.requests[-1][0] == "/whole/org/releases/m.onnx"
+
+
+def test_a_proxy_is_honoured(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.base)
+    monkeypatch.setenv("no_proxy", "")
+    wanted = Entry(**{**entry(server, "whole").__dict__, "url": "http://localhost:9/whole/m.onnx"})
+    assert pull(wanted).read_bytes() == CONTENT  # from the proxy: no server listens on port 9
+    assert server.requests[-1][0].startswith("http://localhost:9/")
+
+
+def test_a_folder_that_cannot_be_written(server, home):
+    home.write_text("a file where the folder should be")
+    with pytest.raises(OutputError, match="cannot write"):
+        pull(entry(server, "whole"))
+
+
+def test_registry_is_whole():
+    for name, item in models.registry().items():
+        assert len(item.sha256) == 64, name
+        assert item.url.startswith("https://") or item.path.is_file(), name
+        assert item.licence, name
+        from detkit.heads import HEADS
+
+        assert item.head in HEADS, name
+
+
+def test_bundled_files_have_their_checksum():
+    for item in models.registry().values():
+        if not item.url:
+            assert hashlib.sha256(item.path.read_bytes()).hexdigest() == item.sha256
+            assert item.path.stat().st_size == item.size
+
+
+def test_names_and_files_are_resolved(tmp_path):
+    assert models.resolve("some/where.onnx", "yolo").name == "where.onnx"
+    with pytest.raises(ModelError, match="not on this machine yet: detkit models pull yolox-tiny"):
+        models.resolve("yolox-tiny", "yolo")
+    with pytest.raises(ModelError, match="is it yolox-nano"):
+        models.resolve("yolox-nanno", "yolo")
+
+
+def test_commands(cli, shared, home):
+    listed = cli("models", "list")
+    assert listed.returncode == 0
+    assert "yolox-nano" in listed.stdout
+    shown = cli("models", "info", shared / "models" / "yolox_nano.onnx")
+    assert "not decoded" in shown.stdout
+    assert cli("models", "path", "yolox-nano").returncode == 3
+    assert cli("models", "pull", "nothing").returncode == 3

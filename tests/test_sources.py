@@ -1,0 +1,78 @@
+import os
+
+import pytest
+
+from detkit.sources import find_items
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    for name in ("a/one.jpg", "a/deep/two.PNG", "a/note.txt", "b/one.jpg", "b/film.mp4", "c/.keep"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*sources, stdin=None):
+    complaints = []
+    items = find_items([str(source) for source in sources], lambda *what: complaints.append(what), stdin)
+    return [item.name for item in items], complaints
+
+
+def test_a_folder_keeps_its_subfolders_ultralytics_7405(tree):
+    assert names("a") == (["one.jpg", "deep/two.PNG"], [])
+
+
+def test_a_file_is_called_by_its_name(tree):
+    assert names("a/deep/two.PNG") == (["two.PNG"], [])
+    assert names(tree / "a" / "one.jpg", "a/one.jpg")[0] == ["one.jpg"]  # each file once
+
+
+def test_a_pattern_is_relative_to_its_fixed_part(tree):
+    assert names("a/**/*.*[gG]")[0] == ["deep/two.PNG", "one.jpg"]
+    assert names("*/one.jpg")[0] == ["a/one.jpg", "b/one.jpg"]
+
+
+def test_same_names_get_the_folders_that_tell_them_apart(tree):
+    assert names("a", "b")[0] == ["a/one.jpg", "a/deep/two.PNG", "b/film.mp4", "b/one.jpg"]
+
+
+def test_lists_and_standard_input(tree):
+    (tree / "list.txt").write_text("a/one.jpg\n\nb/film.mp4\r\n")
+    assert names("@list.txt")[0] == ["a/one.jpg", "b/film.mp4"]
+    (tree / "a" / "list.txt").write_text("deep/two.PNG\n")  # relative to the list's own folder
+    assert names("@a/list.txt")[0] == ["deep/two.PNG"]
+    assert names("-", stdin=["b/film.mp4\n", "a\n"])[0] == ["b/film.mp4", "one.jpg", "deep/two.PNG"]
+
+
+def test_videos_are_known_by_their_ending(tree):
+    items = find_items(["b"], lambda *_: None)
+    assert [item.video for item in items] == [True, False]
+
+
+def test_what_cannot_be_used_is_named(tree):
+    assert names("c") == ([], [("c", "the folder holds no pictures")])
+    assert names("x/*.jpg") == ([], [("x/*.jpg", "no file matches the pattern")])
+    assert "cannot be read" in names("@missing.txt")[1][0][1]
+    assert names("missing.jpg")[0] == ["missing.jpg"]  # named when it is opened, like any other broken file
+
+
+def test_a_bracket_in_a_real_name_is_no_pattern(tree):
+    (tree / "a[1].jpg").write_bytes(b"x")
+    assert names("a[1].jpg")[0] == ["a[1].jpg"]
+
+
+def test_a_folder_without_rights(tree, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found, complaints = names("a")
+    assert found == ["one.jpg"]
+    assert complaints == [("a/deep", "the folder cannot be read: Permission denied")]
