@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from detkit.errors import DeviceError, ModelError
 from detkit.onnx_file import refuse_data_outside
+
+logger = logging.getLogger("detkit")
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "tensorrt", "directml", "coreml", "openvino")
 
@@ -73,11 +76,11 @@ class Network:
         wanted = _wanted_providers(device, onnxruntime.get_available_providers())
         self._session = self._start(wanted)
         self.provider: str = self._session.get_providers()[0]
-        if device != "auto" and self.provider != wanted[0][0]:
-            raise DeviceError(
-                f"device {device!r}: onnxruntime could not start {wanted[0][0]} (driver or libraries missing?) "
-                f"and offers {self.provider} instead; use --device cpu to accept that"
-            )
+        if self.provider != wanted[0][0]:
+            failed = f"onnxruntime could not start {wanted[0][0]} (driver or libraries missing?)"
+            if device != "auto":
+                raise DeviceError(f"device {device!r}: {failed} and offers {self.provider}; --device cpu accepts that")
+            logger.warning("%s; running on %s", failed, self.provider)
         self.inputs = tuple(_tensor_info(value) for value in self._session.get_inputs())
         self.outputs = tuple(_tensor_info(value) for value in self._session.get_outputs())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
