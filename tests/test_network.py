@@ -116,7 +116,8 @@ def external(path, location):
     ]
     graph = onnx.helper.make_graph(nodes, "g", [onnx.helper.make_tensor_value_info("b", 9, [])],
                                    [onnx.helper.make_tensor_value_info("y", 1, [4])])  # fmt: skip
-    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    path.write_bytes(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "deep/../../secret.bin", "link.bin"])
