@@ -139,6 +139,50 @@ def test_300_rows_of_6_may_be_a_two_class_rtdetr(make_graph):
     check(model(PICTURE), [(corners(0.5 * W, 0.5 * H, 0.25 * W, 0.5 * H), 0.8, 1)])
 
 
+RTDETR = {"task": "detect", "stride": "32", "head": "RTDETRDecoder", "names": "{0: 'a', 1: 'b', 2: 'c'}"}
+
+
+@pytest.mark.parametrize("metadata", [RTDETR, RTDETR | {"names": "{0: 'a', 1: 'b'}"}, {}])
+def test_ultralytics_rtdetr_gives_the_best_queries_with_score_and_class(make_graph, metadata):
+    """The layout of ultralytics 8.4.190: six columns whatever the number of classes."""
+    rows = noise((1, 300, 6), 3, 0.01, 0.2)
+    rows[0, :, 5] = np.arange(300) % 2
+    rows[0, 4] = 0.5, 0.5, 0.25, 0.5, 0.8, 1
+    model = yolo(make_graph({"output0": rows}, metadata=metadata))
+    assert model.head.name == "rtdetr-ultralytics-topk"
+    check(model(PICTURE), [(corners(0.5 * W, 0.5 * H, 0.25 * W, 0.5 * H), 0.8, 1)])
+
+
+@pytest.mark.parametrize("metadata", [ULTRALYTICS | {"end2end": "True"}, ULTRALYTICS | {"args": "{'nms': True}"}, {}])
+def test_300_end_to_end_rows_are_no_grid_even_at_640_x_480(make_graph, metadata):
+    """20 x 15 cells of 32 pixels are 300, too."""
+    model = yolo(make_graph({"output0": end_to_end_rows()}, (1, 3, 480, 640), metadata=metadata), conf=0.3)
+    assert model.head.name == "yolov10"
+    found = model(np.zeros((480, 640, 3), np.uint8))
+    check(found, [((10, 20, 50, 60), 0.9, 2), ((30, 30, 90, 90), 0.5, 0)], size=(640, 480))
+
+
+def test_80_classes_at_64_pixels_are_84_rows_and_84_columns(make_graph):
+    output = noise((1, 84, 84))
+    output[0, :4, 5], output[0, 4 + 16, 5] = (30, 30, 20, 10), 0.9
+    names = str(dict(enumerate(COCO_NAMES)))
+    model = yolo(make_graph({"output0": output}, (1, 3, 64, 64), metadata=ULTRALYTICS | {"names": names}))
+    assert model(np.zeros((64, 64, 3), np.uint8)).class_names == ["dog"]
+
+
+def test_another_family_in_a_known_shape_is_refused(make_graph):
+    """libreyolo's RTMDet has the shape of YOLOX, and would be decoded into nonsense."""
+    path = make_graph({"output": yolox_output()}, metadata={"model_family": "rtmdet"})
+    with pytest.raises(ModelError, match="model_family 'rtmdet'"):
+        yolo(path)
+
+
+def test_libreyolo_says_where_it_pads(make_graph):
+    output = noise((1, 7, len(cells())))
+    metadata = {"model_family": "yolo9", "letterbox_pad": "center"}
+    assert yolo(make_graph({"output": output}, metadata=metadata)).preparation.fit == "center"
+
+
 def objectness_rows(rows, classes, seed=4):
     output = noise((1, rows, 5 + classes), seed)
     output[0, :, :2] = noise((rows, 2), seed + 1, 10, 90)
@@ -420,6 +464,16 @@ def test_boxes_and_logits_of_own_classes_are_ambiguous(make_graph):
         yolo(path)
 
 
+def test_rtdetr_of_transformers_has_80_logits(make_graph):
+    boxes, box = shares(300)
+    logits = noise((1, 300, 80), 6, -9, -8)
+    logits[0, 3, 16] = 2.0
+    model = yolo(make_graph({"logits": logits, "pred_boxes": boxes}, name="pixel_values"))
+    assert model.head.name == "rtdetr-logits"
+    check(model(PICTURE), [(box, sigmoid(2.0), 16)])
+    assert model(PICTURE).class_names == ["dog"]
+
+
 @pytest.mark.parametrize(("file", "head"), [("model.onnx", "rtdetr")])
 def test_rtdetr_takes_the_size_of_the_picture(make_graph, file, head):
     outputs = {"labels": LABELS, "boxes": BOXES, "scores": SCORES}
@@ -443,7 +497,8 @@ def test_torchvision_in_either_order(make_graph, order):
 def test_torchvision_trained_on_coco_is_known_by_its_last_layer(make_graph, labels):
     outputs = {"boxes": BOXES[0], "labels": np.array([18, 1, 2]), "scores": SCORES[0]}
     path = make_graph(outputs, (3, None, None), open_rows=list(outputs),
-                      initializers={"head.cls_logits.bias": np.zeros(labels, np.float32)})  # fmt: skip
+                      initializers={"head.cls_logits.bias": np.zeros(labels, np.float32),
+                                    "rpn.head.cls_logits.bias": np.zeros(15, np.float32)})  # fmt: skip
     found = yolo(path)(PICTURE)
     assert found.class_names == (["17", "0"] if labels == 5 else ["dog", "person"])
 

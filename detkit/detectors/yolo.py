@@ -204,8 +204,11 @@ class Yolo:
         )
 
     def _preparation(self, size: int | None) -> Preparation:
-        preparation = self._sidecar.applied_to(self.head.preparation)
         metadata = self.network.metadata
+        preparation = self.head.preparation
+        if "letterbox_pad" in metadata:  # libreyolo: "center" or "topleft"
+            preparation = replace(preparation, fit="center" if metadata["letterbox_pad"] == "center" else "top-left")
+        preparation = self._sidecar.applied_to(preparation)
         stride = metadata.get("stride", "")
         if stride.isdecimal() and int(stride) > 0:
             preparation = replace(preparation, stride=int(stride))
@@ -276,7 +279,7 @@ class Yolo:
         widths = {
             tensor.shape[0]
             for tensor in stored_tensors(self.network.path)
-            if len(tensor.shape) == 1 and tensor.name.endswith("bias") and any(c in tensor.name for c in _CLASSIFIERS)
+            if len(tensor.shape) == 1 and tensor.name.endswith("bias") and _classifies(tensor.name)
         }
         # A head with A anchors has A biases a class: of COCO's 91 labels, 9 x 91 in RetinaNet, 4 x 91 in SSD.
         if widths and all(width % 91 == 0 for width in widths):
@@ -294,6 +297,11 @@ class Yolo:
                 f"give them as 'anchors' in {sidecar_path(self.network.path).name}"
             )
         return Frame((0, 0), self.conf, multi_label, anchors, self._sidecar.strides)
+
+
+def _classifies(name: str) -> bool:
+    """Whether a layer tells classes; that of a region proposal network tells objects from background only."""
+    return any(part in name for part in _CLASSIFIERS) and not name.startswith("rpn.")
 
 
 def _fixed_size(image: Any, last: bool) -> Size | None:

@@ -164,7 +164,7 @@ _ALL = (
         "libreyolo's YOLO v9: corners, padded at the right and the bottom",
         dense.decode_yolov9_xyxy,
         replace(RGB, fit="top-left"),
-        iou=_ULTRALYTICS_IOU,
+        multi_label=True,
         classes=_axis(0, 1, 4),
     ),
     Head(
@@ -281,6 +281,21 @@ _ALL = (
         _STRETCHED,
         nms=False,
         classes=_columns(0, 4),
+    ),
+    Head(
+        "rtdetr-ultralytics-topk",
+        "ultralytics' RT-DETR since 8.4: boxes as shares, score, class",
+        finished.decode_rtdetr_topk,
+        _STRETCHED,
+        nms=False,
+    ),
+    Head(
+        "rtdetr-logits",
+        "RT-DETR and D-FINE as transformers exports them: class logits and boxes as shares",
+        finished.decode_rfdetr,
+        _STRETCHED,
+        nms=False,
+        classes=_logits(0),
     ),
     Head(
         "rfdetr",

@@ -97,6 +97,12 @@ def decode_rtdetr_ultralytics(outputs: Outputs, index: int, frame: Frame) -> Can
     return by_class(_shares_to_pixels(rows[:, :4], frame), rows[:, 4:], frame)
 
 
+def decode_rtdetr_topk(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """(B, n, 6): cx, cy, w, h as shares of the input, score, class."""
+    rows = outputs[0][index]
+    return _kept(_shares_to_pixels(rows[:, :4], frame), rows[:, 4], rows[:, 5], frame.conf)
+
+
 def decode_detr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """Class logits (B, n, C + 1), the last for "none", and boxes cx, cy, w, h as shares (Carion et al. 2020, 3.2)."""
     logits, boxes = _logits_and_boxes(outputs, index)

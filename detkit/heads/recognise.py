@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.class_names import names_from_metadata
 from detkit.errors import ModelError
 from detkit.heads import grid
 from detkit.heads.types import Shape
 from detkit.network import TensorInfo
 
 _MOST_FINISHED_ROWS = 1000
+# libreyolo's families, as its metadata calls them, whose graphs are read.
+_FAMILIES = ("yolov9", "yolo9", "yolox")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,10 @@ def recognise(signature: Signature) -> list[Match]:
     task = signature.metadata.get("task", "detect")
     if task != "detect":
         raise ModelError(f"the graph's metadata says task {task!r}; detkit reads detection networks")
+    family = signature.metadata.get("model_family", "")
+    if family and len(signature.outputs) < 3 and not any(known in family for known in _FAMILIES):
+        # libreyolo writes many families into the same shapes, each decoded in its own way.
+        raise ModelError(f"the graph's metadata says model_family {family!r}, which no head of detkit's decodes")
     rules = {1: _one_output, 2: _two_outputs, 3: _three_outputs, 4: _four_outputs}
     count = len(signature.outputs)
     if count in rules:
@@ -106,9 +113,10 @@ def _one_output(signature: Signature) -> list[Match]:
     if len(shape) != 3:
         return []
     _, rows, columns = shape
-    if rows >= 5 and columns > rows and _cells_match(signature, columns):
+    named = len(names_from_metadata(signature.metadata))
+    if rows >= 5 and _cells_match(signature, columns) and (columns > rows or named == rows - 4):
         return _by_columns(signature, shape)
-    if columns == 6 and rows <= _MOST_FINISHED_ROWS and not _cells_match(signature, rows):
+    if columns == 6 and rows <= _MOST_FINISHED_ROWS and (_finished(signature) or not _cells_match(signature, rows)):
         return _six_columns(signature, shape)
     if columns >= 6 and _cells_match(signature, rows, anchors=3):
         name = "yolov5" if "stride" in signature.metadata else "yolov7"
@@ -126,11 +134,8 @@ def _one_output(signature: Signature) -> list[Match]:
 
 def _by_columns(signature: Signature, shape: Shape) -> list[Match]:
     grids = f"one output {shape}: 4 + {shape[1] - 4} rows, a column a cell of the grids"
-    family = signature.metadata.get("model_family", "")
-    if family:
-        if "9" not in family:
-            return [Match("yolov8", f"{grids}; metadata: {family}"), Match("yolov9-xyxy", f"metadata: {family}")]
-        return [Match("yolov9-xyxy", f"{grids}; metadata: libreyolo's {family}")]
+    if "model_family" in signature.metadata:
+        return [Match("yolov9-xyxy", f"{grids}; metadata: libreyolo's {signature.metadata['model_family']}")]
     description = signature.metadata.get("description", "").lower()
     for name, word in (("yolov9", "yolov9"), ("yolo11", "yolo11"), ("yolo12", "yolo12")):
         if word in description:
@@ -138,16 +143,39 @@ def _by_columns(signature: Signature, shape: Shape) -> list[Match]:
     return [Match("yolov8", grids)]
 
 
+def _finished(signature: Signature) -> bool:
+    """Whether rows of six columns are finished boxes, even where a grid happens to have as many cells.
+
+    20 x 15 cells of 32 pixels are 300, too. The metadata tells, or whole numbers in the last column: a class, where a
+    row a cell would have a probability.
+    """
+    if _says_finished(signature) or "rtdetr" in _description(signature):
+        return True
+    return bool(np.all(_whole(signature.values()[0][..., 5])))
+
+
+def _says_finished(signature: Signature) -> bool:
+    """Whether ultralytics' metadata says that suppression is done, or not needed."""
+    return signature.metadata.get("end2end") == "True" or "'nms': True" in signature.metadata.get("args", "")
+
+
+def _whole(values: NDArray[Any]) -> NDArray[np.bool_]:
+    return values == np.round(values)
+
+
 def _six_columns(signature: Signature, shape: Shape) -> list[Match]:
     finished = Match("yolov10", f"one output {shape}: rows of box, score, class, fewer than the grids have cells")
     transformer = Match("rtdetr-ultralytics", f"one output {shape}: queries with 4 + 2 columns")
-    if "rtdetr" in signature.metadata.get("head", "").lower() or "rt-detr" in _description(signature):
-        return [transformer]
-    if signature.metadata.get("end2end") == "True" or "'nms': True" in signature.metadata.get("args", ""):
-        return [finished]
+    sorted_queries = Match("rtdetr-ultralytics-topk", f"one output {shape}: the best queries with score and class")
     values = signature.values()[0].reshape(-1, 6)
-    if np.all(values[:, 5] == np.round(values[:, 5])):
+    if "rtdetr" in _description(signature).replace("-", ""):
+        two_classes = len(names_from_metadata(signature.metadata)) == 2 and not np.all(_whole(values[:, 5]))
+        return [transformer if two_classes else sorted_queries]
+    if _says_finished(signature):
         return [finished]
+    if np.all(_whole(values[:, 5])):
+        shares = np.any(values[:, 4] > 0) and np.all((values[:, :4] >= -0.5) & (values[:, :4] <= 1.5))
+        return [sorted_queries if shares else finished]
     if np.all((values >= -0.5) & (values <= 1.5)):
         return [transformer]
     return [finished, transformer]
@@ -193,7 +221,7 @@ def _one_table(signature: Signature, shape: Shape) -> list[Match]:
         if signature.image.dtype == np.uint8:
             return [Match("yolo-nas-flat", f"{reason}; uint8 input: score, class")]
         rows = signature.values()[0].reshape(-1, 7)
-        whole = [len(rows) and np.all(rows[:, k] == np.round(rows[:, k])) for k in (5, 6)]
+        whole = [len(rows) and np.all(_whole(rows[:, k])) for k in (5, 6)]
         if whole[0] and not whole[1]:
             return [Match("yolov7-nms", f"{reason}; column 5 holds whole numbers: class, score")]
         if whole[1] and not whole[0]:
@@ -237,9 +265,12 @@ def _boxes_and_classes(signature: Signature, first: Shape, second: Shape) -> lis
         return [Match("detr", f"{reason}: COCO's 91 and none")]
     if classes == 91:
         return [Match("rfdetr", f"{reason}: COCO's 91 without a class for none")]
+    if classes == 80:
+        return [Match("rtdetr-logits", f"{reason}: COCO's 80 without a class for none")]
     return [
         Match("detr", f"{reason}; a last class for none?"),
         Match("rfdetr", f"{reason}; a sigmoid for each class?"),
+        Match("rtdetr-logits", f"{reason}; a sigmoid for each class, and pixels without ImageNet's mean?"),
     ]
 
 
