@@ -35,11 +35,12 @@ class Placement:
         """Input pixels for one picture pixel, (x, y)."""
         return self.resized[0] / self.source_size[0], self.resized[1] / self.source_size[1]
 
-    def undo(self, boxes: Floats) -> Floats:
-        """Boxes (N, 4) xyxy in input pixels as boxes in pixels of the picture, cut at its borders."""
+    def undo(self, boxes: Floats, *, cut: bool = True) -> Floats:
+        """Boxes (N, 4) xyxy in input pixels as boxes in pixels of the picture, with `cut` cut at its borders."""
         scale = np.array(self.scale * 2, dtype=boxes.dtype)
         offset = np.array((self.left, self.top) * 2, dtype=boxes.dtype)
-        return clip((boxes - offset) / scale, *self.source_size)
+        original = (boxes - offset) / scale
+        return clip(original, *self.source_size) if cut else original
 
 
 def place(source_size: tuple[int, int], size: tuple[int, int], fit: Fit) -> Placement:

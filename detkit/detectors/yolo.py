@@ -169,7 +169,7 @@ class Yolo:
         kept = suppression.suppress(
             detections, method, self.iou, agnostic=self.agnostic, max_detections=self.max_det
         )  # fmt: skip
-        return replace(kept, boxes=placement.undo(kept.boxes))
+        return replace(kept, boxes=placement.undo(kept.boxes, cut=self.head.cut))
 
     @property
     def input_size(self) -> Size | None:

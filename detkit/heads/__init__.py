@@ -280,6 +280,7 @@ _ALL = (
         finished.decode_rtdetr_ultralytics,
         _STRETCHED,
         nms=False,
+        cut=False,
         classes=_columns(0, 4),
     ),
     Head(
@@ -288,6 +289,7 @@ _ALL = (
         finished.decode_rtdetr_topk,
         _STRETCHED,
         nms=False,
+        cut=False,
     ),
     Head(
         "rtdetr-logits",

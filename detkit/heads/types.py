@@ -149,6 +149,7 @@ class Head:
     extra        values for the inputs beside the picture, by input name
     first_label  the label of the first class in the outputs: 1 where 0 is the background
     coco_ids     whether graphs trained on COCO give its category ids, 1 to 90 with gaps, as labels
+    cut          whether its exporter's own decoding cuts boxes at the borders of the picture
     names        "coco" where every graph of the family was trained on it
     """
 
@@ -164,4 +165,5 @@ class Head:
     extra: dict[str, Extra] = field(default_factory=dict)
     first_label: int = 0
     coco_ids: bool = False
+    cut: bool = True
     names: str = ""
