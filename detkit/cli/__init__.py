@@ -61,10 +61,11 @@ def _root(
 
 
 def _register() -> None:
-    from detkit.cli import bench, convert, models, yolo
+    from detkit.cli import bench, convert, evaluate, models, yolo
 
     app.command("yolo")(yolo.yolo)
     app.add_typer(models.app, name="models")
+    app.command("eval")(evaluate.evaluate)
     app.command("convert")(convert.convert)
     app.command("bench")(bench.bench)
 

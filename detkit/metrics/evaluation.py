@@ -1,0 +1,234 @@
+"""Everything that can be said about one set of detections, each figure computed when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.tables import GroundTruth, Predictions
+from detkit.errors import UsageError
+from detkit.metrics import coco
+from detkit.metrics.counts import Counts, class_counts, total_counts
+from detkit.metrics.curves import FROC_FPPI, Curve, class_curve, pooled_curve
+from detkit.metrics.outcomes import Outcomes, coco_outcomes, outcomes_of_matches, voc_outcomes
+
+if TYPE_CHECKING:
+    from detkit.metrics.bootstrap import Resampler
+    from detkit.metrics.tide import TideResult
+
+PROTOCOLS = ("coco", "voc", "voc07")
+BIG = 1 << 62
+
+
+class Evaluation:
+    """Figures of `predictions` against `ground_truth`.
+
+    protocol   "coco", "voc" (area under the curve) or "voc07" (eleven points)
+    iou        overlap for counts and curves, and for VOC's AP
+    score      working point for the counts; None for the one of the highest F1 over all classes
+    max_det    detections kept of an image and class; None for the protocol's (COCO 100, VOC all)
+    faults     faults of pycocotools to repeat (COCO only)
+
+    COCO's figures keep their names at another `max_det`: AR100 is then AR at that limit, AR1 and AR10 at most at it.
+
+    UsageError for values that cannot be.
+    """
+
+    def __init__(
+        self,
+        ground_truth: GroundTruth,
+        predictions: Predictions,
+        *,
+        protocol: str = "coco",
+        iou: float = 0.5,
+        score: float | None = None,
+        max_det: int | None = None,
+        faults: coco.Faults = coco.Faults(),
+    ) -> None:
+        if protocol not in PROTOCOLS:
+            raise UsageError(f"there is no protocol '{protocol}'; there are {', '.join(PROTOCOLS)}")
+        if not 0 < iou <= 1:
+            raise UsageError(f"an overlap lies above 0 and up to 1, not at {iou:g}")
+        if max_det is not None and max_det < 1:
+            raise UsageError(f"at least one detection of an image must be kept, not {max_det}")
+        self.ground_truth = ground_truth
+        self.predictions = predictions
+        self.protocol = protocol
+        self.iou = iou
+        self.asked_score = score
+        self.max_det = max_det if max_det is not None or protocol != "coco" else coco.MAX_DETS[-1]
+        self.faults = faults
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names (K,)."""
+        return self.ground_truth.categories.names
+
+    @cached_property
+    def coco_result(self) -> coco.CocoResult:
+        """COCO's tables, whatever the protocol."""
+        limit = self.max_det or BIG
+        limits = (min(coco.MAX_DETS[0], limit), min(coco.MAX_DETS[1], limit), limit)
+        return coco.evaluate_coco(self.ground_truth, self.predictions, max_dets=limits, faults=self.faults)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What became of each detection at `iou`."""
+        if self.protocol != "coco":
+            return voc_outcomes(self.ground_truth, self.predictions, self.iou, max_det=self.max_det)
+        result = self.coco_result
+        known = np.flatnonzero(result.thresholds == self.iou)
+        if len(known) and self.faults == coco.Faults():
+            truth = result.matches.truth[0, known[0]]
+            return outcomes_of_matches(self.ground_truth, result.ranking, result.matches.detection, truth)
+        return coco_outcomes(self.ground_truth, self.predictions, self.iou, max_det=self.max_det)
+
+    @cached_property
+    def figures(self) -> dict[str, float]:
+        """The protocol's figures: COCO's twelve, or VOC's AP."""
+        if self.protocol == "coco":
+            return self.coco_result.figures
+        from detkit.metrics.average_precision import mean_defined
+
+        return {"AP": mean_defined(self._voc_ap)}
+
+    @cached_property
+    def _voc_ap(self) -> NDArray[np.float64]:
+        from detkit.metrics.voc import class_ap
+
+        return class_ap(self.outcomes, eleven_points=self.protocol == "voc07")
+
+    def class_figures(self, class_index: int) -> dict[str, float]:
+        """The protocol's figures of one class."""
+        if self.protocol == "coco":
+            return self.coco_result.class_figures(class_index)
+        return {"AP": float(self._voc_ap[class_index])}
+
+    @cached_property
+    def curve(self) -> Curve:
+        """All detections together."""
+        return pooled_curve(self.outcomes)
+
+    @cached_property
+    def class_curves(self) -> list[Curve]:
+        """One curve a class."""
+        return [class_curve(self.outcomes, k) for k in range(len(self.names))]
+
+    @cached_property
+    def score(self) -> float:
+        """The working point: what was asked for, else the score of the highest F1; 0 where there is none."""
+        if self.asked_score is not None:
+            return self.asked_score
+        best, f1 = self.curve.best_f1()
+        return best if f1 >= 0 else 0.0
+
+    @cached_property
+    def counts(self) -> list[Counts]:
+        """Counts of each class at the working point."""
+        return class_counts(self.outcomes, self.score)
+
+    @property
+    def total(self) -> Counts:
+        """Counts over all classes at the working point."""
+        return total_counts(self.counts)
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """The confusion matrix (K + 1, K + 1) at the working point; see `confusion.confusion_matrix`."""
+        from detkit.metrics.confusion import confusion_matrix
+
+        return confusion_matrix(self.ground_truth, self.outcomes, self.score, self.iou)
+
+    @cached_property
+    def tide(self) -> TideResult:
+        """Kinds of errors and what each costs; see `tide.tide`."""
+        from detkit.metrics.tide import tide
+
+        return tide(self.ground_truth, self.predictions, iou=self.iou)
+
+    @cached_property
+    def resampler(self) -> Resampler:
+        """AP under weights of the images; see `bootstrap`."""
+        from detkit.metrics import bootstrap
+
+        if self.protocol == "coco":
+            limit = self.max_det or BIG
+            return bootstrap.coco_resampler(self.ground_truth, self.predictions, max_det=limit)
+        eleven = self.protocol == "voc07"
+        return bootstrap.voc_resampler(
+            self.ground_truth, self.predictions, self.iou, eleven_points=eleven, max_det=self.max_det
+        )
+
+    def class_table(self) -> dict[str, dict[str, Any]]:
+        """By class name: boxes, detections, the protocol's figures, counts, and the best working point."""
+        table = {}
+        boxes = self.outcomes.positives
+        detections = np.diff(self.outcomes.ranking.starts)
+        for k, name in enumerate(unique_names(self.names)):
+            best, f1 = self.class_curves[k].best_f1()
+            table[name] = {
+                "id": self.ground_truth.categories.ids[k],
+                "boxes": int(boxes[k]),
+                "detections": int(detections[k]),
+                **self.class_figures(k),
+                **_counted(self.counts[k]),
+                "best_score": best,
+                "best_F1": f1,
+                "roc_auc": self.class_curves[k].roc_auc(),
+                "log_average_miss_rate": self.class_curves[k].log_average_miss_rate(),
+            }
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures with all their digits as plain Python objects; -1 where undefined."""
+        recalls, froc = self.curve.froc()
+        best, f1 = self.curve.best_f1()
+        tide = self.tide
+        return {
+            "protocol": self.protocol,
+            "iou": self.iou,
+            "max_det": self.max_det,
+            "images": len(self.ground_truth.images),
+            "boxes": int(self.outcomes.positives.sum()),
+            "detections": len(self.predictions),
+            "figures": self.figures,
+            "working_point": {"score": self.score, **_counted(self.total)},
+            "best_working_point": {"score": best, "F1": f1},
+            "curves": {
+                "roc_auc": self.curve.roc_auc(),
+                "log_average_miss_rate": self.curve.log_average_miss_rate(),
+                "froc": froc,
+                "recall_at_fppi": {f"{fppi:g}": float(r) for fppi, r in zip(FROC_FPPI, recalls, strict=True)},
+            },
+            "errors": {
+                "AP": tide.ap,
+                "cost": tide.cost,
+                "counts": tide.counts,
+                "false_positives": tide.false_positives,
+                "false_negatives": tide.false_negatives,
+            },
+            "confusion": {
+                "classes": [*unique_names(self.names), "background"],
+                "matrix": self.confusion.tolist(),
+            },
+            "classes": self.class_table(),
+        }
+
+
+def _counted(counts: Counts) -> dict[str, Any]:
+    values = {key.upper(): value for key, value in asdict(counts).items()}
+    return {**values, "precision": counts.precision, "recall": counts.recall, "F1": counts.f1}
+
+
+def unique_names(names: tuple[str, ...]) -> list[str]:
+    """`names`, with " (2)" and so on where one has come before, so that they can be keys."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return result

@@ -1,0 +1,1 @@
+"""What `detkit eval` shows: text tables, plots and a self-contained page."""

@@ -1,0 +1,218 @@
+"""`detkit eval` from files to figures."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from detkit.cli import Commands
+from detkit.cli.evaluate import evaluate
+from detkit.report import text
+
+FIGURES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """detections and annotations of three classes, one of them never detected."""
+    rng = np.random.default_rng(0)
+    truth: dict[str, Any] = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 200, "height": 200} for i in range(1, 9)],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 5, "name": "猫 <i>&"}],
+        "annotations": [],
+    }
+    found = []
+    for n in range(40):
+        box = np.append(rng.random(2) * 100, rng.random(2) * 80 + 10).round(2).tolist()
+        k = int(rng.choice([1, 2, 5]))
+        ann = {"id": n + 1, "image_id": n % 8 + 1, "category_id": k, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+        truth["annotations"].append(ann)
+        if k != 5:
+            moved = (np.array(box) + rng.normal(0, 4, 4)).clip(1).tolist()
+            found.append({"image_id": n % 8 + 1, "category_id": k, "bbox": moved, "score": float(rng.random())})
+    paths = tmp_path / "found.json", tmp_path / "truth.json"
+    for path, content in zip(paths, (found, truth), strict=True):
+        path.write_text(json.dumps(content))
+    return paths
+
+
+def run(*arguments: object, **options: Any) -> Any:
+    app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)
+    app.command("eval")(evaluate)
+    app.command("other")(lambda: None)
+    return CliRunner().invoke(app, ["eval", *map(str, arguments)], **options)
+
+
+def test_table(files: tuple[Path, Path]) -> None:
+    result = run(*files)
+    assert result.exit_code == 0, result.output
+    first = result.stdout.splitlines()[0]
+    assert first.startswith("COCO: 8 images, 40 boxes, ")
+    words = result.stdout.split()
+    assert [word for word in words if word in FIGURES] == FIGURES
+    assert "TP" in words
+    assert not result.stderr
+
+
+def test_json_holds_all_digits(files: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out.json"
+    assert run(*files, "--json", out).exit_code == 0
+    content = json.loads(out.read_text())
+    assert content["protocol"] == "coco"
+    assert list(content["figures"]) == FIGURES
+    assert set(content["classes"]) == {"cat", "dog", "猫 <i>&"}
+    assert content["classes"]["猫 <i>&"]["AP"] == 0.0
+    aps = [row["AP"] for row in content["classes"].values()]
+    assert content["figures"]["AP"] == pytest.approx(np.mean(aps), abs=1e-15)
+    again = run(*files, "--json", "-")
+    assert json.loads(again.stdout) == content
+    point = content["working_point"]
+    assert point["TP"] + point["FN"] == 40
+    assert np.sum(content["confusion"]["matrix"]) >= 40
+
+
+@pytest.mark.parametrize("protocol", ["coco", "voc", "voc07"])
+def test_everything_at_once(files: tuple[Path, Path], tmp_path: Path, protocol: str) -> None:
+    page, plots = tmp_path / "page.html", tmp_path / "plots"
+    result = run(
+        *files, "--protocol", protocol, "--conf", 0.3, "--iou", 0.4, "--per-class", "--explain", "--bootstrap", 20,
+        "--compare", files[0], "--report", page, "--plots", plots, "--max-det", 50,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert all(text.display_width(line) <= 80 for line in result.stdout.splitlines())
+    assert "scores of 0.3 or more and overlap 0.4" in result.stdout
+    assert page.read_text().startswith("<!doctype html>")
+    assert {path.name for path in plots.iterdir()} == {
+        f"{name}.png" for name in ("pr", "scores", "roc", "det", "froc", "errors", "confusion")
+    }
+
+
+def test_fail_under(files: tuple[Path, Path]) -> None:
+    ap = json.loads(run(*files, "--json", "-").stdout)["figures"]["AP"]
+    assert run(*files, "--fail-under", ap).exit_code == 0
+    failed = run(*files, "--fail-under", ap + 1e-9)
+    assert failed.exit_code == 1
+    assert "below the" in failed.stderr
+    assert "AP50" in failed.stdout  # the figures are shown all the same
+
+
+def test_undefined_ap_is_below_any_bar(files: tuple[Path, Path]) -> None:
+    found, truth = files
+    content = json.loads(truth.read_text())
+    content["annotations"] = []
+    truth.write_text(json.dumps(content))
+    result = run(found, truth, "--fail-under", 0.0)
+    assert result.exit_code == 1
+    assert "undefined" in result.stderr
+
+
+def test_compare_is_second_minus_first(files: tuple[Path, Path], tmp_path: Path) -> None:
+    found, truth = files
+    worse = tmp_path / "worse.json"
+    worse.write_text(json.dumps(json.loads(found.read_text())[::3]))
+    content = json.loads(run(found, truth, "--compare", worse, "--bootstrap", 50, "--json", "-").stdout)
+    difference = content["comparison"]["AP"]["difference"]
+    assert difference["value"] < 0
+    assert difference["low"] <= difference["value"] <= difference["high"] < 0
+    assert content["comparison"]["AP"]["first"] == pytest.approx(content["figures"]["AP"], abs=1e-12)
+    assert content["intervals"]["AP"]["samples"] == 50
+
+
+def test_some_classes(files: tuple[Path, Path]) -> None:
+    whole = json.loads(run(*files, "--json", "-").stdout)
+    some = json.loads(run(*files, "--class", "dog", "--class", "cat", "--json", "-").stdout)
+    assert list(some["classes"]) == ["cat", "dog"]
+    for name in ("cat", "dog"):
+        assert some["classes"][name]["AP"] == whole["classes"][name]["AP"]
+    unknown = run(*files, "--class", "dgo")
+    assert unknown.exit_code == 2
+    assert "dog" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--iou", "0"], "overlap"),
+        (["--iou", "1.5"], "overlap"),
+        (["--conf", "nan"], "score"),
+        (["--protocol", "pascal"], "pascal"),
+        (["--report", "page.txt"], ".html"),
+        (["--bootstrap", "0"], "bootstrap"),
+        (["--protocol", "voc", "--like-pycocotools"], "coco"),
+    ],
+)
+def test_wrong_use_is_status_2(files: tuple[Path, Path], arguments: list[str], word: str) -> None:
+    result = run(*files, *arguments)
+    assert result.exit_code == 2
+    assert word in result.stderr
+
+
+def test_swapped_and_missing_files_are_one_line(files: tuple[Path, Path], tmp_path: Path) -> None:
+    found, truth = files
+    for arguments in ((truth, found), (found, tmp_path / "nowhere.json"), (tmp_path / "nowhere.json", truth)):
+        result = run(*arguments)
+        assert result.exit_code == 1, result.output
+        assert len(result.stderr.splitlines()) == 1
+        assert not result.stdout
+
+
+def test_pycocotools_faults_are_said_and_can_be_repeated(files: tuple[Path, Path]) -> None:
+    reference = pytest.importorskip("pycocotools.cocoeval", reason="pycocotools, the reference, is not installed")
+    from pycocotools.coco import COCO
+
+    found, truth = files
+    content = json.loads(truth.read_text())
+    for number, ann in enumerate(content["annotations"][::3]):
+        ann.update(id=0) if number == 0 else ann.update(ignore=1)
+    truth.write_text(json.dumps(content))
+    plain = run(found, truth, "--json", "-")
+    assert "`ignore`, which COCO's evaluation does not read; --honour-ignore" in plain.stderr
+    assert "id 0" in plain.stderr
+    honoured = run(found, truth, "--json", "-", "--honour-ignore")
+    assert "count neither way; pycocotools would count them" in honoured.stderr
+    assert json.loads(honoured.stdout)["figures"] != json.loads(plain.stdout)["figures"]
+    alike = run(found, truth, "--json", "-", "--like-pycocotools")
+    assert alike.stderr == ""
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        boxes = COCO(str(truth))
+        theirs = reference.COCOeval(boxes, boxes.loadRes(str(found)), "bbox")
+        theirs.evaluate()
+        theirs.accumulate()
+        theirs.summarize()
+    assert list(json.loads(alike.stdout)["figures"].values()) == theirs.stats.tolist()
+    assert json.loads(honoured.stdout)["figures"]["AP"] != theirs.stats[0]
+
+
+def test_a_table_fits_and_cannot_harm_the_terminal() -> None:
+    rows = [["12", "0.123", "long left text"], ["3", "0.4", ""]]
+    table = text.grid(["class", "boxes", "AP", "note"], ["a\x1b[31mred\nline", "猫" * 40], rows, 30, left=("note",))
+    lines = table.splitlines()
+    assert len(lines) == 3
+    assert all(text.display_width(line) <= 30 for line in lines)
+    assert "\x1b" not in table
+    assert "…" in lines[2]
+    assert text.grid(["class"], ["x"], [[]], 40) == "class\nx    ".replace("    ", "")
+
+
+def test_default_run_imports_nothing_heavy(files: tuple[Path, Path]) -> None:
+    """Start-up is a good part of the time of a small evaluation (yolov5 #10779)."""
+    script = (
+        "import sys, typer; from detkit.cli.evaluate import evaluate; app = typer.Typer(); app.command()(evaluate)\n"
+        "before = [m for m in ('numpy', 'cv2', 'orjson', 'numba', 'matplotlib') if m in sys.modules]\n"
+        "try: app()\nexcept SystemExit: pass\n"
+        "heavy = ('cv2', 'onnxruntime', 'sklearn', 'numba', 'matplotlib', 'scipy', 'rich')\n"
+        "print(before, [m for m in heavy if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *map(str, files)], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "[] []", done.stderr

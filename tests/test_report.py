@@ -1,0 +1,229 @@
+"""The report in a browser: it sorts, shows its plots, loads nothing, and names in it do nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+from detkit.metrics.evaluation import Evaluation
+from detkit.report.page import make_report
+from detkit.report.plots import PLOTS, shown_classes, svg_plots, write_plots
+from detkit.report.worst import boxes_of, find_image, worst_images
+
+EVIL = "<script>document.title='owned'</script>"
+QUOTES = '"><img src=x onerror="document.title=\'owned\'"> $x^2$ & 猫'
+NAMES = ("cat", EVIL, QUOTES, "dog", "never")
+FILES = ("a b.jpg", "sub/<b>.jpg", "'; drop.jpg", "none.jpg")
+
+
+def made() -> tuple[GroundTruth, Predictions]:
+    rng = np.random.default_rng(3)
+    images, m = len(FILES), 24
+    boxes = np.concatenate((rng.random((m, 2)) * 80, rng.random((m, 2)) * 60 + 10), axis=1)
+    image, k = np.arange(m) % images, rng.integers(0, 4, m)
+    source = rng.integers(0, m, 40)
+    found = boxes[source] + rng.normal(0, 4, (40, 4))
+    classes = np.where(rng.random(40) < 0.7, k[source], rng.integers(0, 4, 40))
+    no = np.zeros(m, dtype=bool)
+    truth = GroundTruth(
+        Images(tuple(range(images)), FILES, np.full(images, 160), np.full(images, 120)),
+        Categories(NAMES, tuple(range(len(NAMES)))),
+        image, k, boxes, boxes[:, 2] * boxes[:, 3], np.arange(m) == 3, no, no, no, no, tuple(range(1, m + 1)),
+    )  # fmt: skip
+    return truth, Predictions(image[source], classes, found, rng.random(40))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three of the four pictures, one of them in a subfolder."""
+    for name in FILES[:3]:
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ok, data = cv2.imencode(".jpg", np.full((120, 160, 3), 90, np.uint8))
+        assert ok
+        path.write_bytes(data.tobytes())
+    return tmp_path
+
+
+@pytest.fixture
+def page(pictures: Path) -> Path:
+    evaluation = Evaluation(*made(), score=0.2)
+    path = pictures / "report.html"
+    path.write_text(make_report(evaluation, f"{EVIL}.json", "truth & co.json", [pictures]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    quiet = "headless disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
+    profile = tmp_path_factory.mktemp("profile")
+    flags = [*(f"--{flag}" for flag in quiet.split()), f"--user-data-dir={profile}", "--window-size=1300,1000"]
+    for flag in [*flags, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield window
+    window.quit()
+
+
+def requested(browser: Any, address: str) -> list[str]:
+    """Addresses that are asked for when a page is opened, data: aside."""
+    browser.get("about:blank")
+    browser.get_log("performance")  # what was before: the browser's own first page
+    browser.get(address)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    addresses = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [address for address in addresses if not address.startswith("data:")]
+
+
+def test_page_in_a_browser(page: Path, browser: Any) -> None:
+    elsewhere = "http://127.0.0.1:9/x.png"
+    assert requested(browser, f"data:text/html,<img src='{elsewhere}'>") == [elsewhere]  # it would be seen
+    browser.get_log("browser")
+    assert requested(browser, page.as_uri()) == [page.as_uri()]
+    assert browser.title == f"{EVIL}.json against truth & co.json".split("/")[-1]
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+    # plots are there and have a size
+    for name in PLOTS:
+        height = browser.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect().height",
+                                        f"#plot-{name} svg")  # fmt: skip
+        assert height > 100, name
+    sideways = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert browser.execute_script(sideways)
+
+    # pictures: three that are found, four shown, each decoded
+    loaded = "return Promise.all([...document.querySelectorAll('.shot image')].map(i => i.decode().then(() => 1)))"
+    assert browser.execute_script(loaded) == [1, 1, 1]
+    assert len(browser.find_elements("css selector", ".shot")) == 4
+    assert browser.title != "owned"
+
+
+def test_table_sorts_both_ways(page: Path, browser: Any) -> None:
+    browser.get(page.as_uri())
+
+    def column(place: int) -> list[str]:
+        script = (
+            "return [...document.querySelectorAll('#classes tbody tr')].map(r => r.cells[arguments[0]].textContent)"
+        )
+        return browser.execute_script(script, place)
+
+    assert column(0) == list(NAMES)
+    heads = browser.find_elements("css selector", "#classes thead button")
+    place = [head.text for head in heads].index("AP")
+    heads[place].click()
+    values = [float(value.replace("-", "-1")) for value in column(place)]
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == -1.0  # undefined is last
+    assert len(set(values)) > 2
+    heads[place].click()
+    assert column(place) == [f"{v:.3f}" if v >= 0 else "-" for v in sorted(values)]
+    sort = "return document.querySelectorAll('#classes thead th')[arguments[0]].getAttribute('aria-sort')"
+    assert browser.execute_script(sort, place) == "ascending"
+    heads[0].click()
+    names = column(0)
+    assert set(names) == set(NAMES)
+    assert names.index("cat") < names.index("dog") < names.index("never")
+
+
+def test_kinds_of_boxes_can_be_hidden(page: Path, browser: Any) -> None:
+    browser.get(page.as_uri())
+    shown = (
+        "return [...document.querySelectorAll('.shot .fp')].filter(g => getComputedStyle(g).display != 'none').length"
+    )
+    before = browser.execute_script(shown)
+    assert before > 0
+    browser.find_element("css selector", ".legend input[data-kind=fp]").click()
+    assert browser.execute_script(shown) == 0
+
+
+def test_page_is_inert_text(page: Path) -> None:
+    """The same without a browser, so that it is tested everywhere."""
+    html = page.read_text(encoding="utf-8")
+    assert EVIL not in html
+    assert html.count("<script>") == 1
+    assert "&lt;script&gt;" in html
+    assert 'onerror="' not in html
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', html) == []
+    assert "@import" not in html
+    assert re.findall(r"url\((?!#)", html) == []
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_svg_is_well_formed_and_references_are_whole() -> None:
+    for name, svg in svg_plots(Evaluation(*made(), score=0.2)).items():
+        root = ElementTree.fromstring(svg)
+        ids = {element.get("id") for element in root.iter()}
+        used = re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', svg)
+        assert used, name
+        assert set(used) <= ids, name
+
+
+def test_plots_as_files(tmp_path: Path) -> None:
+    for path in write_plots(Evaluation(*made(), score=0.2), tmp_path / "plots"):
+        picture = cv2.imread(str(path))
+        assert picture is not None
+        assert min(picture.shape[:2]) > 300
+        assert len(np.unique(picture[:, :, 0])) > 10
+
+
+@pytest.mark.parametrize("protocol", ["coco", "voc"])
+def test_page_of_nothing(protocol: str) -> None:
+    truth, found = made()
+    none = Predictions(found.image_index[:0], found.class_index[:0], found.boxes[:0], found.scores[:0])
+    assert "24 missed" not in make_report(Evaluation(truth, none, protocol=protocol), "d", "g", [])
+    names = ("image_index", "class_index", "boxes", "areas", "crowd", "difficult", "ignore", "truncated", "occluded")
+    columns = {name: getattr(truth, name)[:0] for name in names}
+    empty = GroundTruth(truth.images, truth.categories, **columns)
+    assert "No image has an error" in make_report(Evaluation(empty, none, protocol=protocol), "d", "g", [])
+
+
+def test_worst_image_has_the_most_errors() -> None:
+    evaluation = Evaluation(*made(), score=0.2)
+    order = worst_images(evaluation, 4)
+    errors = [sum(one.kind in ("fp", "fn") for one in boxes_of(evaluation, row)) for row in order]
+    assert errors == sorted(errors, reverse=True)
+    total = evaluation.total
+    kinds = [one.kind for row in range(len(FILES)) for one in boxes_of(evaluation, row)]
+    assert (kinds.count("tp"), kinds.count("fp"), kinds.count("fn")) == (total.tp, total.fp, total.fn)
+    assert kinds.count("crowd") == 1
+
+
+def test_pictures_are_found_and_names_do_not_lead_out(pictures: Path) -> None:
+    assert find_image("a b.jpg", [pictures]) == pictures / "images" / "a b.jpg"
+    assert find_image("a b", [pictures]) == pictures / "images" / "a b.jpg"
+    assert find_image("elsewhere/a b.jpg", [pictures]) == pictures / "images" / "a b.jpg"
+    assert find_image("none.jpg", [pictures]) is None
+    secret = pictures.parent / "secret.jpg"
+    secret.write_bytes(b"")
+    assert find_image("../secret.jpg", [pictures]) is None
+    assert find_image(str(secret), [pictures]) is None
+
+
+def test_many_classes_are_cut_to_the_worst() -> None:
+    matrix = np.zeros((201, 201), dtype=np.int64)
+    matrix[range(150), range(150)] = 5
+    matrix[100:150, 0] = 3
+    rows, left_out = shown_classes(matrix)
+    assert rows[-1] == 200
+    assert len(rows) == 91
+    assert left_out == 60
+    assert set(range(100, 150)) <= set(rows)
