@@ -61,9 +61,12 @@ def _root(
 
 
 def _register() -> None:
-    from detkit.cli import bench, convert, evaluate, models, yolo
+    from detkit.cli import bench, convert, evaluate, hog_detect, models, slide, train, yolo
 
     app.command("yolo")(yolo.yolo)
+    app.command("hog-detect")(hog_detect.hog_detect)
+    app.command("slide")(slide.slide)
+    app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")
     app.command("eval")(evaluate.evaluate)
     app.command("convert")(convert.convert)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detkit.cli.options import JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from detkit.network import Network
 
 app = typer.Typer(no_args_is_help=True, help="Networks by name: list, info, pull, path.")
 
@@ -98,18 +101,20 @@ def _entry_fields(entry: object) -> dict[str, object]:
 
 
 def _graph_fields(model: str, head: str | None) -> dict[str, object]:
+    from detkit.models import registry, resolve
+    from detkit.network import Network
+
+    entry = registry().get(model)
+    if entry is not None and entry.head == "classifier":
+        return _network_fields(Network(resolve(model, "slide")))
     from detkit.detectors.yolo import Yolo
 
     yolo = Yolo(model, head=head)
-    network, preparation = yolo.network, yolo.preparation
+    preparation = yolo.preparation
     size = yolo.input_size
     shown = ", ".join(yolo.names[:10]) + (f", ... ({len(yolo.names)})" if len(yolo.names) > 10 else "")
     scale = f"(pixel - {list(preparation.mean)}) / {list(preparation.std)}"
-    return {
-        "file": str(network.path),
-        "inputs": [str(value) for value in network.inputs],
-        "outputs": [str(value) for value in network.outputs],
-        "metadata": [f"{key}: {value[:100]}" for key, value in sorted(network.metadata.items())] or "none",
+    return _network_fields(yolo.network) | {
         "head": yolo.head.name,
         "about": yolo.head.about,
         "because": yolo.matches[0].reason,
@@ -117,6 +122,15 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
         "size": f"{size[0]} x {size[1]}" if size else f"{preparation.dynamic}, {preparation.size} px",
         "suppression": f"greedy per class, IoU {yolo.iou:g}" if yolo.head.nms else "in the graph, or none needed",
         "classes": shown or "numbers",
+    }
+
+
+def _network_fields(network: Network) -> dict[str, object]:
+    return {
+        "file": str(network.path),
+        "inputs": [str(value) for value in network.inputs],
+        "outputs": [str(value) for value in network.outputs],
+        "metadata": [f"{key}: {value[:100]}" for key, value in sorted(network.metadata.items())] or "none",
         "provider": network.provider,
     }
 

@@ -1,0 +1,117 @@
+"""`detkit hog-detect`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detkit.cli.options import DetectionOptions, detection_command
+from detkit.cli.windows import (
+    PANEL,
+    Group,
+    GroupOption,
+    HeatmapOption,
+    Pictures,
+    grouping_of,
+    own_settings,
+    run_with_pictures,
+    size_of,
+)
+
+if TYPE_CHECKING:
+    from detkit.detectors.hog import HogDetector
+
+
+@detection_command
+def hog_detect(
+    options: DetectionOptions,
+    svm: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Coefficients in OpenCV's layout: text, .npy, .npz, .yml or .xml, in place of --model.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    hog: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="Parameters of the descriptor that --svm was trained with, like window=48x96,orientations=9.",
+            rich_help_panel=PANEL,
+        ),
+    ] = "",
+    scale: Annotated[
+        float, typer.Option(min=1.0, help="Size of one pyramid level over the next.", rich_help_panel=PANEL)
+    ] = 1.05,
+    enlarge: Annotated[
+        float,
+        typer.Option(min=0.01, help="Enlarge the picture so many times first.", rich_help_panel=PANEL),
+    ] = 1.0,
+    levels: Annotated[int, typer.Option(min=1, help="Pyramid levels at the most.", rich_help_panel=PANEL)] = 64,
+    stride: Annotated[str, typer.Option(metavar="WxH", help="Pixels between windows.", rich_help_panel=PANEL)] = "8x8",
+    padding: Annotated[
+        str, typer.Option(metavar="WxH", help="Pixels mirrored around every level; 0 for none.", rich_help_panel=PANEL)
+    ] = "8x8",
+    group: GroupOption = Group.maxima,
+    heatmap: HeatmapOption = None,
+    show_hog: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write each picture beside its HOG glyphs there.", rich_help_panel="Output"),
+    ] = None,
+) -> None:
+    """Find people, or what `detkit train hog` learned, by histograms of oriented gradients (Dalal and Triggs 2005)."""
+    from detkit.cli.detect import run_detection
+    from detkit.detectors.hog_model import HogParameters, named_model, parameters_from_text, read_opencv_svm
+    from detkit.errors import DeviceError, UsageError
+    from detkit.network import available_cores
+
+    if svm is not None and options.model is not None:
+        raise UsageError("--svm and --model both name a classifier: give one of them")
+    if hog and svm is None:
+        raise UsageError("--hog describes the coefficients of --svm; a model file knows its own parameters")
+    parameters = parameters_from_text(hog) if hog else HogParameters()
+    model = named_model(options.model) if svm is None else read_opencv_svm(svm, parameters)
+
+    def build() -> HogDetector:
+        from detkit.detectors.hog import HogDetector
+
+        if options.device not in ("auto", "cpu"):
+            raise DeviceError(f"device {options.device!r}: hog-detect has no network and runs on the cpu")
+        unknown = [name for name in options.classes or () if name.casefold() not in (model.name.casefold(), "0")]
+        if unknown:
+            raise UsageError(f"the model has no class {unknown[0]!r}; it has {model.name}")
+        return HogDetector(
+            model,
+            threshold=options.conf,
+            factor=scale,
+            enlarge=enlarge,
+            max_levels=levels,
+            stride=size_of(stride, "--stride"),
+            padding=(0, 0) if padding == "0" else size_of(padding, "--padding"),
+            grouping=grouping_of(options, group),
+            threads=options.threads or available_cores(),
+        )
+
+    def heat() -> Pictures:
+        from detkit.window_pictures import heatmaps
+
+        detector = build()
+        return lambda image: heatmaps(detector.score_map(image), image, steps=3)
+
+    def stars() -> Pictures:
+        from detkit.window_pictures import glyphs
+
+        return lambda image: iter([("hog", glyphs(image, model.parameters))])
+
+    weights = hashlib.sha256(model.weights.tobytes() + model.offsets.tobytes() + model.output.tobytes())
+    own = own_settings(
+        weights=weights.hexdigest(),
+        svm=str(svm) if svm else None, hog=hog, scale=scale, enlarge=enlarge, levels=levels, stride=stride,
+        padding=padding, group=group,
+    )  # fmt: skip
+    wanted = [(folder, make) for folder, make in ((heatmap, heat), (show_hog, stars)) if folder is not None]
+    run_with_pictures(lambda: run_detection("hog-detect", options, build, own), options, wanted)

@@ -1,0 +1,117 @@
+"""`detkit slide`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detkit.cli.options import DetectionOptions, detection_command
+from detkit.cli.windows import (
+    PANEL,
+    Group,
+    GroupOption,
+    HeatmapOption,
+    Pictures,
+    grouping_of,
+    own_settings,
+    run_with_pictures,
+    size_of,
+)
+
+if TYPE_CHECKING:
+    from detkit.detectors.slide import SlideDetector
+
+_NETWORK = "The network"
+
+
+@detection_command
+def slide(
+    options: DetectionOptions,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH",
+            help="The smallest window, in pixels of the picture. Default: the network's input size.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Pixels between windows, at the network's input size. Default: an eighth of it.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(min=1.0, help="Size of one pyramid level over the next.", rich_help_panel=PANEL)
+    ] = 1.25,
+    levels: Annotated[int, typer.Option(min=1, help="Pyramid levels at the most.", rich_help_panel=PANEL)] = 64,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Class names: a file (one a line, or JSON), coco or voc.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The class that stands for nothing. Default: one named so.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    dense: Annotated[
+        bool | None,
+        typer.Option(
+            "--dense/--no-dense",
+            help="Whole levels through the network, or window by window. Default: whole levels where that is exact.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    group: GroupOption = Group.maxima,
+    heatmap: HeatmapOption = None,
+) -> None:
+    """Find what any classifier network knows, by sliding it as a window over the picture at many sizes."""
+    from detkit.cli.detect import run_detection
+
+    def build() -> SlideDetector:
+        from detkit.detectors.slide import SlideDetector
+
+        return SlideDetector(
+            options.model,
+            window=size_of(window, "--window") if window else None,
+            stride=stride,
+            conf=options.conf,
+            factor=scale,
+            max_levels=levels,
+            grouping=grouping_of(options, group),
+            names=names,
+            background=background,
+            classes=options.classes or (),
+            dense=dense,
+            device=options.device,
+            threads=options.threads,
+        )
+
+    def heat() -> Pictures:
+        from detkit.window_pictures import heatmaps
+
+        detector = build()
+
+        def pictures(image):  # type: ignore[no-untyped-def]
+            best = detector.classify(image).best
+            return iter(()) if best is None else heatmaps(best, image)
+
+        return pictures
+
+    own = own_settings(
+        window=window, stride=stride, scale=scale, levels=levels, names=names, background=background, dense=dense,
+        group=group,
+    )  # fmt: skip
+    wanted = [(heatmap, heat)] if heatmap is not None else []
+    run_with_pictures(lambda: run_detection("slide", options, build, own), options, wanted)

@@ -1,0 +1,412 @@
+"""Any classifier network as a detector: a window slides over every level of a pyramid, and the network names it.
+
+Before networks proposed regions, this was how they detected (Sermanet et al. 2014, "OverFeat"). Where the network
+neither pads nor sees a window as a whole before its last layers, a level goes through once (`dense_graph`); otherwise
+windows are cut out and classified in batches. Both give the same scores.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.class_names import names_from_file, names_from_metadata
+from detkit.detections import Detections
+from detkit.detectors.dense_graph import NotDense, make_dense
+from detkit.detectors.sliding import Grouping, ScoreLevel, ScoreMap, group
+from detkit.errors import ModelError, UsageError
+from detkit.files import reason
+from detkit.heads.sidecar import Sidecar, read_sidecar
+from detkit.heads.types import IMAGENET
+from detkit.images import Image, as_image, read_image
+from detkit.models import resolve
+from detkit.network import Network, TensorInfo
+from detkit.pyramid import grid_size, pyramid, window_too_large
+
+Floats = NDArray[np.float32]
+Pair = tuple[int, int]
+
+logger = logging.getLogger("detkit")
+
+_WINDOWS_PER_RUN = 64
+# How far dense and window-by-window scores may differ for the dense graph to be used.
+_SAME = 1e-4
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The windows of a picture of `size` (width, height): a score map for each class that won a window."""
+
+    score_maps: Mapping[int, ScoreMap]
+    size: Pair
+
+    @property
+    def best(self) -> ScoreMap | None:
+        """The score of every window for the class that won it; None where background won all."""
+        maps = list(self.score_maps.values())
+        if not maps:
+            return None
+        levels = tuple(
+            replace(parts[0], scores=np.max([part.scores for part in parts], axis=0))
+            for parts in zip(*(score_map.levels for score_map in maps), strict=True)
+        )
+        return ScoreMap(levels, maps[0].window)
+
+
+class Classifier:
+    """A classifier network, and what it wants of a window.
+
+    model, device, threads   see `Network`
+    names       class names, a file of them, "coco" or "voc"; by default those of the sidecar or the metadata
+    background  name or number of the class that stands for nothing; by default one named "background"
+
+    The input is (N, C, H, W) or (N, H, W, C) with one or three channels, the output one row of scores a window, logits
+    or probabilities. Pixels are normalised as the sidecar file says, else as the metadata `mean` and `std` (scale 0 to
+    255) say, else as torchvision's networks want it (RGB) or to 0..1 (gray).
+
+    ModelError where the network is no classifier of pictures; UsageError for names that do not fit.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        names: Sequence[str] | str | os.PathLike[str] | None = None,
+        background: str | int | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        path = resolve(model, "slide")
+        self.network = Network(path, device, threads)
+        self.input = _picture_input(self.network)
+        sidecar = read_sidecar(self.network.path)
+        self.channels_last = self.input.shape[-1] in (1, 3) and self.input.shape[1] not in (1, 3)
+        self.channels = int(self.input.shape[-1 if self.channels_last else 1] or 3)
+        height, width = self.input.shape[1:3] if self.channels_last else self.input.shape[2:4]
+        self.window: Pair | None = (width, height) if width and height else sidecar.size
+        self._color, self._mean, self._std = _normalisation(sidecar, self.network.metadata, self.channels)
+        probe = self.window or (224, 224)
+        noise = np.random.default_rng(0).integers(0, 256, (probe[1], probe[0], 3), dtype=np.uint8)
+        rows = self._rows(self.tensor(noise)[None])
+        self._logits = not bool((rows >= -1e-3).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3))
+        self.names = _class_names(names, sidecar, self.network.metadata, rows.shape[1])
+        self.background = _background(background, self.names, self.network.metadata)
+
+    def tensor(self, image: Image) -> NDArray[Any]:
+        """A picture uint8 (H, W, 3) RGB as the network's input: (C, H, W), or (H, W, C) with channels last."""
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None] if self.channels == 1 else image
+        if self._color == "bgr":
+            pixels = pixels[:, :, ::-1]
+        if not np.issubdtype(self.input.dtype, np.integer):
+            pixels = (pixels.astype(np.float32) - self._mean) / self._std
+        ordered = pixels if self.channels_last else pixels.transpose(2, 0, 1)
+        return np.ascontiguousarray(ordered, self.input.dtype)
+
+    def classify(self, tensors: NDArray[Any]) -> Floats:
+        """Probabilities (N, classes) of windows (N, C, h, w) or (N, h, w, C)."""
+        return self._probabilities(self._rows(tensors))
+
+    def _rows(self, tensors: NDArray[Any]) -> Floats:
+        count = len(tensors)
+        fixed = self.input.shape[0]
+        size = fixed or _WINDOWS_PER_RUN
+        rows = []
+        for start in range(0, count, size):
+            part = tensors[start : start + size]
+            if fixed and len(part) < fixed:
+                part = np.concatenate((part, np.repeat(part[-1:], fixed - len(part), axis=0)))
+            output = self.network.run({self.input.name: part})[0]
+            if output.size == 0 or output.shape[0] != len(part) or output.size != len(part) * output.shape[1]:
+                shape = " x ".join(map(str, output.shape))
+                raise ModelError(f"{self.network.path}: is no classifier: its output is {shape}, not one row a window")
+            rows.append(output.reshape(len(part), -1)[: count - start])
+        scores = np.concatenate(rows).astype(np.float32)
+        if scores.shape[1] < 2:
+            raise ModelError(f"{self.network.path}: is no classifier: it gives {scores.shape[1]} score a window")
+        return scores
+
+    def _probabilities(self, scores: Floats) -> Floats:
+        """Probabilities from scores (N, classes)."""
+        if not self._logits:
+            return scores
+        shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+class SlideDetector:
+    """A classifier in a sliding window: an image, uint8 (H, W, 3) RGB, to `Detections`.
+
+    model       an .onnx file or a name of the registry; `names`, `background`, `device`, `threads`: see `Classifier`
+    window      (width, height) of the smallest window in picture pixels; by default the network's input size. Levels
+                are stretched so that it becomes the network's input
+    stride      pixels between windows, at the network's input size; by default an eighth of the shorter side
+    conf        windows count from this probability on; a window counts for its best class only, and not at all where
+                that is the background
+    factor, max_levels   of the pyramid; see `detkit.pyramid.scales`
+    grouping    how windows on one object become one box
+    dense       True: the network must be applicable to whole levels; False: cut windows out; None: as it can
+
+    UsageError where the window is not given and the network leaves it open, or `dense` is asked for and not exact;
+    called on a picture smaller than the window, InputError.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        window: Pair | None = None,
+        stride: int | None = None,
+        conf: float = 0.5,
+        factor: float = 1.25,
+        max_levels: int = 64,
+        grouping: Grouping | None = None,
+        names: Sequence[str] | str | os.PathLike[str] | None = None,
+        background: str | int | None = None,
+        classes: Sequence[str | int] = (),
+        dense: bool | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.classifier = Classifier(model, names=names, background=background, device=device, threads=threads)
+        self.network = self.classifier.network
+        self.names = self.classifier.names
+        self.batch = 1
+        size = self.classifier.window or window
+        if size is None:
+            raise UsageError(f"{self.network.path}: leaves the size of its input open: name the window, as WxH")
+        self.input_size: Pair = size
+        self.window = window or size
+        if min(self.window) < 1:
+            raise UsageError(f"a window needs at least one pixel, got {self.window[0]} x {self.window[1]}")
+        self.stride = max(1, min(size) // 8) if stride is None else stride
+        if self.stride < 1:
+            raise UsageError(f"the window stride must be at least 1 pixel, got {self.stride}")
+        self.conf, self.factor, self.max_levels = conf, factor, max_levels
+        self.grouping = grouping or Grouping()
+        self._wanted = _wanted(classes, self.names)
+        self.dense, self.why_not_dense = self._dense_network(dense, device, threads)
+
+    def __call__(self, image: Image | str | os.PathLike[str]) -> Detections:
+        """What is in one picture: an array as `images.as_image` takes it, or the path of a file."""
+        picture = read_image(image) if isinstance(image, str | os.PathLike) else as_image(image)
+        return self.decode(self.classify(picture))
+
+    def prepare(self, image: Image) -> Image:
+        """The picture, if the window fits: the network's work is done in `detect`, one picture after the other."""
+        if image.shape[1] < self.window[0] or image.shape[0] < self.window[1]:
+            raise window_too_large((image.shape[1], image.shape[0]), self.window)
+        return image
+
+    def detect(self, prepared: Sequence[Image]) -> list[Detections]:
+        """Detections of prepared pictures."""
+        return [self.decode(self.classify(image)) for image in prepared]
+
+    def classify(self, image: Image) -> Classified:
+        """The score maps of a picture: every window of every level, scored for its best class."""
+        base, stretch = self._stretched(self.prepare(image))
+        scores: list[Floats] = []
+        winners: list[NDArray[np.int64]] = []
+        levels: list[ScoreLevel] = []
+        for level in pyramid(base, self.input_size, self.factor, max_levels=self.max_levels, smooth=True):
+            probabilities = self.scores(level.image)
+            winner = probabilities.argmax(axis=0)
+            score = np.take_along_axis(probabilities, winner[None], axis=0)[0]
+            if self.classifier.background is not None:
+                score = np.where(winner == self.classifier.background, 0, score).astype(np.float32)
+            scale = (stretch[0] * level.scale, stretch[1] * level.scale)
+            levels.append(ScoreLevel(score, scale, (0, 0), (self.stride, self.stride)))
+            scores.append(score)
+            winners.append(winner)
+        found = set(
+            np.unique(np.concatenate([winner[score > 0] for winner, score in zip(winners, scores, strict=True)]))
+        )
+        maps = {}
+        for class_id in found:
+            if self._wanted is None or class_id in self._wanted:
+                own = tuple(
+                    replace(part, scores=np.where(winner == class_id, part.scores, 0).astype(np.float32))
+                    for part, winner in zip(levels, winners, strict=True)
+                )
+                maps[class_id] = ScoreMap(own, self.input_size)
+        return Classified(maps, (image.shape[1], image.shape[0]))
+
+    def decode(self, classified: Classified) -> Detections:
+        """Group the windows of each class into boxes."""
+        if not classified.score_maps:
+            return Detections.empty(self.names)
+        found = group(classified.score_maps, max(self.conf, 1e-6), self.grouping)
+        return replace(found, names=self.names).clip(*classified.size)
+
+    def scores(self, image: Image) -> Floats:
+        """Probabilities (classes, rows, columns) of all windows of the network's input size on one level."""
+        return self._dense_scores(image) if self.dense is not None else self.window_scores(image)
+
+    def window_scores(self, image: Image) -> Floats:
+        """The same, window by window."""
+        columns, rows = self._grid(image)
+        parts = [self.classifier.classify(batch) for batch in self._batches(image)]
+        return np.concatenate(parts).T.reshape(-1, rows, columns)
+
+    def _dense_scores(self, image: Image) -> Floats:
+        assert self.dense is not None
+        columns, rows = self._grid(image)
+        output = self.dense.run({self.dense.inputs[0].name: self.classifier.tensor(image)[None]})[0]
+        scores = output[0, :, :rows, :columns].astype(np.float32)
+        if not self.classifier._logits:
+            return scores
+        shifted = np.exp(scores - scores.max(axis=0))
+        return shifted / shifted.sum(axis=0)
+
+    def _grid(self, image: Image) -> Pair:
+        return grid_size((image.shape[1], image.shape[0]), self.input_size, (self.stride, self.stride))
+
+    def _batches(self, image: Image) -> Iterator[NDArray[Any]]:
+        """Windows of a level, row by row, as batches for the network; the level is normalised once."""
+        tensor = self.classifier.tensor(image)
+        axes = (0, 1) if self.classifier.channels_last else (1, 2)
+        views = np.lib.stride_tricks.sliding_window_view(tensor, self.input_size[::-1], axis=axes)
+        if self.classifier.channels_last:
+            windows = views[:: self.stride, :: self.stride].transpose(0, 1, 3, 4, 2)
+        else:
+            windows = views[:, :: self.stride, :: self.stride].transpose(1, 2, 0, 3, 4)
+        rows, columns = windows.shape[:2]
+        for start in range(0, rows * columns, _WINDOWS_PER_RUN):
+            index = np.arange(start, min(start + _WINDOWS_PER_RUN, rows * columns))
+            yield windows[index // columns, index % columns]
+
+    def _stretched(self, image: Image) -> tuple[Image, tuple[float, float]]:
+        """The picture on which the window has the network's input size, and picture pixels for one of its pixels."""
+        scale = (self.window[0] / self.input_size[0], self.window[1] / self.input_size[1])
+        if scale == (1.0, 1.0):
+            return image, scale
+        size = tuple(
+            max(needed, round(side / ratio))
+            for side, ratio, needed in zip((image.shape[1], image.shape[0]), scale, self.input_size, strict=True)
+        )
+        interpolation = cv2.INTER_AREA if min(scale) > 1 else cv2.INTER_LINEAR_EXACT
+        return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8), scale
+
+    def _dense_network(self, wanted: bool | None, device: str, threads: int | None) -> tuple[Network | None, str]:
+        """The dense graph in a session of its own, once it has given the same scores; or None, and why."""
+        if wanted is False:
+            return None, "windows were asked for"
+        try:
+            if self.classifier.channels_last:
+                raise NotDense("its channels come last")
+            content = make_dense(_content(self.network.path), self.input_size, (self.stride, self.stride))
+            network = _network_of(content, device, threads)
+            difference = self._difference(network)
+            if difference > _SAME:
+                raise NotDense(f"its scores differ by {difference:.2g}")
+        except (NotDense, ModelError) as error:
+            why = str(error)
+            if wanted:
+                raise UsageError(f"{self.network.path}: cannot be applied to whole levels: {why}") from error
+            logger.info("%s is applied window by window: %s", self.network.path.name, why)
+            return None, why
+        return network, ""
+
+    def _difference(self, network: Network) -> float:
+        """The largest difference between dense and window-by-window scores, over nine windows of noise."""
+        size = (self.input_size[1] + 2 * self.stride, self.input_size[0] + 2 * self.stride, 3)
+        noise = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
+        windows = self.window_scores(noise)
+        self.dense = network
+        try:
+            return float(np.abs(self._dense_scores(noise) - windows).max())
+        except ValueError as error:  # another shape
+            raise NotDense("its dense form has another shape") from error
+
+
+def _picture_input(network: Network) -> TensorInfo:
+    """The one input, with four axes of which one is one or three channels."""
+    if len(network.inputs) == 1:
+        shape = network.inputs[0].shape
+        if len(shape) == 4 and (shape[1] in (1, 3, None) or shape[-1] in (1, 3)):
+            return network.inputs[0]
+    found = "; ".join(str(value) for value in network.inputs)
+    raise ModelError(
+        f"{network.path}: its input is not a picture (one input of N x C x H x W with 1 or 3 channels): {found}"
+    )
+
+
+def _normalisation(sidecar: Sidecar, metadata: Mapping[str, str], channels: int) -> tuple[str, Floats, Floats]:
+    """Channel order, and mean and standard deviation (channels,) on the scale 0 to 255."""
+    gray = channels == 1
+    mean = sidecar.mean or _metadata_numbers(metadata, "mean", channels)
+    std = sidecar.std or _metadata_numbers(metadata, "std", channels)
+    mean = mean or ((0.0,) if gray else IMAGENET.mean)
+    std = std or ((255.0,) if gray else IMAGENET.std)
+    color = "rgb" if gray else sidecar.color or "rgb"
+    return color, np.array(mean[:channels], np.float32), np.array(std[:channels], np.float32)
+
+
+def _metadata_numbers(metadata: Mapping[str, str], key: str, channels: int) -> tuple[float, ...] | None:
+    try:
+        values = tuple(float(value) for value in json.loads(metadata.get(key, "")))
+    except (ValueError, TypeError):
+        return None
+    return values if len(values) == channels and (key == "mean" or min(values) > 0) else None
+
+
+def _class_names(
+    given: Sequence[str] | str | os.PathLike[str] | None,
+    sidecar: Sidecar,
+    metadata: Mapping[str, str],
+    count: int,
+) -> tuple[str, ...]:
+    """Names of `count` classes. UsageError where the given ones are more or fewer."""
+    for source in (given, sidecar.names):
+        if source is not None:
+            names = names_from_file(source) if isinstance(source, str | os.PathLike) else tuple(source)
+            if len(names) != count:
+                raise UsageError(f"{len(names)} names were given, but the classifier has {count} classes")
+            return names
+    names = names_from_metadata(metadata)
+    return names if len(names) == count else tuple(str(number) for number in range(count))
+
+
+def _background(given: str | int | None, names: tuple[str, ...], metadata: Mapping[str, str]) -> int | None:
+    wanted = metadata.get("background") if given is None else str(given)
+    if wanted is None:
+        return names.index("background") if "background" in names else None
+    return _class_id(wanted, names)
+
+
+def _wanted(classes: Sequence[str | int], names: tuple[str, ...]) -> frozenset[int] | None:
+    return frozenset(_class_id(str(name), names) for name in classes) if classes else None
+
+
+def _class_id(name: str, names: tuple[str, ...]) -> int:
+    folded = [known.casefold() for known in names]
+    if name.casefold() in folded:
+        return folded.index(name.casefold())
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    raise UsageError(f"the network has no class {name!r}; it has {shown}")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def _network_of(content: bytes, device: str, threads: int | None) -> Network:
+    """A session of a graph in memory, which `Network` reads from a file."""
+    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
+        path = Path(folder) / "dense.onnx"
+        path.write_bytes(content)
+        return Network(path, device, threads)

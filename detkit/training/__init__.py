@@ -1,0 +1,1 @@
+"""Training of detectors: one package or module a family."""
