@@ -98,7 +98,7 @@ def _tensor(view: memoryview, start: int, end: int) -> Tensor:
             shape.append(begin)
         elif number == _TENSOR_DIMS:
             while begin < stop:  # packed
-                value, begin = _varint(view, begin)
+                value, begin = read_varint(view, begin)
                 shape.append(value)
         elif number == _TENSOR_NAME:
             name = bytes(view[begin:stop]).decode(errors="replace")
@@ -113,13 +113,13 @@ def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, 
     """(number, begin, stop) of each length-delimited field; (number, value, -1) of each varint one."""
     position = start
     while position < end:
-        tag, position = _varint(view, position)
+        tag, position = read_varint(view, position)
         number, wire = tag >> 3, tag & 7
         if wire == 0:
-            value, position = _varint(view, position)
+            value, position = read_varint(view, position)
             yield number, value, -1
         elif wire == 2:
-            length, position = _varint(view, position)
+            length, position = read_varint(view, position)
             if position + length > end:
                 raise ValueError("field longer than its message")
             yield number, position, position + length
@@ -130,7 +130,8 @@ def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, 
             raise ValueError(f"wire type {wire}")
 
 
-def _varint(view: memoryview, position: int) -> tuple[int, int]:
+def read_varint(view: memoryview | bytes, position: int) -> tuple[int, int]:
+    """A base-128 number and the position after it. IndexError or ValueError where the bytes end or it does not."""
     value = shift = 0
     while True:
         byte = view[position]

@@ -13,11 +13,14 @@ copied as it is. A graph for which the result would not be exact is refused with
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detkit.onnx_file import read_varint
 
 Pair = tuple[int, int]
 
@@ -45,27 +48,10 @@ class Message:
     """
 
     def __init__(self, content: bytes = b"") -> None:
-        self.fields: list[tuple[int, int, Any]] = []
-        position = 0
-        while position < len(content):
-            tag, position = _read_varint(content, position)
-            number, wire = tag >> 3, tag & 7
-            value: Any
-            if wire == 0:
-                value, position = _read_varint(content, position)
-            elif wire == 2:
-                length, position = _read_varint(content, position)
-                if position + length > len(content):
-                    raise NotDense("the file is damaged")
-                value = content[position : position + length]
-                position += length
-            elif wire in (1, 5):
-                length = 8 if wire == 1 else 4
-                value = int.from_bytes(content[position : position + length], "little")
-                position += length
-            else:
-                raise NotDense("the file is damaged")
-            self.fields.append((number, wire, value))
+        try:
+            self.fields: list[tuple[int, int, Any]] = list(_fields(content))
+        except (IndexError, ValueError) as error:
+            raise NotDense("the file is damaged") from error
 
     def encode(self) -> bytes:
         """The message as bytes."""
@@ -97,7 +83,7 @@ class Message:
             elif field == number:
                 position = 0
                 while position < len(value):
-                    item, position = _read_varint(value, position)
+                    item, position = read_varint(value, position)
                     values.append(_signed(item))
         return values
 
@@ -458,17 +444,28 @@ def _any_shape(value: Message, picture: str) -> Message:
     return value.put(2, kind.put(1, tensor.put(2, Message().put(1, axes))))
 
 
-def _read_varint(content: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if position >= len(content) or shift > 63:
-            raise NotDense("the file is damaged")
-        byte = content[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
+def _fields(content: bytes) -> Iterator[tuple[int, int, Any]]:
+    """(number, wire type, value) of each field of a message."""
+    position = 0
+    while position < len(content):
+        tag, position = read_varint(content, position)
+        number, wire = tag >> 3, tag & 7
+        value: Any
+        if wire == 0:
+            value, position = read_varint(content, position)
+        elif wire == 2:
+            length, position = read_varint(content, position)
+            if position + length > len(content):
+                raise ValueError("field longer than its message")
+            value = content[position : position + length]
+            position += length
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+            value = int.from_bytes(content[position : position + length], "little")
+            position += length
+        else:
+            raise ValueError(f"wire type {wire}")
+        yield number, wire, value
 
 
 def _varint(value: int) -> bytes:
