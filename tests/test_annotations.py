@@ -598,3 +598,12 @@ def test_coco128_is_what_its_file_says() -> None:
         entry["image_id"] for entry in document["annotations"]
     ]
     assert ground_truth.categories.ids == coco.CATEGORY_IDS
+
+
+def test_rows_by_image_are_all_rows_in_order(tmp_path: Path) -> None:
+    truth = {"images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(4)], "categories": [{"id": 1, "name": "a"}],
+             "annotations": [{"id": k, "image_id": image, "category_id": 1, "bbox": [0, 0, 1, 1]}
+                             for k, image in enumerate([2, 0, 2, 3, 0], 1)]}  # fmt: skip
+    (tmp_path / "t.json").write_text(json.dumps(truth))
+    rows = read_ground_truth(tmp_path / "t.json").rows_by_image()
+    assert [part.tolist() for part in rows] == [[1, 4], [], [0, 2], [3]]

@@ -76,6 +76,12 @@ class GroundTruth:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def rows_by_image(self) -> list[NDArray[np.int64]]:
+        """The rows of each picture's boxes, in the order of the file; one array a picture."""
+        order = np.argsort(self.image_index, kind="stable")
+        ends = np.searchsorted(self.image_index[order], np.arange(1, len(self.images)))
+        return np.split(order, ends)
+
 
 @dataclass(frozen=True)
 class Predictions:

@@ -167,9 +167,9 @@ def samples_from_annotations(
     if len(table) == 0:
         raise InputError("the annotations name no pictures")
     usable = ~(ground_truth.crowd | ground_truth.ignore | ground_truth.difficult)
-    for row, file in enumerate(table.files):
+    for row, (file, rows) in enumerate(zip(table.files, ground_truth.rows_by_image(), strict=True)):
         path = Path(images) / (file or f"{table.ids[row]}.jpg")
-        here = wanted & (ground_truth.image_index == row)
+        here = rows[wanted[rows]]
         boxes = xywh_to_xyxy(ground_truth.boxes[here]).astype(np.float64)
         image = read_image(path)
         size = (image.shape[1], image.shape[0])
