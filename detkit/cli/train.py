@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from detkit.cli import train_hog
+from detkit.cli import train_hog, train_yolo
 
 app = typer.Typer(no_args_is_help=True, help="Train a detector on your own annotations.")
 app.command("hog")(train_hog.train_hog)
-
-
-@app.callback()
-def _root() -> None:
-    """Keeps `detkit train hog` a command of its own while it is the only one."""
+app.command("yolo")(train_yolo.train_yolo)

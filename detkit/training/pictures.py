@@ -1,0 +1,96 @@
+"""The pictures of an annotated data set, with their boxes, as training takes them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.tables import GroundTruth
+from detkit.boxes import clip, xywh_to_xyxy
+from detkit.errors import InputError
+from detkit.sources import SUFFIXES
+
+logger = logging.getLogger("detkit")
+
+
+@dataclass(frozen=True)
+class AnnotatedPicture:
+    """A picture: its row in the annotations, its file, boxes float32 (N, 4) xyxy in pixels, classes int64 (N,)."""
+
+    row: int
+    path: Path
+    boxes: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+
+def annotated_pictures(ground_truth: GroundTruth, folder: Path) -> list[AnnotatedPicture]:
+    """All pictures of the annotations that lie in `folder` or below, in the order of the annotations.
+
+    Crowds and ignored regions are left out, boxes are cut at the picture's border where its size is known, and empty
+    ones dropped. Pictures that are not there are counted in a warning; InputError where none is.
+    """
+    find = _finder(folder)
+    boxes = xywh_to_xyxy(ground_truth.boxes)
+    usable = ~(ground_truth.crowd | ground_truth.ignore)
+    found, missing = [], []
+    for row, (file, rows) in enumerate(zip(ground_truth.images.files, ground_truth.rows_by_image(), strict=True)):
+        name = file or str(ground_truth.images.ids[row])
+        path = find(name)
+        if path is None:
+            missing.append(name)
+            continue
+        kept = rows[usable[rows]]
+        own = boxes[kept]
+        width, height = int(ground_truth.images.widths[row]), int(ground_truth.images.heights[row])
+        if width and height:
+            own = clip(own, width, height)
+        whole = (own[:, 2] > own[:, 0]) & (own[:, 3] > own[:, 1])
+        classes = ground_truth.class_index[kept][whole]
+        found.append(AnnotatedPicture(row, path, own[whole].astype(np.float32), classes.astype(np.int64)))
+    if not found:
+        raise InputError(
+            f"{folder}: none of the {len(missing)} annotated pictures is there; name their folder: --images"
+        )
+    if missing:
+        logger.warning(
+            "%d annotated pictures are not in %s and are left out, first %s", len(missing), folder, missing[0]
+        )
+    return found
+
+
+def stems_in(path: Path) -> set[str]:
+    """The stems of the files listed in a text file, one a line, as VOC's ImageSets and ultralytics write them."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the list cannot be read: {error}") from error
+    stems = {PurePosixPath(line.split()[0]).stem for line in lines if line.strip()}
+    if not stems:
+        raise InputError(f"{path}: the list is empty")
+    return stems
+
+
+def _finder(folder: Path) -> Callable[[str], Path | None]:
+    """A function from the name in the annotations to the file: by path, else by file name, else by stem."""
+    by_name: dict[str, Path] = {}
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            path = Path(parent, file)
+            if path.suffix.lower() in SUFFIXES:
+                by_name.setdefault(file, path)
+                by_name.setdefault(path.stem, path)
+
+    def find(name: str) -> Path | None:
+        exact = folder / name
+        if exact.suffix and exact.is_file():
+            return exact
+        return by_name.get(PurePosixPath(name).name) or by_name.get(PurePosixPath(name).stem)
+
+    return find

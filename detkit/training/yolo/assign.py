@@ -1,0 +1,67 @@
+"""Which points of the grid are to find which object: task-aligned assignment."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-9
+
+
+class Assignment(NamedTuple):
+    """Targets of one picture: for each point the index of the object it is to find, or -1, and its score in 0-1."""
+
+    object: Tensor  # (A,) int64
+    score: Tensor  # (A,)
+
+
+def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union (M, N) of boxes (M, 4) and (N, 4), xyxy; 0 where the union is empty."""
+    overlap = (torch.minimum(a[:, None, 2:], b[:, 2:]) - torch.maximum(a[:, None, :2], b[:, :2])).clamp(min=0).prod(2)
+    area_a, area_b = ((x[:, 2:] - x[:, :2]).clamp(min=0).prod(1) for x in (a, b))
+    return overlap / (area_a[:, None] + area_b - overlap).clamp(min=EPSILON)
+
+
+def task_aligned_assignment(
+    scores: Tensor,
+    boxes: Tensor,
+    centres: Tensor,
+    object_boxes: Tensor,
+    object_classes: Tensor,
+    *,
+    candidates: int = 10,
+    alpha: float = 0.5,
+    beta: float = 6.0,
+) -> Assignment:
+    """Assign the points of one picture to its objects by how well score and box already agree there.
+
+    Feng et al., "TOOD: Task-aligned One-stage Object Detection" (2021), section 3.2: t = score^alpha * iou^beta,
+    the best `candidates` points inside each object's box are its positives, and a point's target score is t,
+    scaled so that each object's largest is its largest IoU. A point chosen by several objects goes to the one it
+    overlaps most. The paper's constants are alpha 1, beta 6 and 13 candidates; those here are the usual ones of
+    one-stage detectors since.
+
+    scores (A, classes) in 0-1, boxes (A, 4) xyxy, centres (A, 2) xy, object_boxes (G, 4) xyxy, object_classes (G,)
+    int64; all in pixels of the network's input.
+    """
+    points = len(centres)
+    if len(object_boxes) == 0:
+        return Assignment(torch.full((points,), -1), torch.zeros(points))
+    sides = torch.cat((centres - object_boxes[:, None, :2], object_boxes[:, None, 2:] - centres), dim=2)  # (G, A, 4)
+    inside = sides.amin(dim=2) > EPSILON
+    iou = pairwise_iou(object_boxes, boxes) * inside  # (G, A)
+    alignment = scores[:, object_classes].T.pow(alpha) * iou.pow(beta) * inside  # (G, A)
+
+    best = alignment.topk(min(candidates, points), dim=1).indices
+    chosen = torch.zeros_like(inside).scatter_(1, best, True) & inside
+    owner = torch.where(chosen, iou, torch.full_like(iou, -1.0)).argmax(dim=0)  # (A,)
+    positive = chosen.any(dim=0)
+
+    mine = torch.zeros_like(chosen).scatter_(0, owner[None], True) & positive
+    alignment = alignment * mine
+    largest_alignment = alignment.amax(dim=1, keepdim=True).clamp(min=EPSILON)
+    largest_iou = (iou * mine).amax(dim=1, keepdim=True)
+    score = (alignment / largest_alignment * largest_iou).amax(dim=0)
+    return Assignment(torch.where(positive, owner, -1), score)

@@ -1,0 +1,184 @@
+"""Training pictures for torch: which images, in which order, augmented how, labelled by whom."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.images import read_image
+
+from .augment import Picture, jitter_colours, mosaic, scaled_crop
+from .teacher import YoloxTeacher
+
+CACHE_BYTES = 3 * 2**30
+SINGLE_SCALES = (0.4, 1.3)
+MOSAIC_SCALES = (0.3, 0.9)
+FINAL_SCALES = (0.8, 1.2)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Images and what is in them: for each path boxes float32 (N, 4) xyxy in pixels, and classes int64 (N,) into
+    `names`.
+
+    Pixels are those of the image as it is shown, EXIF rotation applied. An image without objects has empty arrays.
+    """
+
+    paths: Sequence[Path]
+    boxes: Sequence[NDArray[np.float32]]
+    classes: Sequence[NDArray[np.int64]]
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise InputError("there are no images to train on")
+        if not self.names:
+            raise InputError("there are no classes to train")
+        if not len(self.paths) == len(self.boxes) == len(self.classes):
+            raise InputError(
+                f"{len(self.paths)} images, but boxes for {len(self.boxes)} and classes for {len(self.classes)}"
+            )
+        for path, boxes, classes in zip(self.paths, self.boxes, self.classes, strict=True):
+            if boxes.shape != (len(classes), 4):
+                raise InputError(f"{path}: expected boxes of shape ({len(classes)}, 4), got {boxes.shape}")
+            if len(classes) and not 0 <= classes.min() <= classes.max() < len(self.names):
+                raise InputError(f"{path}: class {classes.max()} of {len(self.names)}")
+
+
+class Request(NamedTuple):
+    """One picture to make. The same request always gives the same picture."""
+
+    image: int  # its index
+    seed: tuple[int, int]
+    size: int
+    final: bool
+
+
+class Sample(NamedTuple):
+    """A picture of square `image` (size, size, 3) uint8 RGB and, with a teacher, its scores (A, C) and boxes (A, 4)."""
+
+    picture: Picture
+    teacher_scores: NDArray[np.float32] | None
+    teacher_boxes: NDArray[np.float32] | None
+
+
+class Batch(NamedTuple):
+    """Images (N, 3, S, S) uint8; for each picture its boxes (G, 4) and classes (G,); the teacher's view or None."""
+
+    images: Tensor
+    boxes: list[Tensor]
+    classes: list[Tensor]
+    teacher_scores: Tensor | None
+    teacher_boxes: Tensor | None
+
+
+class AugmentedPictures:
+    """Pictures by request: a mosaic of four images or a crop of one, colours jittered; only crops in the end.
+
+    Images are shrunk to `image_size` along the long side (never enlarged) and kept in memory as long as
+    CACHE_BYTES last.
+    """
+
+    def __init__(
+        self, data: TrainingSet, image_size: int, teacher: Path | None = None, mosaic_share: float = 0.5
+    ) -> None:
+        self.data, self.image_size, self.mosaic_share = data, image_size, mosaic_share
+        self.teacher_path = teacher
+        self._teacher: YoloxTeacher | None = None
+        self._cache: dict[int, Picture] = {}
+        used = 0
+        for i in range(len(data.paths)):
+            picture = self._read(i)
+            used += picture.image.nbytes
+            if used > CACHE_BYTES:
+                break
+            self._cache[i] = picture
+
+    def _read(self, index: int) -> Picture:
+        image = read_image(self.data.paths[index])
+        scale = min(1.0, self.image_size / max(image.shape[:2]))
+        if scale < 1:
+            image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        boxes = (self.data.boxes[index] * scale).astype(np.float32)
+        return Picture(image, boxes, self.data.classes[index].astype(np.int64))
+
+    def source(self, index: int) -> Picture:
+        return self._cache.get(index) or self._read(index)
+
+    def make(self, request: Request) -> Sample:
+        rng = np.random.default_rng(request.seed)
+        source = self.source(request.image)
+        if request.final:
+            picture = scaled_crop(source, request.size, rng, self.image_size, FINAL_SCALES)
+        elif rng.random() < self.mosaic_share:
+            others = [self.source(int(i)) for i in rng.integers(len(self.data.paths), size=3)]
+            picture = mosaic([source, *others], request.size, rng, self.image_size, MOSAIC_SCALES)
+        else:
+            picture = scaled_crop(source, request.size, rng, self.image_size, SINGLE_SCALES)
+        jittered = picture._replace(image=jitter_colours(picture.image, rng))
+        if self.teacher_path is None:
+            return Sample(jittered, None, None)
+        if self._teacher is None:
+            self._teacher = YoloxTeacher(self.teacher_path)
+        return Sample(jittered, *self._teacher(picture.image))
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of one size. The images keep their channels last in memory."""
+    images = torch.from_numpy(np.stack([s.picture.image for s in samples])).permute(0, 3, 1, 2)
+    boxes = [torch.from_numpy(s.picture.boxes) for s in samples]
+    classes = [torch.from_numpy(s.picture.classes) for s in samples]
+    if samples[0].teacher_scores is None:
+        return Batch(images, boxes, classes, None, None)
+    scores = torch.from_numpy(np.stack([s.teacher_scores for s in samples]))  # type: ignore[misc]
+    teacher_boxes = torch.from_numpy(np.stack([s.teacher_boxes for s in samples]))  # type: ignore[misc]
+    return Batch(images, boxes, classes, scores, teacher_boxes)
+
+
+def repeat_factors(
+    classes: Sequence[NDArray[np.int64]], number_of_classes: int, threshold: float
+) -> NDArray[np.float64]:
+    """How often each image is to be seen in an epoch, so that rare classes are not lost among the common ones.
+
+    Gupta et al., "LVIS" (2019), appendix B: a class that occurs in the share f of the images has the factor
+    max(1, sqrt(threshold / f)), an image the largest factor of its classes.
+    """
+    counts = np.zeros(number_of_classes)
+    for c in classes:
+        counts[np.unique(c)] += 1
+    share = np.maximum(counts, 1) / max(len(classes), 1)
+    factor = np.maximum(1.0, np.sqrt(threshold / share))
+    return np.array([factor[c].max(initial=1.0) for c in classes])
+
+
+def image_stream(factors: NDArray[np.float64], seed: int) -> Iterator[int]:
+    """Image indices without end: epochs in random order, each image as often as its factor says on average."""
+    for epoch in itertools.count():
+        rng = np.random.default_rng((seed, epoch))
+        repeats = np.floor(factors + rng.random(len(factors))).astype(int)
+        yield from rng.permutation(np.repeat(np.arange(len(factors)), repeats)).tolist()
+
+
+def batched(stream: Iterator[int], size: int) -> Iterator[list[int]]:
+    """The stream in lists of `size`, as itertools.batched from Python 3.12 on."""
+    while chunk := list(itertools.islice(stream, size)):
+        yield chunk
+
+
+def batch_images(
+    factors: NDArray[np.float64], batch: int, seed: int, start: int
+) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+    """For each step from `start` on, the image and the seed of each picture of its batch."""
+    for step, images in enumerate(batched(image_stream(factors, seed), batch)):
+        if step >= start:
+            yield [(image, (seed, step * batch + i)) for i, image in enumerate(images)]

@@ -1,0 +1,80 @@
+"""The losses of a training, step by step: a CSV file and a plot of it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+from detkit.errors import InputError
+
+FILE = "history.csv"
+PLOT = "history.png"
+
+
+class Progress(NamedTuple):
+    """What is known after a step."""
+
+    step: int
+    share: float  # of the run that is over, 0-1
+    seconds: float  # of training so far, over all resumptions
+    loss: float
+    class_loss: float
+    box_loss: float
+    distance_loss: float
+    rate: float  # of learning, of neck and head
+    size: int  # side of the training pictures, pixels
+
+
+class History:
+    """Appends rows of Progress to the file in `directory`; rows after `step` are of a run that was lost and go."""
+
+    def __init__(self, directory: Path, step: int = 0) -> None:
+        path = directory / FILE
+        rows = [row for row in read_rows(path) if int(row[0]) <= step] if step and path.exists() else []
+        self._file = path.open("w", newline="")
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(Progress._fields)
+        self._writer.writerows(rows)
+
+    def add(self, progress: Progress) -> None:
+        self._writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in progress])
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a history file without its header, and without a last row that was cut short."""
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    return [row for row in rows[1:] if len(row) == len(Progress._fields)]
+
+
+def plot_history(directory: Path) -> Path:
+    """Draw the losses over the steps, each smoothed over a fiftieth of the run, and return the picture's path."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("a plot needs matplotlib: pip install matplotlib") from error
+    values = np.array(read_rows(directory / FILE), dtype=np.float64).reshape(-1, len(Progress._fields))
+    width = max(1, len(values) // 50)
+    axes = (figure := Figure(figsize=(8, 4.5), layout="constrained")).subplots()
+    for name in ("loss", "class_loss", "box_loss", "distance_loss"):
+        column = values[:, Progress._fields.index(name)]
+        axes.plot(values[width - 1 :, 0], np.convolve(column, np.full(width, 1 / width), "valid"), label=name)
+    axes.set(xlabel="step", ylabel="loss", yscale="log")
+    axes.legend()
+    figure.savefig(directory / PLOT, dpi=120)
+    return directory / PLOT

@@ -1,0 +1,40 @@
+"""The settings of a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Rates are for AdamW; shares are parts of the whole run, from 0 to 1."""
+
+    image_size: int = 416
+    batch: int = 8
+    backbone_rate: float = 3e-4  # of what ImageNet taught
+    rate: float = 2e-3
+    final_rate_share: float = 0.01
+    weight_decay: float = 0.03
+    warm_up_share: float = 0.02
+    # From which share on pictures have which part of the image size: for 416 pixels 256, 320 and 416.
+    sizes: tuple[tuple[float, float], ...] = ((0.0, 8 / 13), (0.75, 10 / 13), (0.9, 1.0))
+    final_share: float = 0.9  # from here on pictures are whole images: no mosaics, little scaling
+    frozen_blocks: int = 5  # of the backbone's 16, from the image on
+    averaging: float = 0.998  # decay of the average of weights, per step
+    repeat_threshold: float = 0.03
+    class_gain: float = 2.0
+    focus: float = 1.0  # exponent of the quality focal loss
+    box_gain: float = 5.0
+    distance_gain: float = 1.0
+    teacher_share: float = 0.6
+    teacher_least_score: float = 0.1
+    largest_gradient: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.image_size < 32 or self.image_size % 32:
+            raise InputError(f"the image size must be a multiple of 32, not {self.image_size}")
+        if self.batch < 1:
+            raise InputError(f"a batch must have at least one picture, not {self.batch}")

