@@ -105,6 +105,16 @@ def _branches(net: Net) -> Net:
     return net.add("Gemm", net.weight(5, 8, scale=3), transB=1)
 
 
+def _half(net: Net) -> Net:
+    """Weights stored in 16 bits, that a Cast brings to 32."""
+    kernel = net.constant(net.random.normal(0, 0.3, (8, 3, 3, 3)).astype(np.float16))
+    net.nodes.append(helper.make_node("Cast", [kernel], ["kernel"], to=TensorProto.FLOAT))
+    matrix = net.constant(net.random.normal(0, 0.1, (8 * 11 * 9, 5)).astype(np.float16))
+    net.nodes.append(helper.make_node("Cast", [matrix], ["matrix"], to=TensorProto.FLOAT))
+    net.add("Conv", "kernel").add("Relu").add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    return net.add("Flatten").add("MatMul", "matrix")
+
+
 DENSE = {
     "gemm": _gemm,
     "matmul": _matmul,
@@ -112,6 +122,7 @@ DENSE = {
     "mean": _mean,
     "conv": _convolutional,
     "concat": _branches,
+    "16-bit weights": _half,
 }
 
 

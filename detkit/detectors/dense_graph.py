@@ -171,6 +171,9 @@ class _Graph:
         if kind == "Constant":
             self._constant(node)
             return
+        if kind == "Cast" and sources[0] in self.tensors:
+            self._cast_constant(node)
+            return
         if node.text(7) not in ("", "ai.onnx"):
             raise NotDense(f"it holds the operator {node.text(7)}.{kind}")
         maps = [self.maps[source] for source in sources if source in self.maps]
@@ -220,6 +223,14 @@ class _Graph:
         name = node.texts(2)[0]
         self.tensors[name] = tensors[0].put(8, name)
         self.added.append(tensors[0])
+
+    def _cast_constant(self, node: Message) -> None:
+        """Weights that are stored in 16 bits and computed with in 32: stored in 32 instead."""
+        name = node.texts(2)[0]
+        if _attribute(node, "to", 0) != 1:
+            raise NotDense("it converts its weights to another type than 32-bit numbers")
+        self.tensors[name] = _tensor(name, _values(self.tensors[node.texts(1)[0]]).astype("<f4"), 1)
+        self.added.append(self.tensors[name])
 
     def _convolve(self, node: Message, source: _Map) -> _Map:
         weight = self.tensors.get(node.texts(1)[1])
