@@ -61,20 +61,28 @@ class Network:
 
     device   "auto", or one of `DEVICES`; a device that is asked for by name and not there is a DeviceError
     threads  of onnxruntime; by default the cores that this process may use
+    content  a graph made from the one in the file, to be run in its place
 
     inputs, outputs   tuples of TensorInfo
     metadata          the file's custom metadata
     provider          the execution provider that really runs the graph
     """
 
-    def __init__(self, path: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str = "auto",
+        threads: int | None = None,
+        *,
+        content: bytes | None = None,
+    ) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{path}: no such model file")
         refuse_data_outside(self.path)
         self.threads = threads or available_cores()
         wanted = _wanted_providers(device, onnxruntime.get_available_providers())
-        self._session = self._start(wanted)
+        self._session = self._start(wanted, content)
         self.provider: str = self._session.get_providers()[0]
         if self.provider != wanted[0][0]:
             failed = f"onnxruntime could not start {wanted[0][0]} (driver or libraries missing?)"
@@ -92,7 +100,9 @@ class Network:
         except Exception as error:  # onnxruntime has no common base class for its errors
             raise ModelError(f"{self.path}: the network failed to run: {_first_line(error)}") from error
 
-    def _start(self, providers: list[tuple[str, dict[str, str]]]) -> onnxruntime.InferenceSession:
+    def _start(
+        self, providers: list[tuple[str, dict[str, str]]], content: bytes | None
+    ) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # older exports bring a warning for each initializer; errors are raised
         options.intra_op_num_threads = self.threads
@@ -105,7 +115,7 @@ class Network:
             getattr(onnxruntime, "preload_dlls", lambda: None)()  # CUDA libraries that come as Python packages
         try:
             return onnxruntime.InferenceSession(
-                str(self.path),
+                str(self.path) if content is None else content,
                 options,
                 providers=[name for name, _ in providers],
                 provider_options=[settings for _, settings in providers],

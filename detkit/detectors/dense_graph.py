@@ -6,21 +6,20 @@ dense layer after the last feature map of h x w is a convolution with an h x w k
 convolutions with 1 x 1 kernels, and global pooling is pooling over h x w (Sermanet et al. 2014, "OverFeat",
 section 3.5; Long et al. 2015, section 3.1).
 
-The rewriting is done on the protocol buffer itself (onnx.proto), as in `detkit.onnx_file`: what is not understood is
-copied as it is. A graph for which the result would not be exact is refused with the reason, never approximated.
+The rewriting is done on the protocol buffer itself, see `detkit.onnx_message`. A graph for which the result would not
+be exact is refused with the reason, never approximated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.onnx_file import read_varint
+from detkit.onnx_message import DamagedError, Message, signed
 
 Pair = tuple[int, int]
 
@@ -39,72 +38,6 @@ _ITEM_TYPES: dict[int, Any] = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.d
 
 class NotDense(Exception):
     """Why a graph cannot be applied to a whole picture with exact results."""
-
-
-class Message:
-    """A protocol buffer message as a list of [field number, wire type, value]; unknown fields keep their place.
-
-    Values are integers (wire types 0, 1, 5) or bytes (2).
-    """
-
-    def __init__(self, content: bytes = b"") -> None:
-        try:
-            self.fields: list[tuple[int, int, Any]] = list(_fields(content))
-        except (IndexError, ValueError) as error:
-            raise NotDense("the file is damaged") from error
-
-    def encode(self) -> bytes:
-        """The message as bytes."""
-        parts = []
-        for number, wire, value in self.fields:
-            parts.append(_varint(number << 3 | wire))
-            if wire == 0:
-                parts.append(_varint(value))
-            elif wire == 2:
-                parts += [_varint(len(value)), value]
-            else:
-                parts.append(value.to_bytes(8 if wire == 1 else 4, "little"))
-        return b"".join(parts)
-
-    def all(self, number: int) -> list[Any]:
-        """The values of a repeated field."""
-        return [value for field, _, value in self.fields if field == number]
-
-    def one(self, number: int, default: Any) -> Any:
-        """The value of a field, the last one given."""
-        return next((value for field, _, value in reversed(self.fields) if field == number), default)
-
-    def integers(self, number: int) -> list[int]:
-        """A repeated integer field, packed or not, with its signs."""
-        values = []
-        for field, wire, value in self.fields:
-            if field == number and wire == 0:
-                values.append(_signed(value))
-            elif field == number:
-                position = 0
-                while position < len(value):
-                    item, position = read_varint(value, position)
-                    values.append(_signed(item))
-        return values
-
-    def text(self, number: int) -> str:
-        """A string field, "" where it is not given."""
-        return bytes(self.one(number, b"")).decode(errors="replace")
-
-    def texts(self, number: int) -> list[str]:
-        """A repeated string field."""
-        return [bytes(value).decode(errors="replace") for value in self.all(number)]
-
-    def put(self, number: int, values: Any) -> Message:
-        """Replace a field by one value or a list of them: integers, text, bytes or messages."""
-        self.fields = [entry for entry in self.fields if entry[0] != number]
-        for value in values if isinstance(values, list) else [values]:
-            if isinstance(value, int):
-                self.fields.append((number, 0, value & (1 << 64) - 1))
-            else:
-                content = value.encode() if isinstance(value, Message | str) else value
-                self.fields.append((number, 2, content))
-        return self
 
 
 @dataclass(frozen=True)
@@ -129,6 +62,13 @@ def make_dense(content: bytes, window: Pair, stride: Pair) -> bytes:
 
     NotDense where that would not be exact, or is not understood.
     """
+    try:
+        return _dense(content, window, stride)
+    except DamagedError as error:
+        raise NotDense(str(error)) from error
+
+
+def _dense(content: bytes, window: Pair, stride: Pair) -> bytes:
     model = Message(content)
     versions = [entry.one(2, 1) for entry in map(Message, model.all(8)) if entry.text(1) in ("", "ai.onnx")]
     opset = max(versions, default=1)
@@ -410,7 +350,7 @@ def _attribute(node: Message, name: str, default: Any) -> Any:
                 return item.text(4)
             if isinstance(default, float):
                 return float(np.array([item.one(2, 0)], np.uint32).view(np.float32)[0])
-            return _signed(item.one(3, 0))
+            return signed(item.one(3, 0))
     return default
 
 
@@ -453,40 +393,3 @@ def _any_shape(value: Message, picture: str) -> Message:
     channels = Message(shape.all(1)[1]) if len(shape.all(1)) == 4 else Message()
     axes = [Message().put(1, 1), channels, Message(), Message()]
     return value.put(2, kind.put(1, tensor.put(2, Message().put(1, axes))))
-
-
-def _fields(content: bytes) -> Iterator[tuple[int, int, Any]]:
-    """(number, wire type, value) of each field of a message."""
-    position = 0
-    while position < len(content):
-        tag, position = read_varint(content, position)
-        number, wire = tag >> 3, tag & 7
-        value: Any
-        if wire == 0:
-            value, position = read_varint(content, position)
-        elif wire == 2:
-            length, position = read_varint(content, position)
-            if position + length > len(content):
-                raise ValueError("field longer than its message")
-            value = content[position : position + length]
-            position += length
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-            value = int.from_bytes(content[position : position + length], "little")
-            position += length
-        else:
-            raise ValueError(f"wire type {wire}")
-        yield number, wire, value
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value

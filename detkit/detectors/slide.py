@@ -7,10 +7,8 @@ windows are cut out and classified in batches. Both give the same scores.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +21,14 @@ from numpy.typing import NDArray
 from detkit.class_names import names_from_file, names_from_metadata
 from detkit.detections import Detections
 from detkit.detectors.dense_graph import NotDense, make_dense
+from detkit.detectors.picture_input import PictureInput
 from detkit.detectors.sliding import Grouping, ScoreLevel, ScoreMap, group
 from detkit.errors import ModelError, UsageError
 from detkit.files import reason
 from detkit.heads.sidecar import Sidecar, read_sidecar
-from detkit.heads.types import IMAGENET
 from detkit.images import Image, as_image, read_image
 from detkit.models import resolve
-from detkit.network import Network, TensorInfo
+from detkit.network import Network
 from detkit.pyramid import grid_size, pyramid, window_too_large
 
 Floats = NDArray[np.float32]
@@ -70,9 +68,7 @@ class Classifier:
     names       class names, a file of them, "coco" or "voc"; by default those of the sidecar or the metadata
     background  name or number of the class that stands for nothing; by default one named "background"
 
-    The input is (N, C, H, W) or (N, H, W, C) with one or three channels, the output one row of scores a window, logits
-    or probabilities. Pixels are normalised as the sidecar file says, else as the metadata `mean` and `std` (scale 0 to
-    255) say, else as torchvision's networks want it (RGB) or to 0..1 (gray).
+    The input is that of `PictureInput`, the output one row of scores a window, logits or probabilities.
 
     ModelError where the network is no classifier of pictures; UsageError for names that do not fit.
     """
@@ -88,13 +84,10 @@ class Classifier:
     ) -> None:
         path = resolve(model, "slide")
         self.network = Network(path, device, threads)
-        self.input = _picture_input(self.network)
         sidecar = read_sidecar(self.network.path)
-        self.channels_last = self.input.shape[-1] in (1, 3) and self.input.shape[1] not in (1, 3)
-        self.channels = int(self.input.shape[-1 if self.channels_last else 1] or 3)
-        height, width = self.input.shape[1:3] if self.channels_last else self.input.shape[2:4]
-        self.window: Pair | None = (width, height) if width and height else sidecar.size
-        self._color, self._mean, self._std = _normalisation(sidecar, self.network.metadata, self.channels)
+        self.picture = PictureInput(self.network, sidecar)
+        self.input = self.picture.info
+        self.window: Pair | None = self.picture.size
         probe = self.window or (224, 224)
         noise = np.random.default_rng(0).integers(0, 256, (probe[1], probe[0], 3), dtype=np.uint8)
         rows = self._rows(self.tensor(noise)[None])
@@ -103,14 +96,8 @@ class Classifier:
         self.background = _background(background, self.names, self.network.metadata)
 
     def tensor(self, image: Image) -> NDArray[Any]:
-        """A picture uint8 (H, W, 3) RGB as the network's input: (C, H, W), or (H, W, C) with channels last."""
-        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None] if self.channels == 1 else image
-        if self._color == "bgr":
-            pixels = pixels[:, :, ::-1]
-        if not np.issubdtype(self.input.dtype, np.integer):
-            pixels = (pixels.astype(np.float32) - self._mean) / self._std
-        ordered = pixels if self.channels_last else pixels.transpose(2, 0, 1)
-        return np.ascontiguousarray(ordered, self.input.dtype)
+        """A picture uint8 (H, W, 3) RGB as the network's input: see `PictureInput.tensor`."""
+        return self.picture.tensor(image)
 
     def classify(self, tensors: NDArray[Any]) -> Floats:
         """Probabilities (N, classes) of windows (N, C, h, w) or (N, h, w, C)."""
@@ -273,9 +260,9 @@ class SlideDetector:
     def _batches(self, image: Image) -> Iterator[NDArray[Any]]:
         """Windows of a level, row by row, as batches for the network; the level is normalised once."""
         tensor = self.classifier.tensor(image)
-        axes = (0, 1) if self.classifier.channels_last else (1, 2)
+        axes = (0, 1) if self.classifier.picture.channels_last else (1, 2)
         views = np.lib.stride_tricks.sliding_window_view(tensor, self.input_size[::-1], axis=axes)
-        if self.classifier.channels_last:
+        if self.classifier.picture.channels_last:
             windows = views[:: self.stride, :: self.stride].transpose(0, 1, 3, 4, 2)
         else:
             windows = views[:, :: self.stride, :: self.stride].transpose(1, 2, 0, 3, 4)
@@ -301,10 +288,10 @@ class SlideDetector:
         if wanted is False:
             return None, "windows were asked for"
         try:
-            if self.classifier.channels_last:
+            if self.classifier.picture.channels_last:
                 raise NotDense("its channels come last")
             content = make_dense(_content(self.network.path), self.input_size, (self.stride, self.stride))
-            network = _network_of(content, device, threads)
+            network = Network(self.network.path, device, threads, content=content)
             difference = self._difference(network)
             if difference > _SAME:
                 raise NotDense(f"its scores differ by {difference:.2g}")
@@ -326,37 +313,6 @@ class SlideDetector:
             return float(np.abs(self._dense_scores(noise) - windows).max())
         except ValueError as error:  # another shape
             raise NotDense("its dense form has another shape") from error
-
-
-def _picture_input(network: Network) -> TensorInfo:
-    """The one input, with four axes of which one is one or three channels."""
-    if len(network.inputs) == 1:
-        shape = network.inputs[0].shape
-        if len(shape) == 4 and (shape[1] in (1, 3, None) or shape[-1] in (1, 3)):
-            return network.inputs[0]
-    found = "; ".join(str(value) for value in network.inputs)
-    raise ModelError(
-        f"{network.path}: its input is not a picture (one input of N x C x H x W with 1 or 3 channels): {found}"
-    )
-
-
-def _normalisation(sidecar: Sidecar, metadata: Mapping[str, str], channels: int) -> tuple[str, Floats, Floats]:
-    """Channel order, and mean and standard deviation (channels,) on the scale 0 to 255."""
-    gray = channels == 1
-    mean = sidecar.mean or _metadata_numbers(metadata, "mean", channels)
-    std = sidecar.std or _metadata_numbers(metadata, "std", channels)
-    mean = mean or ((0.0,) if gray else IMAGENET.mean)
-    std = std or ((255.0,) if gray else IMAGENET.std)
-    color = "rgb" if gray else sidecar.color or "rgb"
-    return color, np.array(mean[:channels], np.float32), np.array(std[:channels], np.float32)
-
-
-def _metadata_numbers(metadata: Mapping[str, str], key: str, channels: int) -> tuple[float, ...] | None:
-    try:
-        values = tuple(float(value) for value in json.loads(metadata.get(key, "")))
-    except (ValueError, TypeError):
-        return None
-    return values if len(values) == channels and (key == "mean" or min(values) > 0) else None
 
 
 def _class_names(
@@ -402,11 +358,3 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-
-
-def _network_of(content: bytes, device: str, threads: int | None) -> Network:
-    """A session of a graph in memory, which `Network` reads from a file."""
-    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
-        path = Path(folder) / "dense.onnx"
-        path.write_bytes(content)
-        return Network(path, device, threads)
