@@ -16,6 +16,8 @@ from detkit.images import Image
 
 Size = tuple[int, int]
 
+LARGEST_LEVEL = 250_000_000  # pixels of an enlarged picture
+
 
 @dataclass(frozen=True)
 class Level:
@@ -39,14 +41,19 @@ def scales(size: Size, window: Size, factor: float, *, enlarge: float = 1.0, max
     enlarge        how many times larger than the picture the first level is
 
     A factor of 1 is taken as "one level only", as OpenCV's detectMultiScale does. UsageError for a factor below 1,
-    an enlargement that is not positive or a window without pixels.
+    an enlargement that is not positive or a window without pixels; InputError where enlarging would fill the memory.
     """
     if not factor >= 1:
         raise UsageError(f"the pyramid factor must be at least 1, got {factor:g}")
-    if not enlarge > 0:
+    if not 0 < enlarge < float("inf"):
         raise UsageError(f"the enlargement must be above 0, got {enlarge:g}")
     if min(window) < 1:
         raise UsageError(f"a window needs at least one pixel, got {window[0]} x {window[1]}")
+    if enlarge > 1 and size[0] * size[1] * enlarge**2 > LARGEST_LEVEL:
+        raise InputError(
+            f"the picture of {size[0]} x {size[1]} enlarged {enlarge:g} times has more than "
+            f"{LARGEST_LEVEL / 1e6:.0f} million pixels; enlarge it less"
+        )
     scale = 1 / enlarge
     for _ in range(max_levels):
         if any(side < needed for side, needed in zip(level_size(size, scale), window, strict=True)):

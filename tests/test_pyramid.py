@@ -75,3 +75,11 @@ def test_windows_equal_the_slow_loop(
     assert list(windows(size, window, stride, (padding, padding))) == expected
     columns, rows = grid_size(size, window, stride, (padding, padding))
     assert columns * rows == len(expected)
+
+
+def test_an_enlargement_that_would_fill_the_memory_is_refused() -> None:
+    with pytest.raises(InputError, match="enlarged 200 times has more than 250 million pixels"):
+        list(scales((480, 640), (64, 128), 1.05, enlarge=200))
+    with pytest.raises(UsageError, match="above 0"):
+        list(scales((480, 640), (64, 128), 1.05, enlarge=float("inf")))
+    assert next(scales((12_000, 16_000), (64, 128), 1.05)) == 1  # as large as it comes
