@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from detkit.annotations.class_names import COCO_NAMES, VOC_NAMES
 from detkit.annotations.names import read_names
+from detkit.errors import UsageError
 
 BUILT_IN: dict[str, tuple[str, ...]] = {"coco": COCO_NAMES, "voc": VOC_NAMES}
 
@@ -49,3 +52,21 @@ def names_from_text(text: str) -> tuple[str, ...]:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return tuple(str(name) for name in value)
     return ()
+
+
+def class_filter(classes: Sequence[str | int], names: tuple[str, ...]) -> NDArray[np.int64] | None:
+    """Ids of the wanted classes, given by name or number; None, for all, where none is given. UsageError for others."""
+    if not classes:
+        return None
+    by_name = {name.casefold(): number for number, name in enumerate(names)}
+    wanted = []
+    for name in classes:
+        text = str(name)
+        if text.casefold() in by_name:
+            wanted.append(by_name[text.casefold()])
+        elif text.isdecimal() and (not names or int(text) < len(names)):
+            wanted.append(int(text))
+        else:
+            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            raise UsageError(f"the network has no class {text!r}; it has {shown or 'numbers only'}")
+    return np.array(wanted)

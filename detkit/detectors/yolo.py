@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from detkit import nms as suppression
 from detkit.annotations.class_names import COCO_NAMES, VOC_NAMES
 from detkit.annotations.coco import CATEGORY_IDS
-from detkit.class_names import names_from_file, names_from_metadata
+from detkit.class_names import class_filter, names_from_file, names_from_metadata
 from detkit.detections import Detections
 from detkit.errors import ModelError, UsageError
 from detkit.heads import HEADS, head_named
@@ -47,7 +48,7 @@ class Yolo:
 
     model     a name of the registry (`detkit models list`) or an .onnx file; None takes the bundled default
     conf      boxes with a higher score are kept
-    iou       overlap above which the lower-scored of two boxes is suppressed; None takes the exporter's own
+    iou       overlap above which the lower-scored of two boxes is suppressed; None takes the file's or exporter's
     max_det   boxes kept per image
     nms       "greedy", "soft", "diou", "wbf" or "none"; graphs that suppress by themselves are left alone
     agnostic  whether boxes of different classes suppress each other
@@ -95,12 +96,12 @@ class Yolo:
         self.matches = self._recognise(head)
         self.head: Head = head_named(self.matches[0].head)
         self.preparation = self._preparation(size)
-        self.iou = self.head.iou if iou is None else iou
+        self.iou = _metadata_iou(self.network.metadata, self.head.iou) if iou is None else iou
 
         count = self._class_count()
         self.names, self._labels = self._class_table(names, count)
         self._frame = self._decoding_frame(count, self.head.multi_label if multi_label is None else multi_label)
-        self._wanted = _class_filter(classes, self.names)
+        self._wanted = class_filter(classes, self.names)
         fixed_batch = self._image.shape[0] if len(self._image.shape) == 4 else 1
         self.batch = fixed_batch or max(1, batch)
 
@@ -319,28 +320,19 @@ def _metadata_side(metadata: Mapping[str, str]) -> int | None:
     return max(sides) if sides and all(isinstance(side, int) and side > 0 for side in sides) else None
 
 
+def _metadata_iou(metadata: Mapping[str, str], default: float) -> float:
+    """The overlap for suppression that a network of `detkit train yolo` was measured best with, else the default."""
+    try:
+        value = json.loads(metadata.get("detkit", "")).get("iou", default)
+    except (ValueError, AttributeError):
+        return default
+    return float(value) if isinstance(value, int | float) and 0 < value <= 1 else default
+
+
 def _resolve_names(given: Sequence[str] | str | os.PathLike[str] | None) -> tuple[str, ...]:
     if given is None:
         return ()
     return names_from_file(given) if isinstance(given, str | os.PathLike) else tuple(given)
-
-
-def _class_filter(classes: Sequence[str | int], names: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """Class ids of the wanted classes; None keeps all."""
-    if not classes:
-        return None
-    by_name = {name.casefold(): number for number, name in enumerate(names)}
-    wanted = []
-    for name in classes:
-        text = str(name)
-        if text.casefold() in by_name:
-            wanted.append(by_name[text.casefold()])
-        elif text.isdecimal() and (not names or int(text) < len(names)):
-            wanted.append(int(text))
-        else:
-            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            raise UsageError(f"the network has no class {text!r}; it has {shown or 'numbers only'}")
-    return np.array(wanted)
 
 
 def _of_one_shape(prepared: Sequence[Prepared], most: int) -> list[list[int]]:
