@@ -16,11 +16,14 @@ import cv2
 import numpy as np
 
 from detkit.detections import Detections
-from detkit.detectors import Detector
+from detkit.detectors import Detector, NamedDetector
 from detkit.errors import InputError
 from detkit.images import Image, read_image
 from detkit.network import available_cores
 from detkit.sources import Item
+
+# Containers count frames from their duration, and may be wrong by some: by so many, or by a fiftieth.
+_FRAMES_AMISS = 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Result:
     frame, time index from 0 and seconds of a video's frame; None for a picture
     image       the picture itself, where it was asked for
     last        whether this is the item's last result: its only one, or a video's last frame
+    cut_off     of the last frame of a video that ends early: what is missing
     """
 
     item: Item
@@ -42,6 +46,7 @@ class Result:
     time: float | None = None
     image: Image | None = None
     last: bool = True
+    cut_off: str | None = None
 
 
 @dataclass
@@ -55,6 +60,7 @@ class _Loaded:
     frame: int | None = None
     time: float | None = None
     last: bool = True
+    cut_off: str | None = None
 
 
 def detect_all(
@@ -107,6 +113,7 @@ def _detect(detector: Detector, batch: list[_Loaded], keep_images: bool) -> Iter
             loaded.time,
             loaded.image if keep_images else None,
             loaded.last,
+            loaded.cut_off,
         )
 
 
@@ -138,7 +145,10 @@ def _prepare(detector: Detector, loaded: _Loaded, keep_image: bool) -> _Loaded:
     if loaded.error is None and loaded.image is not None:
         loaded.height, loaded.width = loaded.image.shape[:2]
         try:
-            loaded.prepared = detector.prepare(loaded.image)
+            if isinstance(detector, NamedDetector):
+                loaded.prepared = detector.prepare_named(loaded.image, loaded.item.name)
+            else:
+                loaded.prepared = detector.prepare(loaded.image)
         except InputError as error:
             loaded.error = str(error)
         if not keep_image:
@@ -149,11 +159,12 @@ def _prepare(detector: Detector, loaded: _Loaded, keep_image: bool) -> _Loaded:
 def _frames(item: Item, first: int) -> Iterator[_Loaded]:
     """The frames of a video from index `first` on, with their times in seconds."""
     if not item.path.is_file():
-        yield _Loaded(item, error="no such file")
+        yield _Loaded(item, error="no such file" if not item.path.exists() else "is not an ordinary file")
         return
     capture = cv2.VideoCapture(str(item.path))
     try:
         rate = capture.get(cv2.CAP_PROP_FPS) or 0.0
+        promised = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         held: _Loaded | None = None  # given out when the next one is there, so that the last one is known as such
         index = 0
         while capture.grab():
@@ -169,6 +180,8 @@ def _frames(item: Item, first: int) -> Iterator[_Loaded]:
             index += 1
         if held is not None:
             held.last = True
+            if promised - index > max(_FRAMES_AMISS, promised // 50):
+                held.cut_off = f"ends after {index} of {promised} frames: truncated or damaged"
             yield held
         elif index == 0:
             yield _Loaded(item, error="cannot be decoded: truncated, damaged or not a video")

@@ -121,7 +121,7 @@ def _pictures(sources: Sequence[str], complain: Complain) -> list[Image]:
         try:
             pictures.append(read_image(item.path))
         except InputError as error:
-            complain(item.name, str(error))
+            complain(item.name, str(error).removeprefix(f"{item.path}: "))
     return pictures
 
 

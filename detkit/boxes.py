@@ -17,6 +17,9 @@ from detkit.errors import InputError
 Floats = NDArray[np.floating[Any]]
 
 
+LARGEST_LOG_RATIO = float(np.log(1000 / 16))
+
+
 def as_boxes(boxes: ArrayLike, dtype: Any = np.float32) -> Floats:
     """`boxes` as an (N, 4) array; an empty sequence becomes (0, 4). InputError for any other shape."""
     array = np.asarray(boxes, dtype=dtype)
@@ -92,6 +95,27 @@ def xyxy_to_xywh(boxes: Floats) -> Floats:
 def distances_to_xyxy(points: Floats, distances: Floats) -> Floats:
     """Distances (..., 4) from points (..., 2) to the left, top, right and bottom sides, as xyxy (FCOS, eq. 1)."""
     return np.concatenate((points - distances[..., :2], points + distances[..., 2:]), axis=-1)
+
+
+def encode_offsets(boxes: Floats, targets: Floats) -> Floats:
+    """Offsets (N, 4), tx, ty, tw, th, from boxes to targets, both (N, 4) xyxy (Girshick et al. 2014, eqs. 6-9).
+
+    Shifts of the centre in widths and heights of the box, and logarithms of the ratios of width and height.
+    """
+    own, wanted = xyxy_to_cxcywh(boxes), xyxy_to_cxcywh(targets)
+    shift = (wanted[:, :2] - own[:, :2]) / own[:, 2:]
+    return np.concatenate((shift, np.log(wanted[:, 2:] / own[:, 2:])), axis=1)
+
+
+def decode_offsets(boxes: Floats, offsets: Floats) -> Floats:
+    """Boxes (..., 4) xyxy from boxes (..., 4) and offsets (..., 4), the inverse of `encode_offsets` (eqs. 1-4).
+
+    tw and th are cut at log(1000 / 16), as in the authors' later code, lest a wild one overflow.
+    """
+    size = boxes[..., 2:] - boxes[..., :2]
+    centre = boxes[..., :2] + size / 2 + offsets[..., :2] * size
+    half = size * np.exp(np.minimum(offsets[..., 2:], LARGEST_LOG_RATIO)) / 2
+    return np.concatenate((centre - half, centre + half), axis=-1).astype(boxes.dtype, copy=False)
 
 
 def clip(boxes: Floats, width: float, height: float) -> Floats:

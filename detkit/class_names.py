@@ -54,8 +54,10 @@ def names_from_text(text: str) -> tuple[str, ...]:
     return ()
 
 
-def class_filter(classes: Sequence[str | int], names: tuple[str, ...]) -> NDArray[np.int64] | None:
+def class_filter(classes: Sequence[str | int] | str | int, names: tuple[str, ...]) -> NDArray[np.int64] | None:
     """Ids of the wanted classes, given by name or number; None, for all, where none is given. UsageError for others."""
+    if isinstance(classes, str | int):
+        classes = (classes,)
     if not classes:
         return None
     by_name = {name.casefold(): number for number, name in enumerate(names)}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from detkit.errors import OutputError
+
+# Device and inode.
+FileId = tuple[int, int]
 
 
 def reason(error: OSError) -> str:
@@ -17,15 +21,59 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def is_device(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is there and can only be written into, not replaced: a device, a pipe, a socket."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def file_id(path: str | os.PathLike[str]) -> FileId | None:
+    """What all names of one file have in common, links followed; None where there is no such file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def walk(
+    folder: str | os.PathLike[str], on_error: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """(folder, its file names) of a folder and all folders in it, each once and sorted; hidden ones are left out.
+
+    Links to folders are followed, after everything that lies there without them.
+    """
+    seen: set[FileId | None] = set()
+    starts = [os.fspath(folder)]
+    for start in starts:  # grows on the way
+        for parent, folders, files in os.walk(start, onerror=on_error):
+            own = file_id(parent)
+            if own in seen:
+                folders.clear()
+                continue
+            seen.add(own)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            starts += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
+            yield parent, sorted(name for name in files if not name.startswith("."))
+
+
 @contextmanager
 def write_atomically(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` when the block ends well, and not at all when it does not.
 
-    Missing folders are made. OutputError where the folder or the file cannot be written (no rights, full disk).
+    Missing folders are made. A link stays, and the file it leads to is replaced; a device or a pipe is written into.
+    OutputError where the folder or the file cannot be written (no rights, full disk).
     """
-    target = Path(path)
     temporary: str | None = None
     try:
+        if is_device(path):
+            with open(path, "wb") as file:
+                yield file
+            return
+        target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own, so that two processes that write the same file do not write into each other.
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:60]}.", suffix=".tmp", dir=target.parent)
@@ -35,11 +83,24 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {reason(error)}") from error
+        raise OutputError(f"cannot write {os.fspath(path)}: {reason(error)}") from error
     finally:
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """OutputError where `write_atomically` would fail, to be asked before long work. Makes missing folders."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise OutputError(f"cannot write {os.fspath(path)}: is a folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not is_device(path):
+            tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise OutputError(f"cannot write {os.fspath(path)}: {reason(error)}") from error
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

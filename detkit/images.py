@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import InputError
-from detkit.files import reason, write_bytes
+from detkit.files import is_device, reason, write_bytes
 
 Image = NDArray[np.uint8]
 
-# Broken files are reported by us, in one line; OpenCV's own log would add several.
+# Broken files are reported by us, in one line; OpenCV's own log, and that of FFmpeg in it, would add several.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _JPEG = b"\xff\xd8\xff"
@@ -27,6 +29,8 @@ _EXIF_ORIENTATION = 0x0112
 
 def read_image(path: str | os.PathLike[str]) -> Image:
     """The picture in a file; see `decode_image`. InputError names the file where it cannot be read."""
+    if is_device(path):  # a pipe would never end
+        raise InputError(f"{path}: is not an ordinary file")
     try:
         content = Path(path).read_bytes()
     except IsADirectoryError as error:

@@ -35,6 +35,10 @@ class Placement:
         """Input pixels for one picture pixel, (x, y)."""
         return self.resized[0] / self.source_size[0], self.resized[1] / self.source_size[1]
 
+    def apply(self, boxes: Floats) -> Floats:
+        """Boxes (N, 4) xyxy in pixels of the picture as boxes in input pixels."""
+        return boxes * np.array(self.scale * 2, boxes.dtype) + np.array((self.left, self.top) * 2, boxes.dtype)
+
     def undo(self, boxes: Floats, *, cut: bool = True) -> Floats:
         """Boxes (N, 4) xyxy in input pixels as boxes in pixels of the picture, with `cut` cut at its borders."""
         scale = np.array(self.scale * 2, dtype=boxes.dtype)

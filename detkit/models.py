@@ -24,6 +24,8 @@ from detkit.files import reason
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# The head of a registry entry that names whole pictures.
+CLASSIFIER = "classifier"
 # bytes done, bytes in all (None where the server does not say)
 Progress = Callable[[int, int | None], None]
 
@@ -58,6 +60,11 @@ def models_folder() -> Path:
     """The folder of the bundled networks: inside an installed package, or at the top of a checkout."""
     installed = Path(__file__).parent / "bundled"
     return installed if installed.is_dir() else Path(__file__).parent.parent / "models"
+
+
+def hog_models() -> dict[str, Path]:
+    """The bundled models of `detkit hog-detect`, which are no networks, by name."""
+    return {file.name.removesuffix("-hog.npz"): file for file in sorted(models_folder().glob("*-hog.npz"))}
 
 
 def cache_folder() -> Path:
@@ -100,18 +107,26 @@ def resolve(model: str | os.PathLike[str] | None, command: str) -> Path:
     if model is None:
         entry = default_model(command)
         if entry is None:
+            names = ", ".join(entry.name for entry in registry().values() if entry.head != CLASSIFIER)
             raise ModelError(
                 f"detkit {command} has no bundled network: name one with --model, an .onnx file or one of "
-                f"{', '.join(registry())} after `detkit models pull NAME`"
+                f"{names} after `detkit models pull NAME`"
             )
     else:
         path = Path(model)
-        if path.exists() or path.suffix == ".onnx" or len(path.parts) > 1:
+        if path.is_file() or path.suffix == ".onnx" or len(path.parts) > 1:
             return path
         entry = named(str(model))
+        if command == "yolo" and entry.head == CLASSIFIER:
+            raise classifier_error(entry.name)
     if not entry.present:
         raise ModelError(f"{entry.name} is not on this machine yet: detkit models pull {entry.name}")
     return entry.path
+
+
+def classifier_error(model: object) -> ModelError:
+    """The error where a network that finds objects is needed."""
+    return ModelError(f"{model}: is a classifier, which finds nothing by itself; use detkit slide --model {model}")
 
 
 def named(name: str) -> Entry:

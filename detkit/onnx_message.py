@@ -5,7 +5,7 @@ What is not understood is copied as it is. `detkit.onnx_file` is the quicker way
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from detkit.onnx_file import read_varint
@@ -79,6 +79,34 @@ class Message:
                 content = value.encode() if isinstance(value, Message | str) else value
                 self.fields.append((number, 2, content))
         return self
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """The custom metadata of an .onnx file. DamagedError where it is none."""
+    entries = [Message(entry) for entry in Message(content).all(14)]
+    return {entry.text(1): entry.text(2) for entry in entries}
+
+
+def part_of(content: bytes, outputs: Sequence[str]) -> bytes:
+    """The part of a graph that makes the named outputs, with the inputs that it needs.
+
+    For graphs without nested ones (If, Loop, Scan). DamagedError where an output is not there.
+    """
+    model = Message(content)
+    graph = Message(model.one(7, b""))
+    needed, kept = set(outputs), []
+    for node in reversed([Message(value) for value in graph.all(1)]):
+        if needed.intersection(node.texts(2)):
+            kept.append(node)
+            needed.update(node.texts(1))
+    inputs = [value for value in graph.all(11) if Message(value).text(1) in needed]
+    weights = [value for value in graph.all(5) if Message(value).text(8) in needed]
+    known = {Message(value).text(1): value for value in graph.all(12)}
+    missing = [name for name in outputs if name not in known]
+    if missing:
+        raise DamagedError(f"the graph has no output {missing[0]!r}")
+    graph.put(1, kept[::-1]).put(5, weights).put(11, inputs).put(12, [known[name] for name in outputs]).put(13, [])
+    return model.put(7, graph).encode()
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int, Any]]:

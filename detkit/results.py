@@ -229,8 +229,10 @@ def numbered_stems(items: Sequence[Item]) -> dict[str, int] | None:
 
 
 def write_jsonl(file: IO[bytes], records: Iterable[Record]) -> None:
+    """A line a record, each readable as soon as it is there."""
     for record in records:
         file.write(jsonl_line(record))
+        file.flush()
 
 
 def write_csv(file: IO[bytes], records: Iterable[Record]) -> None:
@@ -281,14 +283,31 @@ def record_file(record: Record, suffix: str, doubled: frozenset[str]) -> PurePos
     """The file of a record in a folder format: the picture's path with another ending.
 
     Pictures that differ only in their ending keep it (`a.jpg.txt`, `a.png.txt`); `doubled` holds their paths
-    without it. The frames of a video are files in a folder of its name.
+    without it. So do those that would be taken for something else beside the labels (`classes.jpg.txt`). The frames
+    of a video are files in a folder of its name.
     """
+    from detkit.annotations.yolo import OTHER_TEXTS
+
     path = PurePosixPath(record["file"])
     if "frame" in record:
         return path / f"{record['frame']:06d}{suffix}"
-    if path.with_suffix("").as_posix() in doubled:
+    if path.with_suffix(suffix).name.lower() in OTHER_TEXTS:
         return path.with_name(path.name + suffix)
-    return path.with_suffix(suffix)
+    return with_ending(path, suffix, doubled)
+
+
+def with_ending(path: PurePosixPath, suffix: str, doubled: frozenset[str]) -> PurePosixPath:
+    """A picture's path with another ending, behind its own (`a.gif.png`) where another picture has the same stem."""
+    if path.suffix == suffix:
+        return path
+    stem = stem_of(path, doubled)
+    return stem.with_name(stem.name + suffix)
+
+
+def stem_of(path: PurePosixPath, doubled: frozenset[str]) -> PurePosixPath:
+    """A picture's path without ending, or with it where another picture has the same stem."""
+    stem = path.with_suffix("")
+    return path if stem.as_posix() in doubled else stem
 
 
 def doubled_stems(items: Iterable[Item]) -> frozenset[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from detkit.files import reason
+from detkit.errors import UsageError
+from detkit.files import FileId, file_id, reason, walk
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif"),
@@ -43,28 +44,49 @@ def find_items(sources: Sequence[str], complain: Complain, stdin: Iterable[str] 
     line, relative to the list's folder or the current one), or `-` (paths from `stdin`). A file is called by its
     path inside the folder that was given, or inside the part of a pattern before its first wildcard; a file given
     by itself is called by its file name. Where two files would get the same name, all get their path from the
-    nearest folder that they share. Folders and lists that cannot be read are told to `complain`.
+    nearest folder that they share. Hidden files and folders are found only where they are named themselves. Sources
+    that cannot be read or name nothing are told to `complain`.
     """
     found: dict[str, Item] = {}
     for source in sources:
         for path, root in _expand(source, complain, stdin):
             key = os.path.abspath(path)
-            found.setdefault(key, Item(path, Path(os.path.relpath(key, os.path.abspath(root))).as_posix()))
+            found.setdefault(key, Item(path, _name(key, os.path.abspath(root))))
     counts = Counter(item.name for item in found.values())
     if len(counts) < len(found):
         shared = os.path.commonpath([os.path.dirname(key) for key in found])
-        return [Item(item.path, Path(os.path.relpath(key, shared)).as_posix()) for key, item in found.items()]
+        return [Item(item.path, _name(key, shared)) for key, item in found.items()]
     return list(found.values())
+
+
+def files_of(items: Iterable[Item]) -> frozenset[FileId | None]:
+    """What `spare_inputs` knows the items by."""
+    return frozenset(file_id(item.path) for item in items)
+
+
+def spare_inputs(option: str, target: Path, inputs: Collection[FileId | None]) -> None:
+    """UsageError where the output `target` is one of the files of a run's `inputs`, under whatever name."""
+    found = file_id(target)
+    if found is not None and found in inputs:
+        raise UsageError(f"{option} would overwrite the input {target}; give another name")
+
+
+def _name(path: str, folder: str) -> str:
+    """The path inside `folder`, its bytes that are no UTF-8 as \\xff: every output can hold it."""
+    relative = Path(os.path.relpath(path, folder)).as_posix()
+    return os.fsencode(relative).decode("utf-8", "backslashreplace")
 
 
 def _expand(source: str, complain: Complain, stdin: Iterable[str] | None) -> Iterator[tuple[Path, Path]]:
     """(path, folder that its name is relative to) of everything a source names."""
-    if source == "-":
-        yield from _listed(stdin or (), Path(), complain)
+    if not source:
+        complain("''", "an empty name is no source")
+    elif source == "-":
+        yield from _listed(source, stdin or (), Path(), complain)
     elif source.startswith("@"):
         try:
             with open(source[1:], encoding="utf-8") as file:
-                yield from _listed(_lines(file), Path(source[1:]).parent, complain)
+                yield from _listed(source, _lines(file), Path(source[1:]).parent, complain)
         except OSError as error:
             complain(source, f"the list cannot be read: {reason(error)}")
         except UnicodeDecodeError:
@@ -81,10 +103,15 @@ def _lines(file: TextIO) -> list[str]:
     return list(file)
 
 
-def _listed(lines: Iterable[str], folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
+def _listed(source: str, lines: Iterable[str], folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
+    empty = True
     for line in lines:
-        text = line.rstrip("\r\n")
+        text = line.rstrip("\r\n").removeprefix("\ufeff")  # a byte order mark
         if not text.strip():
+            continue
+        empty = False
+        if "\0" in text:
+            complain(source, "holds a NUL byte, which no path has; it should hold a path a line")
             continue
         path = Path(text)
         if not path.is_absolute() and not path.exists() and (folder / path).exists():
@@ -95,6 +122,8 @@ def _listed(lines: Iterable[str], folder: Path, complain: Complain) -> Iterator[
             # A listed relative path keeps its folders in the outputs.
             keeps = not Path(text).is_absolute() and ".." not in Path(text).parts
             yield path, path.parents[len(Path(text).parts) - 1] if keeps else path.parent
+    if empty:
+        complain(source, "names no source")
 
 
 def _in_folder(folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
@@ -105,9 +134,8 @@ def _in_folder(folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
         failed.append(str(error.filename))
         complain(str(error.filename), f"the folder cannot be read: {reason(error)}")
 
-    for parent, folders, files in os.walk(folder, onerror=on_error):
-        folders.sort()
-        for file in sorted(files):
+    for parent, files in walk(folder, on_error):
+        for file in files:
             if os.path.splitext(file)[1].lower() in SUFFIXES + VIDEO_SUFFIXES:
                 empty = False
                 yield Path(parent, file), folder
@@ -120,8 +148,8 @@ def _in_pattern(pattern: str, complain: Complain) -> Iterator[tuple[Path, Path]]
     fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
     matches = sorted(glob.glob(pattern, recursive=True))
-    for match in matches:
-        if os.path.isfile(match):
-            yield Path(match), root
-    if not matches:
-        complain(pattern, "no file matches the pattern")
+    files = [match for match in matches if not os.path.isdir(match)]
+    for match in files:
+        yield Path(match), root
+    if not files:
+        complain(pattern, "only folders match the pattern" if matches else "no file matches the pattern")

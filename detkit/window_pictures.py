@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detkit.detectors.hog import HogParameters, describe
 from detkit.detectors.sliding import ScoreMap
+from detkit.errors import InputError
 from detkit.images import Image
 from detkit.pyramid import level_size
 
@@ -21,8 +22,8 @@ _BAND = 22  # height of the caption, pixels
 _GLYPH = 24  # side of a cell's glyph, pixels
 
 
-def heatmaps(score_map: ScoreMap, image: Image, steps: int = 1) -> Iterator[tuple[str, Image]]:
-    """(name, picture) of every `steps`-th level, and last of the maximum over scales ("max"), each laid on the picture.
+def heatmaps(score_map: ScoreMap, image: Image) -> Iterator[tuple[str, Image]]:
+    """(name, picture) of every level, and last of the maximum over scales ("max"), each laid on the picture.
 
     A score is shown at the centre of its window. Colours run from none at 0 to bright yellow at the highest score of
     all levels; the caption says the scale, the size of the window in the picture and the highest score of the level.
@@ -36,8 +37,6 @@ def heatmaps(score_map: ScoreMap, image: Image, steps: int = 1) -> Iterator[tupl
         scale = level.scale_xy
         heat = _spread(score_map, number, size)
         np.maximum(largest, heat, out=largest)
-        if number % steps:
-            continue
         shown = (level_size(size, scale[0])[0], level_size(size, scale[1])[1])
         small: Any = cv2.resize(image, shown, interpolation=cv2.INTER_AREA)
         shrunk: Any = cv2.resize(heat, shown, interpolation=cv2.INTER_AREA)
@@ -96,8 +95,11 @@ def glyphs(image: Image, parameters: HogParameters) -> Image:
     """The picture beside its HOG: in every cell a stroke for each orientation, brighter where more gradients lie.
 
     A stroke runs along the edge, that is across the gradient. A cell's histogram is its mean over the blocks that
-    hold it; strokes are as bright as their share of the strongest in the picture, by the square root.
+    hold it; strokes are as bright as their share of the strongest in the picture, by the square root. InputError for
+    a picture smaller than a cell.
     """
+    if image.shape[0] < parameters.cell[1] or image.shape[1] < parameters.cell[0]:
+        raise InputError(f"is smaller than one cell of {parameters.cell[0]} x {parameters.cell[1]} pixels")
     histograms = cell_histograms(image, parameters)
     rows, columns, bins = histograms.shape
     turn = 2 * np.pi if parameters.signed else np.pi

@@ -260,7 +260,7 @@ def test_swapped_arguments(save: Any) -> None:
     [
         ('{"images": [', "not valid JSON at line 1"),
         ('{"images": [{"id": 1}],\n "annotations": [}', "not valid JSON at line 2, column 18"),
-        ('{"images": {}}', "'images' must be a list, got a object"),
+        ('{"images": {}}', "'images' must be a list, got an object"),
         ('{"images": []}', "holds no images"),
         ('{"images": [{"id": 1}]}', "has no 'annotations'"),
         ('{"images": [{"id": null}], "annotations": []}', "none of its images has an id"),

@@ -721,3 +721,24 @@ def test_number_text_is_short() -> None:
         "12", "12.5", "0.3", "0", "0", "0.333333333333",
     ]  # fmt: skip
     assert shortest_doubles(np.array([12.3], np.float32)).tolist() == [12.3]
+
+
+def test_csv_keeps_the_spaces_of_names(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "file,width,height, x1 ,y1,x2,y2,score,class,class_id\n a .jpg,9, 9,1, 2,3,4, ,big  cat , 7\n"
+    )
+    truth = read_ground_truth(tmp_path / "a.csv")
+    assert truth.images.files == (" a .jpg",)
+    assert truth.categories.names == ("big  cat ",)
+    assert truth.categories.ids == (7,)
+
+
+def test_train_txt_may_be_labels(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "val.txt").write_text("images/a.jpg\n")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    (tmp_path / "sizes.csv").write_text("file,width,height\ntrain.jpg,100,100\n")
+    truth = read_ground_truth(tmp_path, "yolo")
+    assert truth.images.files == ("train.jpg",)
+    assert truth.categories.names == ("cat",)
+    assert len(truth) == 1

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -424,3 +425,128 @@ def test_the_first_command_of_a_small_run_loads_no_compiler(folder, graph):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stderr.strip() == "[]"
+
+
+def test_a_device_is_written_into_and_keeps_no_journal(run, folder, graph, tmp_path):
+    null = tmp_path / "null"
+    try:
+        os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes device nodes")
+    for kind in ("jsonl", "coco", "csv", "table"):
+        assert run("yolo", folder, "-m", graph, "-f", kind, "-o", null)[0] == 0
+    assert stat.S_ISCHR(null.stat().st_mode)
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "null", "graph.onnx"}
+    assert "is no folder" in run("yolo", folder, "-m", graph, "-f", "voc", "-o", null)[2]
+    status, _, err = run("yolo", folder, "-m", graph, "-f", "jsonl", "-o", null, "--resume")
+    assert status == 2
+    assert "--resume needs" in err
+
+
+@pytest.mark.parametrize("target", ["in/0.png", "graph.onnx", "list.txt", "link.json", "gt.json", "n.txt"])
+def test_no_input_is_overwritten_by_out(run, folder, graph, tmp_path, target):
+    (tmp_path / "list.txt").write_text("in/0.png\n")
+    (tmp_path / "gt.json").write_text("{}")
+    (tmp_path / "n.txt").write_text("a\nb\nc\n")
+    (tmp_path / "link.json").symlink_to(folder / "0.png")
+    before = (tmp_path / target).read_bytes()
+    arguments = ["-m", graph, "-f", "coco", "--gt", tmp_path / "gt.json", "-o", tmp_path / target]
+    arguments += ["--names", tmp_path / "n.txt"]
+    status, _, err = run("yolo", folder, f"@{tmp_path / 'list.txt'}", *arguments)
+    assert status == 2, err
+    assert f"--out would overwrite the input {tmp_path / target}" in err
+    assert (tmp_path / target).read_bytes() == before
+    assert not list(tmp_path.glob("*.partial.jsonl"))
+
+
+def test_pictures_of_one_stem_are_drawn_apart(run, graph, tmp_path):
+    for name in ("x.png", "x.bmp"):
+        write_image(tmp_path / "in" / name, picture(1))
+    cv2.imwritemulti(str(tmp_path / "in" / "x.gif"), [picture(2)])
+    assert run("yolo", tmp_path / "in", "-m", graph, "--draw", tmp_path / "draw")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "draw").iterdir()) == ["x.bmp", "x.gif.png", "x.png"]
+
+
+def test_draw_spares_every_source_and_writes_nothing_before(run, folder, graph, tmp_path):
+    """The drawn picture of in/deep/5.png would replace another source, draw/deep/5.png."""
+    other = tmp_path / "draw" / "deep" / "5.png"
+    write_image(other, picture(8))
+    before = other.read_bytes()
+    sources = (folder, other)
+    status, _, err = run("yolo", *sources, "-m", graph, "--draw", tmp_path / "draw", "-o", tmp_path / "r.jsonl")
+    assert status == 2
+    assert "--draw would overwrite the input" in err
+    assert [path.read_bytes() for path in (tmp_path / "draw").rglob("*.*")] == [before]
+
+
+@pytest.mark.parametrize("kind", ["voc", "yolo", "csv", "jsonl", "coco"])
+def test_eval_reads_back_pictures_of_one_stem(run, make_graph, tmp_path, kind):
+    """x.jpg and x.png, classes.jpg and train.jpg: no two of them are taken for one, and none for a list of names."""
+    from detkit.annotations import read_ground_truth, read_predictions
+
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = 10, 20, 50, 60, 0.9, 2
+    graph = make_graph({"output0": rows}, metadata=METADATA)
+    files = ["classes.jpg", "train.jpg", "x.jpg", "x.png"]
+    for name in files:
+        write_image(tmp_path / "in" / name, picture(1))
+    images = [{"id": n, "file_name": name, "width": 128, "height": 96} for n, name in enumerate(files)]
+    boxes = [{"id": n + 1, "image_id": n, "category_id": 3, "bbox": [10, 20, 40, 40]} for n in range(4)]
+    categories = [{"id": 1 + n, "name": name} for n, name in enumerate(("ape", "bee", "cat"))]
+    (tmp_path / "gt.json").write_text(
+        json.dumps({"images": images, "annotations": boxes, "categories": categories})
+    )  # fmt: skip
+    out = tmp_path / ("found.json" if kind == "coco" else f"found.{kind}")
+    ids = ["--gt", tmp_path / "gt.json"] if kind == "coco" else []
+    assert run("yolo", tmp_path / "in", "-m", graph, "-f", kind, "-o", out, *ids)[0] == 0
+    truth = read_ground_truth(tmp_path / "gt.json")
+    found = read_predictions(out, truth)
+    assert found.image_index.tolist() == [0, 1, 2, 3]
+    assert found.class_index.tolist() == [2] * 4
+    if kind == "yolo":
+        assert (out / "classes.txt").read_text() == "ape\nbee\ncat\n"
+        assert (out / "classes.jpg.txt").exists()
+
+
+def test_a_truncated_video_is_named_and_its_frames_are_kept(cli, graph, tmp_path):
+    video(tmp_path / "film.avi", frames=30)
+    whole = (tmp_path / "film.avi").read_bytes()
+    (tmp_path / "film.avi").write_bytes(whole[: len(whole) // 2])
+    done = cli("yolo", tmp_path / "film.avi", "-m", graph)
+    count = len(lines(done.stdout))
+    assert 5 < count < 25
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"detkit: {tmp_path / 'film.avi'}: ends after {count} of 30 frames: truncated or damaged\n"
+    )  # FFmpeg says nothing of its own
+
+
+def test_a_pipe_named_like_a_picture_does_not_hang(run, graph, tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    os.mkfifo(tmp_path / "x.mp4")
+    status, _, err = run("yolo", tmp_path, "-m", graph, "-f", "csv")
+    assert status == 1
+    assert err.count("is not an ordinary file") == 2
+
+
+def test_a_name_that_is_no_text_is_written(run, graph, tmp_path):
+    image = tmp_path / "a.png"
+    write_image(image, picture(1))
+    os.rename(image, os.fsencode(tmp_path) + b"/\xff.png")
+    for kind in ("jsonl", "csv", "voc", "yolo", "coco"):
+        status, _, err = run("yolo", tmp_path / "*.png", "-m", graph, "-f", kind, "-o", tmp_path / f"out.{kind}")
+        assert status == 0, err
+    assert lines((tmp_path / "out.jsonl").read_text())[0]["file"] == "\\xff.png"
+
+
+def test_resume_without_a_journal_says_so(run, folder, graph, tmp_path):
+    assert run("yolo", folder, "-m", graph, "-o", tmp_path / "r.jsonl")[0] == 0
+    status, _, err = run("yolo", folder, "-m", graph, "-o", tmp_path / "r.jsonl", "--resume")
+    assert status == 0
+    assert "no run was interrupted: beginning at the first input" in err
+    assert f"{tmp_path / 'r.jsonl'} will be replaced" in err
+
+
+def test_a_summary_counts_in_words(run, folder, graph, tmp_path):
+    err = run("yolo", folder / "0.png", tmp_path / "none.png", "-m", graph, "--max-det", 1)[2]
+    assert "1 picture, 1 box in" in err

@@ -57,6 +57,33 @@ def test_convert_says_what_is_lost(annotations: Path, tmp_path: Path) -> None:
     assert len(read_ground_truth(tmp_path / "out")) == 2
 
 
+def test_what_only_coco_holds_is_counted(tmp_path: Path) -> None:
+    document = json.loads(json.dumps(DOCUMENT))
+    document["annotations"][0].update(segmentation=[[1, 2, 3, 4, 5, 6]], keypoints=[1, 1, 2], iscrowd=0, area=1200)
+    document["annotations"][1].update(segmentation=[[1, 2, 3, 4, 5, 6]], attributes={"colour": "red"}, keypoints=[])
+    document["categories"][0]["supercategory"] = "animal"
+    (tmp_path / "g.json").write_text(json.dumps(document))
+    result = runner.invoke(app, [str(tmp_path / "g.json"), str(tmp_path / "h.json"), "--to", "coco"])
+    assert result.stderr.splitlines()[0] == (
+        "lost: boxes and classes are read, not what else the file holds: "
+        "segmentation (2), keypoints (1), attributes (1), supercategory (1)."
+    )
+    again = runner.invoke(app, [str(tmp_path / "h.json"), str(tmp_path / "i.json"), "--to", "coco"])
+    assert "lost" not in again.stderr
+
+
+@pytest.mark.parametrize("form", ["yolo", "kitti"])
+def test_labels_of_a_picture_called_train(tmp_path: Path, form: str) -> None:
+    document = json.loads(json.dumps(DOCUMENT))
+    document["images"][0]["file_name"] = "train.jpg"
+    document["images"][1].update(width=10, height=10)
+    (tmp_path / "g.json").write_text(json.dumps(document))
+    result = runner.invoke(app, [str(tmp_path / "g.json"), str(tmp_path / "out"), "--to", form])
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out" / "train.jpg.txt").exists()
+    assert len(read_ground_truth(tmp_path / "out", form)) == 2
+
+
 def test_convert_takes_format_images_and_names(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("1 0.5 0.5 0.5 0.5\n")

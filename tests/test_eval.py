@@ -145,6 +145,8 @@ def test_some_classes(files: tuple[Path, Path]) -> None:
         (["--iou", "0"], "overlap"),
         (["--iou", "1.5"], "overlap"),
         (["--conf", "nan"], "score"),
+        (["--fail-under", "nan"], "from 0 to 1"),
+        (["--fail-under", "1.5"], "from 0 to 1"),
         (["--protocol", "pascal"], "pascal"),
         (["--report", "page.txt"], ".html"),
         (["--bootstrap", "0"], "bootstrap"),
@@ -155,6 +157,20 @@ def test_wrong_use_is_status_2(files: tuple[Path, Path], arguments: list[str], w
     result = run(*files, *arguments)
     assert result.exit_code == 2
     assert word in result.stderr
+
+
+def test_no_input_is_overwritten(files: tuple[Path, Path], tmp_path: Path) -> None:
+    before = files[1].read_bytes()
+    (tmp_path / "page.html").symlink_to(files[1])
+    for arguments in (["--json", files[1]], ["--report", tmp_path / "page.html"]):
+        result = run(*files, *arguments)
+        assert result.exit_code == 2
+        assert "would overwrite the input" in result.stderr
+        assert files[1].read_bytes() == before
+
+
+def test_classes_are_found_in_any_case(files: tuple[Path, Path]) -> None:
+    assert list(json.loads(run(*files, "--class", "DOG", "--json", "-").stdout)["classes"]) == ["dog"]
 
 
 def test_swapped_and_missing_files_are_one_line(files: tuple[Path, Path], tmp_path: Path) -> None:

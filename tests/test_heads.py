@@ -13,7 +13,8 @@ import pytest
 
 from detkit import Yolo
 from detkit.annotations.class_names import COCO_NAMES
-from detkit.errors import ModelError
+from detkit.class_names import class_filter
+from detkit.errors import ModelError, UsageError
 from detkit.heads import HEADS
 from detkit.heads.types import Preparation
 
@@ -690,3 +691,25 @@ def test_tensors_are_the_formula(color, last, dtype):
     expected = expected if last else expected.transpose(2, 0, 1)
     assert tensor.dtype == dtype
     np.testing.assert_allclose(tensor.astype(np.float64), expected, atol=2e-3 if dtype == np.float16 else 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"conf": 1.5}, "conf lies from 0 to 1"),
+        ({"conf": float("nan")}, "conf lies from 0 to 1"),
+        ({"iou": -0.1}, "iou lies from 0 to 1"),
+        ({"max_det": 0}, "max_det is at least 1"),
+        ({"batch": 0}, "batch is at least 1"),
+        ({"threads": 0}, "threads is at least 1"),
+        ({"nms": "best"}, "no nms 'best'; there are greedy"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        Yolo("any.onnx", **options)
+
+
+def test_one_class_may_be_given_without_a_list():
+    assert class_filter("bee", ("ape", "bee")).tolist() == [1]
+    assert class_filter(0, ("ape", "bee")).tolist() == [0]

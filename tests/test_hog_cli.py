@@ -37,6 +37,8 @@ def test_hog_detect_writes_lines_maps_and_glyphs(cli: Cli, pictures: Path, tmp_p
         "--heatmap", tmp_path / "heat", "--show-hog", tmp_path / "hog",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr  # type: ignore[attr-defined]
+    levels = sorted(path.name for path in (tmp_path / "heat" / "a").iterdir())
+    assert levels[:3] == ["level-00.png", "level-01.png", "level-02.png"]
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [record["file"] for record in records] == ["a.png", "b/c.png"]
     assert {box["class"] for record in records for box in record["detections"]} == {"person"}
@@ -151,6 +153,32 @@ def test_train_hog_prints_rounds_and_writes_a_model(cli: Cli, tmp_path: Path) ->
     best = json.loads(found.stdout)["detections"][0]  # type: ignore[attr-defined]
     assert best["class"] == "square"
     assert abs((best["box"][0] + best["box"][2]) / 2 - 56) < 6
+
+
+def test_train_hog_asks_first_whether_it_can_write(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    result = cli("train", "hog", tmp_path / "none", tmp_path / "none", "-o", tmp_path / "file" / "model.npz")
+    assert result.returncode == 1  # type: ignore[attr-defined]
+    assert "cannot write" in _line(result)  # before the folders are looked at
+
+
+def test_glyphs_of_a_picture_smaller_than_a_cell_are_left_out(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    write_image(pictures / "dot.png", np.zeros((1, 1, 3), np.uint8))
+    write_image(pictures / "a.bmp", np.zeros((140, 80, 3), np.uint8))
+    result = cli("hog-detect", pictures, "--scale", 1.5, "--show-hog", tmp_path / "hog", "-q")
+    assert result.returncode == 1  # type: ignore[attr-defined]
+    assert _line(result).count("dot.png") == 1
+    found = sorted(str(path.relative_to(tmp_path / "hog")) for path in (tmp_path / "hog").rglob("hog.png"))
+    assert found == ["a.bmp/hog.png", "a.png/hog.png", "b/c/hog.png"]
+
+
+def test_heatmaps_spare_the_sources(cli: Cli, pictures: Path) -> None:
+    write_image(pictures / "a" / "max.png", np.zeros((140, 80, 3), np.uint8))
+    before = (pictures / "a" / "max.png").read_bytes()
+    result = cli("hog-detect", pictures, "--scale", 1.5, "--heatmap", pictures, "-q")
+    assert result.returncode == 2  # type: ignore[attr-defined]
+    assert "would overwrite the input" in _line(result)
+    assert (pictures / "a" / "max.png").read_bytes() == before
 
 
 def test_train_hog_with_one_class_only(cli: Cli, tmp_path: Path) -> None:

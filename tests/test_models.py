@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from detkit import models
+from detkit.detectors.hog_model import named_model
 from detkit.errors import ModelError, OutputError
 from detkit.heads import HEADS
 from detkit.models import Entry, pull
@@ -184,10 +185,40 @@ def test_names_and_files_are_resolved(tmp_path):
         models.resolve("yolox-nanno", "yolo")
 
 
+def test_a_folder_hides_no_name(tmp_path, monkeypatch):
+    (tmp_path / "yolo-lite0").mkdir()
+    (tmp_path / "person").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert models.resolve("yolo-lite0", "yolo").is_file()
+    assert named_model("person").name == "person"
+
+
+def test_a_classifier_is_called_one(cli, tmp_path):
+    file = models.models_folder() / "lenet5-digits.onnx"
+    for model in ("lenet5-digits", file):
+        shown = cli("models", "info", model, "--json")
+        assert json.loads(shown.stdout)["head"] == "classifier", shown.stderr
+        refused = cli("yolo", tmp_path, "-m", model)
+        assert refused.returncode == 3
+        assert "is a classifier" in refused.stderr
+        assert "use detkit slide" in refused.stderr
+    with pytest.raises(ModelError, match="has no bundled network") as error:
+        models.resolve(None, "nothing")
+    assert "yolox-nano" in str(error.value)
+    assert "lenet5" not in str(error.value)
+
+
+def test_the_path_of_no_file(cli, tmp_path):
+    done = cli("models", "path", tmp_path / "nosuch.onnx")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"detkit: {tmp_path / 'nosuch.onnx'}: no such model file\n"
+
+
 def test_commands(cli, shared, home):
     listed = cli("models", "list")
     assert listed.returncode == 0
     assert "yolox-nano" in listed.stdout
+    assert "for hog-detect, no networks: person, person-inria" in listed.stdout
     shown = cli("models", "info", shared / "models" / "yolox_nano.onnx")
     assert "not decoded" in shown.stdout
     classifier = cli("models", "info", "lenet5-digits", "--json")

@@ -357,3 +357,16 @@ def test_the_bundled_network_knows_its_normalisation() -> None:
     about = {entry.key: entry.value for entry in network.metadata_props}
     assert json.loads(about["names"])["10"] == "background"
     assert (about["mean"], about["std"]) == ("[0]", "[255]")
+
+
+def test_windows_go_through_the_network_so_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = SlideDetector(MODELS / "lenet5-digits.onnx", dense=False, windows_per_run=7, max_levels=1)
+    sizes: list[int] = []
+    real = detector.network.run
+    monkeypatch.setattr(
+        detector.network, "run", lambda feeds: sizes.append(len(next(iter(feeds.values())))) or real(feeds)
+    )
+    detector(np.zeros((40, 60, 3), np.uint8))
+    assert set(sizes[:-1]) == {7}
+    with pytest.raises(UsageError, match="at least 1 window"):
+        SlideDetector(MODELS / "lenet5-digits.onnx", windows_per_run=0)

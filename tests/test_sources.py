@@ -76,3 +76,48 @@ def test_a_folder_without_rights(tree, monkeypatch):
     found, complaints = names("a")
     assert found == ["one.jpg"]
     assert complaints == [("a/deep", "the folder cannot be read: Permission denied")]
+
+
+def test_hidden_files_are_taken_only_by_name(tree):
+    for name in ("a/._one.jpg", "a/.d/x.jpg"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_bytes(b"x")
+    assert names("a")[0] == ["one.jpg", "deep/two.PNG"]
+    assert names("a/*")[0] == ["note.txt", "one.jpg"]
+    assert names("a/._one.jpg", "a/.d")[0] == ["._one.jpg", "x.jpg"]
+
+
+def test_linked_folders_are_followed_once(tree):
+    (tree / "a" / "link").symlink_to(tree / "b")
+    (tree / "a" / "deep" / "up").symlink_to(tree / "a")
+    assert names("a") == (["one.jpg", "deep/two.PNG", "link/film.mp4", "link/one.jpg"], [])
+
+
+def test_a_name_that_is_no_text_can_be_written(tree):
+    odd = os.fsencode(tree / "b") + b"/\xff.jpg"
+    with open(odd, "wb") as file:
+        file.write(b"x")
+    items = find_items(["b"], lambda *_: None)
+    assert [item.name for item in items] == ["film.mp4", "one.jpg", "\\xff.jpg"]
+    assert os.fsencode(items[2].path).endswith(b"/\xff.jpg")
+
+
+@pytest.mark.parametrize(
+    ("source", "stdin", "complaint"),
+    [
+        ("", None, ("''", "an empty name is no source")),
+        ("-", ["a\0b\n"], ("-", "holds a NUL byte, which no path has; it should hold a path a line")),
+        ("-", [], ("-", "names no source")),
+        ("@empty.txt", None, ("@empty.txt", "names no source")),
+        ("*", None, ("*", "only folders match the pattern")),
+    ],
+)
+def test_what_names_nothing_is_said(tree, monkeypatch, source, stdin, complaint):
+    (tree / "a" / "empty.txt").write_text("\n")
+    monkeypatch.chdir(tree / "a" if source.startswith("@") else tree)
+    assert names(source, stdin=stdin) == ([], [complaint])
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tree):
+    (tree / "list.txt").write_bytes(b"\xef\xbb\xbfa/one.jpg\n")
+    assert names("@list.txt") == (["a/one.jpg"], [])

@@ -21,7 +21,7 @@ no category table               the ids serve as names
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,10 @@ def read_annotations(path: Path, data: bytes, problems: Problems) -> Contents:
     """The tables of a COCO object. InputError where it is another JSON or names no image."""
     document = parse_json(path, data)
     if not isinstance(document, dict):
-        raise InputError(f"{path}: is not a COCO annotation file: JSON object expected, got a {_kind(document)}")
+        raise InputError(f"{path}: is not a COCO annotation file: JSON object expected, got {_kind(document)}")
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key, []), list):
-            raise InputError(f"{path}: '{key}' must be a list, got a {_kind(document[key])}")
+            raise InputError(f"{path}: '{key}' must be a list, got {_kind(document[key])}")
     if not document.get("images"):
         raise InputError(
             f"{path}: holds no images; a COCO annotation file has 'images', 'annotations' and 'categories', "
@@ -95,7 +95,15 @@ def read_annotations(path: Path, data: bytes, problems: Problems) -> Contents:
         table = [{"id": id, "name": str(id)} for id in sorted(seen, key=_id_order)]
         problems.add("no category table, so the category ids serve as names", quoted(seen))
     categories, class_rows = _categories(table, problems)
-    return _annotations(path, rows, images, image_rows, categories, class_rows, problems)
+    contents = _annotations(path, rows, images, image_rows, categories, class_rows, problems)
+    return replace(contents, ground_truth=replace(contents.ground_truth, unread=_unread(rows, table)))
+
+
+def _unread(rows: list[dict[str, Any]], categories: list[dict[str, Any]]) -> dict[str, int]:
+    """How often the file says what the tables do not hold."""
+    counts = {key: sum(1 for row in rows if row.get(key)) for key in ("segmentation", "keypoints", "attributes")}
+    counts["supercategory"] = sum(1 for entry in categories if entry.get("supercategory"))
+    return {key: count for key, count in counts.items() if count}
 
 
 def _images(path: Path, entries: list[Any], problems: Problems) -> tuple[Any, dict[Any, int]]:
@@ -238,10 +246,10 @@ def read_results(path: Path, data: bytes, problems: Problems) -> Results:
             return _without_unreadable(path, Results(*columns), None, problems)
     entries = parse_json(path, data)
     if not isinstance(entries, list):
-        raise InputError(f"{path}: is not a COCO results file: JSON list expected, got a {_kind(entries)}")
+        raise InputError(f"{path}: is not a COCO results file: JSON list expected, got {_kind(entries)}")
     rows = _only_objects(entries, "entries", problems)
     if entries and not rows:
-        raise InputError(f"{path}: is not a COCO results file: it lists {_kind(entries[0])}s instead of objects")
+        raise InputError(f"{path}: is not a COCO results file: its first entry is {_kind(entries[0])}, no object")
     if rows and not any("score" in row for row in rows):
         raise InputError(
             f"{path}: its {len(rows)} boxes have no scores; are these annotations, and the arguments swapped?"
@@ -338,7 +346,7 @@ def _size(value: object) -> int:
 
 
 def _kind(value: object) -> str:
-    kinds = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     return kinds.get(type(value), "null")
 
 

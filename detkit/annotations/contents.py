@@ -100,6 +100,7 @@ class Builder:
         count = len(rows)
         boxes = np.array([row[2] for row in rows], np.float64).reshape(count, 4)
         areas = number_column([row[4] for row in rows])
+        flags: dict[str, Any] = {flag: _mask(count, marked) for flag, marked in self._flags.items()}
         ground_truth = GroundTruth(
             images=images_table(self._images),
             categories=Categories(tuple(self.class_rows), complete_ids(self._class_ids)),
@@ -107,7 +108,7 @@ class Builder:
             class_index=np.array([row[1] for row in rows], np.int64).reshape(count),
             boxes=boxes,
             areas=np.where(np.isfinite(areas), areas, boxes[:, 2] * boxes[:, 3]),
-            **{flag: _mask(count, marked) for flag, marked in self._flags.items()},
+            **flags,
             ids=tuple(_annotation_ids([row[5] for row in rows])),
             source=self.source,
         )
@@ -216,6 +217,7 @@ def from_columns(
     order = class_order(list(first_ids), list(first_ids.values()))
     rows = {name: row for row, name in enumerate(order)}
     products = boxes[:, 2] * boxes[:, 3]
+    columns: dict[str, Any] = {flag: (flags or {}).get(flag, np.zeros(len(boxes), bool)) for flag in FLAGS}
     ground_truth = GroundTruth(
         images=images,
         categories=Categories(tuple(order), complete_ids([first_ids[name] for name in order])),
@@ -223,7 +225,7 @@ def from_columns(
         class_index=np.fromiter(map(rows.__getitem__, names), np.int64, len(names)),
         boxes=boxes,
         areas=products if areas is None else np.where(np.isfinite(areas), areas, products),
-        **{flag: (flags or {}).get(flag, np.zeros(len(boxes), bool)) for flag in FLAGS},
+        **columns,
         ids=tuple(_annotation_ids([None] * len(boxes) if ids is None else ids)),
         source=source,
     )

@@ -15,7 +15,7 @@ from typing import IO
 from detkit.annotations.align import IMAGE_SUFFIXES, ImageMatcher, plain_path, without_ending
 from detkit.annotations.columns import whole_number
 from detkit.annotations.contents import images_table
-from detkit.annotations.sources import files_under, read_text
+from detkit.annotations.sources import check_file, files_under, read_text
 from detkit.annotations.tables import Images
 from detkit.errors import InputError
 from detkit.files import reason
@@ -32,6 +32,7 @@ def image_files(folder: Path) -> list[str]:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels; InputError where the file is not a picture."""
+    check_file(path)
     try:
         with open(path, "rb") as file:
             start = file.read(26)

@@ -14,10 +14,9 @@ from detkit.annotations.columns import finite_numbers
 from detkit.annotations.contents import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.image_sizes import Sizes
 from detkit.annotations.number_text import number_text
-from detkit.annotations.problems import Problems, shorten
+from detkit.annotations.problems import Problems
 from detkit.annotations.sources import need_files
-from detkit.annotations.yolo import label_files, label_text
-from detkit.errors import InputError
+from detkit.annotations.yolo import LabelLines, label_files
 
 DONT_CARE = "DontCare"
 _UNKNOWN_IN_SPACE = "-1 -1 -1 -1000 -1000 -1000 -10"
@@ -41,22 +40,11 @@ def read_kitti(path: Path, problems: Problems, sizes: Sizes | None = None) -> Co
     files = label_files(folder)
     need_files(path, files, ".txt")
     builder = Builder("kitti", problems)
-    lines = unreadable = 0
+    lines = LabelLines(folder, problems, "a KITTI object (15 or 16 columns)", parse_line)
     for file in files:
         stem = file[:-4]
         image = builder.image(stem, *((sizes.name(stem), *sizes(stem)) if sizes else (stem, 0, 0)))
-        for number, line in enumerate(label_text(folder / file).splitlines(), 1):
-            if not line.strip():
-                continue
-            lines += 1
-            where = f"{file}, line {number}"
-            entry = parse_line(line)
-            if entry is None:
-                unreadable += 1
-                problems.add("lines that are not a KITTI object (15 or 16 columns), left out",
-                             f"{where}: {shorten(line)}")  # fmt: skip
-                continue
-            name, numbers = entry
+        for where, (name, numbers) in lines.of(file):
             x1, y1, x2, y2 = numbers[3:7]
             if x1 > x2 or y1 > y2:
                 problems.add("reversed boxes, corners put in order", where)
@@ -69,9 +57,7 @@ def read_kitti(path: Path, problems: Problems, sizes: Sizes | None = None) -> Co
                 occluded=numbers[1] in (1, 2),
                 ignore=name == DONT_CARE,
             )
-    if lines and unreadable == lines:
-        raise InputError(f"{path}: none of its {lines} lines is a KITTI object (first: "
-                         f"{next(iter(problems.examples.values()))})")  # fmt: skip
+    lines.check(path)
     return in_class_order(builder.finish())
 
 

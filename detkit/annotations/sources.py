@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from detkit.errors import InputError
-from detkit.files import reason
+from detkit.files import reason, walk
 
 HEAD_BYTES = 1 << 16
 # A gzip file may grow this much; text of numbers shrinks four to ten times, a bomb a thousand times.
@@ -146,9 +146,8 @@ def need_files(path: Path, files: list[str], ending: str) -> None:
 def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Paths relative to `folder`, with "/", of its files with these endings; sorted, hidden ones left out."""
     found: list[str] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for parent, files in walk(folder):
         relative = os.path.relpath(parent, folder).replace(os.sep, "/")
         prefix = "" if relative == "." else relative + "/"
-        found += [prefix + name for name in files if name.lower().endswith(suffixes) and name[0] != "."]
+        found += [prefix + name for name in files if name.lower().endswith(suffixes)]
     return sorted(found)

@@ -53,9 +53,9 @@ def read_csv(path: Path, problems: Problems, default_names: Sequence[str] = ()) 
         )
 
     def column(name: str) -> list[str] | None:
-        return [row[place[name]].strip() for row in rows] if name in place else None
+        return [row[place[name]] for row in rows] if name in place else None
 
-    files = [plain_path(row[place["file"]].strip()) for row in rows]
+    files = [plain_path(row[place["file"]]) for row in rows]
     images, owners = _images(files, column("width"), column("height"), problems)
     cells: list[Any] = [[row[place[name]] for name in _CORNERS] for row in rows]
     filled = np.array([any(cell.strip() for cell in row) for row in cells], bool).reshape(len(rows))
@@ -98,7 +98,7 @@ def _images(
     images: list[tuple[ImageId, str, int, int]] = []
     owners = np.full(len(files), -1, np.int64)
     for line, file in enumerate(files):
-        if not file:
+        if not file.strip():
             problems.add("lines without a file, left out", f"line {line + 2}")
             continue
         row = rows.setdefault(file, len(images))
@@ -112,7 +112,7 @@ def _images(
 
 def _id(text: str | None) -> int | str | None:
     number = whole_number(text)
-    return text if number is None else number
+    return (text or "").strip() or None if number is None else number
 
 
 def _name_of(path: Path, line: int, id: int | str | None, default_names: Sequence[str], problems: Problems) -> str:

@@ -7,6 +7,7 @@ pycocotools computes, which x2 stored and subtracted again would not be.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,7 @@ class GroundTruth:
     truncated, occluded   bool (M,), carried for the formats that hold them; no figure depends on them
     ids        the annotation ids of the file, or running numbers from 1
     source     the name of the format they were read from
+    unread     what the file holds besides (masks, key points ...), and how often
     """
 
     images: Images
@@ -72,6 +74,7 @@ class GroundTruth:
     occluded: NDArray[np.bool_]
     ids: tuple[int | str, ...] = field(default=(), repr=False)
     source: str = ""
+    unread: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.boxes)

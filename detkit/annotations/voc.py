@@ -94,11 +94,11 @@ def _read_image(builder: Builder, root: Element, file: str, size_of: Callable[[s
         builder.problems.add("images named after the XML file, as `filename` inside says another name",
                              f"{file} says '{shorten(name)}'")  # fmt: skip
     ending = name[len(without_ending(name)) :]
-    image_file = stem if stem.lower().endswith(IMAGE_SUFFIXES) else stem + ending
+    image_file = stem if stem.lower().endswith(IMAGE_SUFFIXES) else stem + ending  # a.jpg.xml is of a.jpg
     width, height = (max(whole_number(root.findtext(f"size/{side}")) or 0, 0) for side in ("width", "height"))
     if size_of is not None and not (width and height):
         width, height = size_of(image_file)
-    image = builder.image(without_ending(stem), image_file, width, height)
+    image = builder.image(stem, image_file, width, height)
     for number, entry in enumerate(root.findall("object"), 1):
         where = f"{file}, object {number}"
         class_name = (entry.findtext("name") or "").strip()

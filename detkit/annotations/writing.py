@@ -15,6 +15,7 @@ from detkit.annotations.contents import FLAGS
 from detkit.annotations.image_sizes import size_table
 from detkit.annotations.recognition import FORMATS
 from detkit.annotations.tables import GroundTruth
+from detkit.annotations.yolo import OTHER_TEXTS
 from detkit.boxes import clip
 from detkit.errors import OutputError, UsageError
 from detkit.files import write_bytes
@@ -120,7 +121,10 @@ def _files(ground_truth: GroundTruth, format: str) -> Iterator[tuple[str, bytes]
                 raise OutputError(f"YOLO txt is relative to the image, and the size of '{file}' is not known; "
                                   "name the folder of the images (--images)")  # fmt: skip
             cut = clip(corners[rows], width, height)
-            yield f"{stem}.txt", yolo_lines(cut, yolo_classes[ground_truth.class_index[rows]], width, height).encode()
+            yield (
+                _label_file(stem, file),
+                yolo_lines(cut, yolo_classes[ground_truth.class_index[rows]], width, height).encode(),
+            )
         elif format == "labelme":
             from detkit.annotations.labelme import labelme_json
 
@@ -130,7 +134,7 @@ def _files(ground_truth: GroundTruth, format: str) -> Iterator[tuple[str, bytes]
             from detkit.annotations.kitti import kitti_lines
 
             yield (
-                f"{stem}.txt",
+                _label_file(stem, file),
                 kitti_lines(
                     names, corners[rows].tolist(), marks["truncated"], marks["occluded"], marks["ignore"]
                 ).encode(),
@@ -147,6 +151,12 @@ def _files(ground_truth: GroundTruth, format: str) -> Iterator[tuple[str, bytes]
                 )
             ),
         )
+
+
+def _label_file(stem: str, file: str) -> str:
+    """The text file of an image's boxes, with the image's ending where it would be taken for another kind of text."""
+    name = f"{stem}.txt"
+    return f"{stem}{_ending(file) or '.jpg'}.txt" if name.rpartition("/")[2].lower() in OTHER_TEXTS else name
 
 
 def _ending(file: str) -> str:
@@ -212,8 +222,8 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
     if format == "kitti" and ground_truth.ignore.any():
         names = {categories.names[k] for k in ground_truth.class_index[ground_truth.ignore]} - {"DontCare"}
         if names:
-            said.append(f"KITTI's regions to ignore have no class: {_boxes(int(ground_truth.ignore.sum()))} become "
-                        "DontCare.")  # fmt: skip
+            said.append(f"KITTI's regions to ignore have no class: {_boxes(count := int(ground_truth.ignore.sum()))} "
+                        f"{'becomes' if count == 1 else 'become'} DontCare.")  # fmt: skip
     if format == "kitti" and any(" " in class_name for class_name in categories.names):
         said.append("KITTI separates columns by spaces: spaces in class names become '_'.")
     products = ground_truth.boxes[:, 2] * ground_truth.boxes[:, 3]
@@ -242,6 +252,9 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
         said.append(f"{name} names classes without COCO's ids: the category ids are lost.")
     if "image ids" not in holds and _ids_say_more_than_names(ground_truth):
         said.append(f"{name} names images by their files: the image ids are lost.")
+    if ground_truth.unread:
+        counts = ", ".join(f"{what} ({count})" for what, count in ground_truth.unread.items())
+        said.append(f"boxes and classes are read, not what else the file holds: {counts}.")
     return said
 
 

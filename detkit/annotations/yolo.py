@@ -11,8 +11,9 @@ width, height) or from the headers of the pictures. Pictures without a label fil
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -25,7 +26,9 @@ from detkit.annotations.problems import Problems, shorten
 from detkit.annotations.sources import files_under, need_files
 from detkit.boxes import as_boxes, xyxy_to_cxcywh
 from detkit.errors import InputError
-from detkit.files import reason
+from detkit.files import is_device, reason
+
+Entry = TypeVar("Entry")
 
 NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "names.txt")
 SIZE_FILE = "sizes.csv"
@@ -44,7 +47,20 @@ def label_folder(path: Path) -> Path:
 
 def label_files(folder: Path) -> list[str]:
     """The text files that may hold labels, relative to `folder`."""
-    return [file for file in files_under(folder, (".txt",)) if file.rpartition("/")[2].lower() not in OTHER_TEXTS]
+    return [
+        file
+        for file in files_under(folder, (".txt",))
+        if file.rpartition("/")[2].lower() not in OTHER_TEXTS or _holds_labels(folder / file)
+    ]
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether the first line of a text is a box: `train.txt` may also be the labels of train.jpg."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return parse_line(next((line for line in file if line.strip()), "")) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _roots(path: Path, folder: Path) -> Iterator[Path]:
@@ -63,7 +79,7 @@ def find_names(path: Path) -> tuple[str, ...]:
     """The class names that lie with the labels; () where there are none."""
     for root in _roots(path, label_folder(path)):
         for name in NAME_FILES:
-            if (root / name).is_file():
+            if (root / name).is_file() and not _holds_labels(root / name):
                 return read_names(root / name)
     return ()
 
@@ -98,27 +114,18 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
     files = label_files(folder)
     need_files(path, files, ".txt")
     builder = Builder("yolo", problems)
+    lines = LabelLines(folder, problems, "`class cx cy w h`", parse_line)
     for number, name in enumerate(names):
         builder.category(name, number)
     labelled: set[str] = set()
-    lines = unreadable = pixels = 0
+    pixels = 0
     for file in files:
         stem = file[:-4]
         width, height = sizes(stem)
         image_file = sizes.name(stem)
         labelled.add(image_file)
         image = builder.image(stem, image_file, width, height)
-        for number, line in enumerate(label_text(folder / file).splitlines(), 1):
-            if not line.strip():
-                continue
-            lines += 1
-            where = f"{file}, line {number}"
-            entry = parse_line(line)
-            if entry is None:
-                unreadable += 1
-                problems.add("lines that are not `class cx cy w h`, left out", f"{where}: {shorten(line)}")
-                continue
-            class_id, (cx, cy, w, h), score = entry
+        for where, (class_id, (cx, cy, w, h), score) in lines.of(file):
             if not (width and height):
                 problems.add("boxes of images whose size is not known, left out", where)
                 continue
@@ -126,16 +133,48 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
                 pixels += 1
             box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
             builder.box(image, _class_row(builder, names, class_id, problems), box, score=score)
-    if lines and unreadable == lines:
-        raise InputError(f"{path}: none of its {lines} lines is `class cx cy w h` (first: "
-                         f"{next(iter(problems.examples.values()))})")  # fmt: skip
-    if pixels > lines / 2:
-        raise InputError(f"{path}: {pixels} of {lines} boxes are not relative to the image (0 to 1); are these pixels?")
+    lines.check(path)
+    if pixels > lines.count / 2:
+        raise InputError(
+            f"{path}: {pixels} of {lines.count} boxes are not relative to the image (0 to 1); are these pixels?"
+        )
     if add_images:
         for file in sizes.files:
             if file not in labelled:
                 builder.background(file, *sizes(file))
     return builder.finish()
+
+
+class LabelLines(Generic[Entry]):
+    """The lines of label files, parsed and counted.
+
+    what   what a line should be, for messages
+    parse  gives an entry of a line, None where it is something else
+    """
+
+    def __init__(self, folder: Path, problems: Problems, what: str, parse: Callable[[str], Entry | None]) -> None:
+        self.folder, self.problems, self.what, self.parse = folder, problems, what, parse
+        self.count = self.unreadable = 0
+
+    def of(self, file: str) -> Iterator[tuple[str, Entry]]:
+        """(place, entry) of the lines of a file that can be read; empty ones do not count."""
+        for number, line in enumerate(label_text(self.folder / file).splitlines(), 1):
+            if not line.strip():
+                continue
+            self.count += 1
+            where = f"{file}, line {number}"
+            entry = self.parse(line)
+            if entry is None:
+                self.unreadable += 1
+                self.problems.add(f"lines that are not {self.what}, left out", f"{where}: {shorten(line)}")
+            else:
+                yield where, entry
+
+    def check(self, path: Path) -> None:
+        """InputError where there were lines and none could be read."""
+        if self.count and self.unreadable == self.count:
+            first = next(iter(self.problems.examples.values()))
+            raise InputError(f"{path}: none of its {self.count} lines is {self.what} (first: {first})")
 
 
 def _class_row(builder: Builder, names: Sequence[str], class_id: int, problems: Problems) -> int:
@@ -164,6 +203,8 @@ def parse_line(line: str) -> tuple[int, tuple[float, float, float, float], float
 
 def label_text(path: Path) -> str:
     """The text of a label file, which may be empty. InputError where it is not UTF-8 or cannot be read."""
+    if is_device(path):
+        raise InputError(f"{path}: is not an ordinary file")
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:

@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that `detkit --help` imports
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -15,10 +16,46 @@ from typer.core import TyperGroup
 from detkit import __version__
 from detkit.cli.console import interrupted, say, start_logging
 from detkit.errors import DetkitError, ExitStatus
+from detkit.files import reason
+
+# Typer exports the exception of wrong use only by its heirs.
+_UsageError: Any = typer.BadParameter.__base__
+# What writing to a full or broken stdout fails with; errors of named files are caught where they are written.
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Commands(TyperGroup):
     """All commands; the one place where their errors become a line on stderr and an exit status."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        if sys.stdout is None:  # closed by who started it
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+        try:
+            status = self._status(*args, **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_stdout()
+            status = ExitStatus.OK
+        except OSError as error:
+            if error.errno not in _CANNOT_WRITE or error.filename is not None:
+                raise
+            _drop_stdout()
+            say(f"cannot write to stdout: {reason(error)}")
+            status = ExitStatus.SOME_INPUTS_FAILED
+        sys.exit(int(status))
+
+    def _status(self, *args: Any, **extra: Any) -> int:
+        """Run without Typer's own endings, which would put wrong use into a box of several lines."""
+        try:
+            return super().main(*args, **{**extra, "standalone_mode": False}) or ExitStatus.OK
+        except _UsageError as error:
+            message = " ".join(error.format_message().split())
+            if message:  # there is none where a command without arguments has shown its help
+                say(message)
+            return ExitStatus.USAGE
+        except typer.Abort:
+            say("aborted")
+            return ExitStatus.SOME_INPUTS_FAILED
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -30,9 +67,13 @@ class Commands(TyperGroup):
             interrupted()
             raise typer.Exit(int(ExitStatus.INTERRUPTED)) from error
         except BrokenPipeError as error:
-            # The reader of stdout has gone (`| head`). Nothing more can be said there, not even at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_stdout()  # the reader has gone (`| head`)
             raise typer.Exit(int(ExitStatus.OK)) from error
+
+
+def _drop_stdout() -> None:
+    """Nothing more can be said there, not even at exit, when Python flushes what is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 app = typer.Typer(

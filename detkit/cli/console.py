@@ -19,6 +19,11 @@ def say(message: str) -> None:
     print(f"detkit: {message}", file=sys.stderr, flush=True)
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """ "1 picture", "2 pictures"; `several` for words whose plural is no bare s."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
 def hint_on_interrupt(hint: str) -> None:
     """What `interrupted` adds about going on."""
     global _resume_hint

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.console import counted
+
 
 class AnnotationFormat(str, Enum):
     """The formats of `detkit.annotations.FORMATS`, which is not imported before it is needed."""
@@ -59,7 +61,8 @@ def convert(
     for sentence in lost:
         typer.echo(f"lost: {sentence}", err=True)
     typer.echo(
-        f"{out}: {len(ground_truth)} boxes of {len(ground_truth.categories)} classes "
-        f"in {len(ground_truth.images)} images, from {ground_truth.source} to {to.value}",
+        f"{out}: {counted(len(ground_truth), 'box', 'boxes')} of "
+        f"{counted(len(ground_truth.categories), 'class', 'classes')} in "
+        f"{counted(len(ground_truth.images), 'image')}, from {ground_truth.source} to {to.value}",
         err=True,
     )

@@ -9,18 +9,18 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import typer
 
 from detkit.batch import Result, detect_all
-from detkit.cli.console import hint_on_interrupt, progress, say, start_logging
+from detkit.cli.console import counted, hint_on_interrupt, progress, say, start_logging
 from detkit.cli.options import DetectionOptions
 from detkit.detectors import Detector
 from detkit.drawing import crops, draw
 from detkit.errors import ExitStatus, InputError, OutputError, UsageError
-from detkit.files import write_atomically, write_bytes
+from detkit.files import file_id, is_device, write_atomically, write_bytes
 from detkit.images import Image, encode_image
 from detkit.network import available_cores
 from detkit.results import (
@@ -35,16 +35,17 @@ from detkit.results import (
     format_of,
     image_table,
     journal_path,
-    jsonl_line,
     numbered_stems,
+    stem_of,
     to_record,
+    with_ending,
     write_class_names,
     write_coco,
     write_csv,
     write_in_folder,
     write_jsonl,
 )
-from detkit.sources import Item, find_items
+from detkit.sources import Item, files_of, find_items, spare_inputs
 
 logger = logging.getLogger("detkit")
 
@@ -59,8 +60,8 @@ def run_detection(
     start_logging(quiet=options.quiet, verbose=options.verbose)
     out = None if options.out in (None, "-") else Path(str(options.out))
     kind = _output_format(options, out)
-    if options.resume and out is None:
-        raise UsageError("--resume needs --out PATH: what is done is kept beside it")
+    if options.resume and (out is None or is_device(out)):
+        raise UsageError("--resume needs --out PATH, a file or folder: what is done is kept beside it")
     detector = build()
     _describe(detector)
     # Decoders and onnxruntime fill the cores; OpenCV's own threads would only compete with them.
@@ -69,8 +70,11 @@ def run_detection(
     failures = _Failures()
     items = find_items(options.sources, failures.add, sys.stdin)
     run = _Run(options, detector, items, failures, kind, out)
+    run.check_outputs([value for value in own.values() if isinstance(value, str)])
     if out is None:
         run.to_stdout()
+    elif is_device(out):
+        run.to_device(out)
     else:
         settings = {"command": command, "format": kind, **_model_settings(detector), **_settings(options), **own}
         run.to_path(out, settings)
@@ -105,32 +109,50 @@ class _Run:
         self.options, self.detector, self.items, self.failures = options, detector, items, failures
         self.kind, self.out = kind, out
         self.doubled = doubled_stems(items)
+        self.sources = files_of(items)
         self.found: Counter[str] = Counter()
         self.pictures = 0
         self.seconds = 0.0
 
+    def check_outputs(self, own: Sequence[str]) -> None:
+        """UsageError, before anything is written, where an output would replace an input; `own` may name some."""
+        options = self.options
+        if self.out is not None:
+            model = getattr(getattr(self.detector, "network", None), "path", None) or options.model
+            lists = [source[1:] for source in options.sources if source.startswith("@")]
+            others = [path for path in (model, options.gt, *lists, *own) if path is not None]
+            spare_inputs("--out", self.out, self.sources | {file_id(path) for path in others})
+        if options.draw is not None:
+            for item in self.items:
+                if not item.video:
+                    self._drawn(item)
+
     def to_stdout(self) -> None:
-        stream = sys.stdout.buffer
         if self.kind == "table":
             self._table()
-        elif self.kind == "jsonl":
-            for record in self._records(self.items):
-                stream.write(jsonl_line(record))
-                stream.flush()
-        elif self.kind == "csv":
-            write_csv(stream, self._records(self.items))
         else:
-            write_coco(stream, self._records(self.items), self._coco_ids()[0])
-        stream.flush()
+            self._write(sys.stdout.buffer, self._records(self.items))
+        sys.stdout.buffer.flush()
+
+    def to_device(self, out: Path) -> None:
+        """Into a device or a pipe, which keeps nothing to go on from."""
+        with write_atomically(out) as file:
+            self._write(file, self._records(self.items))
 
     def to_path(self, out: Path, settings: Mapping[str, Any]) -> None:
         path = journal_path(out, self.kind)
-        if path.exists() and not self.options.resume:
+        new = not path.exists()
+        if not new and not self.options.resume:
             logger.warning("%s is left from an interrupted run; beginning again (--resume would go on)", path)
         journal = Journal(path, settings, self.options.resume)
         hint_on_interrupt(f"what is done is in {path}, --resume goes on from there")
         try:
-            if self.options.resume:
+            if self.options.resume and new:
+                replaced = f"; {out} will be replaced" if self.kind not in FOLDER_FORMATS and out.exists() else ""
+                logger.info(
+                    "%s is not there, so no run was interrupted: beginning at the first input%s", path, replaced
+                )
+            elif self.options.resume:
                 logger.info("%d of %d inputs were done already", journal.resumed, len(self.items))
             waiting = [item for item in self.items if not journal.done(item)]
             for record, last in self._run(waiting, journal.frames_done):
@@ -151,19 +173,25 @@ class _Run:
             if self.kind == "yolo":
                 write_class_names(out, self.detector.names)
             return
-        numbers: RunningNumbers | None = None
         with write_atomically(out) as file:
-            if self.kind == "jsonl":
-                write_jsonl(file, records)
-            elif self.kind == "csv":
-                write_csv(file, records)
-            elif self.kind == "coco":
-                ids, numbers = self._coco_ids()
-                write_coco(file, records, ids)
-            else:
-                file.write("".join(f"{line}\n" for line in map(_one_line, records)).encode())
+            numbers = self._write(file, records)
         if numbers is not None:
             write_bytes(out.with_name(f"{out.name}.images.json"), image_table(numbers, self.detector.names))
+
+    def _write(self, file: IO[bytes], records: Iterator[Record]) -> RunningNumbers | None:
+        """Write a format that is one file; return the running numbers of a COCO results list that has some."""
+        numbers: RunningNumbers | None = None
+        if self.kind == "jsonl":
+            write_jsonl(file, records)
+        elif self.kind == "csv":
+            write_csv(file, records)
+        elif self.kind == "coco":
+            ids, numbers = self._coco_ids()
+            write_coco(file, records, ids)
+        else:
+            for record in records:
+                file.write(f"{_one_line(record)}\n".encode())
+        return numbers
 
     def summary(self) -> None:
         if self.options.quiet or len(self.items) < 2:
@@ -171,7 +199,8 @@ class _Run:
         boxes = sum(self.found.values())
         rate = f", {self.pictures / self.seconds:.1f}/s" if self.seconds and self.pictures else ""
         failed = f"; {self.failures.count} could not be read" if self.failures.count else ""
-        say(f"{self.pictures} pictures, {boxes} boxes in {self.seconds:.1f} s{rate}{failed}")
+        done = f"{counted(self.pictures, 'picture')}, {counted(boxes, 'box', 'boxes')}"
+        say(f"{done} in {self.seconds:.1f} s{rate}{failed}")
 
     def _records(self, items: Sequence[Item]) -> Iterator[Record]:
         return (record for record, _ in self._run(items, lambda item: 0))
@@ -203,6 +232,8 @@ class _Run:
         if result.error is not None:
             self.failures.add(str(result.item.path), result.error)
         else:
+            if result.cut_off is not None:
+                self.failures.add(str(result.item.path), result.cut_off)
             self.pictures += 1
             self.found.update(box["class"] for box in record["detections"])
         if result.last:
@@ -213,21 +244,27 @@ class _Run:
         """Write the annotated picture and the cut-outs of a result."""
         if result.image is None or result.detections is None:
             return
-        name = PurePosixPath(result.item.name)
-        suffix = name.suffix.lower() if name.suffix.lower() in _WRITABLE else ".png"
-        if result.frame is not None:
-            name, suffix = name / f"{result.frame:06d}", ".jpg"
         if self.options.draw is not None:
-            target = self.options.draw / (name.with_suffix(suffix) if result.frame is None else f"{name}{suffix}")
-            if result.item.path.resolve() == target.resolve():
-                raise UsageError(f"--draw would overwrite the source {result.item.path}; name another folder")
-            _write_picture(target, draw(result.image, result.detections))
+            _write_picture(self._drawn(result.item, result.frame), draw(result.image, result.detections))
         if self.options.crops is not None:
-            stem = name.with_suffix("") if result.frame is None else name
-            if stem.as_posix() in self.doubled:
-                stem = name
+            name = PurePosixPath(result.item.name)
+            stem = stem_of(name, self.doubled) if result.frame is None else name / f"{result.frame:06d}"
             for label, cut in crops(result.image, result.detections):
-                _write_picture(self.options.crops / stem.parent / f"{stem.name}-{label}.jpg", cut)
+                target = self.options.crops / stem.parent / f"{stem.name}-{label}.jpg"
+                spare_inputs("--crops", target, self.sources)
+                _write_picture(target, cut)
+
+    def _drawn(self, item: Item, frame: int | None = None) -> Path:
+        """Where --draw writes a picture or the frame of a video. UsageError where a source is there."""
+        name = PurePosixPath(item.name)
+        if frame is not None:
+            name = name / f"{frame:06d}.jpg"
+        else:
+            suffix = name.suffix.lower() if name.suffix.lower() in _WRITABLE else ".png"
+            name = with_ending(name, suffix, self.doubled)
+        target = Path(str(self.options.draw), name)
+        spare_inputs("--draw", target, self.sources)
+        return target
 
     def _coco_ids(self) -> tuple[CocoIds, RunningNumbers | None]:
         """The ids of a COCO results list, and the table of the running numbers where there are any."""
@@ -238,7 +275,7 @@ class _Run:
         if numbered is not None:
             return CocoIds(numbered.get, category_id), None
         numbers = RunningNumbers()
-        if self.out is None:
+        if self.out is None or is_device(self.out):
             logger.info("image_id numbers the inputs from 1, as their names are not numbers")
         return CocoIds(numbers.__getitem__, category_id), numbers
 
@@ -265,8 +302,8 @@ def _output_format(options: DetectionOptions, out: Path | None) -> Format:
         kind = "table" if sys.stdout.isatty() else "jsonl"
     if kind in FOLDER_FORMATS and out is None:
         raise UsageError(f"--format {kind} writes a file a picture: name their folder with --out DIR")
-    if kind in FOLDER_FORMATS and out is not None and out.is_file():
-        raise UsageError(f"--format {kind} writes a file a picture, but {out} is a file: name a folder")
+    if kind in FOLDER_FORMATS and out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"--format {kind} writes a file a picture, but {out} is no folder: name one")
     if kind not in FOLDER_FORMATS and out is not None and out.is_dir():
         raise UsageError(f"--format {kind} writes one file, but {out} is a folder")
     if options.gt is not None and kind != "coco":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detkit.cli.console import say
+from detkit.cli.console import counted, say
 
 if TYPE_CHECKING:
     from detkit.annotations.tables import GroundTruth, Predictions
@@ -91,14 +91,20 @@ def evaluate(
     ] = False,
 ) -> None:
     """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
-    _check(protocol, iou, conf, report, like_pycocotools)
+    _check(protocol, iou, conf, fail_under, report, like_pycocotools)
 
     from detkit.annotations import read_ground_truth, read_predictions
+    from detkit.files import file_id
     from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
     from detkit.metrics.evaluation import Evaluation
     from detkit.metrics.wording import number
     from detkit.report import text
+    from detkit.sources import spare_inputs
 
+    read = {file_id(path) for path in (detections, ground_truth, compare, names) if path is not None}
+    for option, written in (("--json", json), ("--report", report)):
+        if written is not None and written != "-":
+            spare_inputs(option, Path(written), read)
     truth = read_ground_truth(ground_truth, gt_format, names, images)
     found = read_predictions(detections, truth, dt_format, names, images)
     other = read_predictions(compare, truth, dt_format, names, images) if compare else None
@@ -144,11 +150,13 @@ def evaluate(
 
         write_plots(result, plots)
     if report:
-        from detkit.report.page import write_report
+        from detkit.files import write_bytes
+        from detkit.report.page import make_report
         from detkit.report.worst import folders_of
 
         folders = folders_of(images, ground_truth)
-        write_report(result, report, str(detections), str(ground_truth), folders, intervals, comparison, explained)
+        page = make_report(result, str(detections), str(ground_truth), folders, intervals, comparison, explained)
+        write_bytes(report, page.encode("utf-8", errors="replace"))
 
     if fail_under is not None and result.figures["AP"] < fail_under:
         ap = number(result.figures["AP"], 6)
@@ -156,11 +164,20 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _check(protocol: Protocol, iou: float, conf: float | None, report: Path | None, like_pycocotools: bool) -> None:
+def _check(
+    protocol: Protocol,
+    iou: float,
+    conf: float | None,
+    fail_under: float | None,
+    report: Path | None,
+    like_pycocotools: bool,
+) -> None:
     if not 0 < iou <= 1:
         raise typer.BadParameter(f"an overlap lies above 0 and up to 1, not at {iou:g}", param_hint="--iou")
     if conf is not None and conf != conf:
         raise typer.BadParameter("a score is a number", param_hint="--conf")
+    if fail_under is not None and not 0 <= fail_under <= 1:
+        raise typer.BadParameter(f"an AP lies from 0 to 1, not at {fail_under:g}", param_hint="--fail-under")
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"the report is a page: {report} should end in .html", param_hint="--report")
     if like_pycocotools and protocol is not Protocol.COCO:
@@ -180,29 +197,35 @@ def _note_flags(truth: GroundTruth, flagged: GroundTruth) -> None:
     honoured = int((truth.ignore & ~truth.crowd).sum())
     if unread:
         typer.echo(
-            f"{unread} boxes are flagged `ignore`, which COCO's evaluation does not read; --honour-ignore lets them "
-            "count neither way",
+            f"{counted(unread, 'box is', 'boxes are')} flagged `ignore`, which COCO's evaluation does not read; "
+            "--honour-ignore lets them count neither way",
             err=True,
         )
     if honoured:
         typer.echo(
-            f"{honoured} boxes are flagged `ignore` and count neither way; pycocotools would count them", err=True
+            f"{counted(honoured, 'box is', 'boxes are')} flagged `ignore` and "
+            f"{'counts' if honoured == 1 else 'count'} neither way; pycocotools would count them",
+            err=True,
         )
     if 0 in truth.ids:
         typer.echo("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
 
 
 def _rows_of(wanted: list[str], truth: GroundTruth) -> list[int]:
-    """The classes called so, in the order of the table."""
+    """The classes called so, else those whose names differ in case only, in the order of the table."""
     names = truth.categories.names
+    kept: set[int] = set()
     for name in wanted:
-        if name not in names:
+        rows = [row for row, own in enumerate(names) if own == name]
+        rows = rows or [row for row, own in enumerate(names) if own.casefold() == name.casefold()]
+        if not rows:
             import difflib
 
             near = difflib.get_close_matches(name, names, n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""
             raise typer.BadParameter(f"the annotations have no class '{name}'{hint}", param_hint="--class")
-    return [row for row, name in enumerate(names) if name in wanted]
+        kept.update(rows)
+    return sorted(kept)
 
 
 def _only(found: Predictions, kept: list[int]) -> Predictions:

@@ -73,6 +73,8 @@ def hog_detect(
         raise UsageError("--svm and --model both name a classifier: give one of them")
     if hog and svm is None:
         raise UsageError("--hog describes the coefficients of --svm; a model file knows its own parameters")
+    if options.batch not in (None, 1):
+        raise UsageError("--batch is for networks; hog-detect takes one picture after the other")
     parameters = parameters_from_text(hog) if hog else HogParameters()
     model = named_model(options.model) if svm is None else read_opencv_svm(svm, parameters)
 
@@ -100,7 +102,7 @@ def hog_detect(
         from detkit.window_pictures import heatmaps
 
         detector = build()
-        return lambda image: heatmaps(detector.score_map(image), image, steps=3)
+        return lambda image: heatmaps(detector.score_map(image), image)
 
     def stars() -> Pictures:
         from detkit.window_pictures import glyphs

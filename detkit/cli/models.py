@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +20,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """The networks that detkit knows by name."""
-    from detkit.models import default_model, registry
+    from detkit.models import default_model, hog_models, registry
 
     defaults = {entry.name: command for command in ("yolo", "rcnn", "slide") if (entry := default_model(command))}
     entries = list(registry().values())
@@ -42,6 +43,7 @@ def list_(as_json: JsonOption = False) -> None:
     ]
     print_table(None, [(heading, "right" if heading in ("input", "size") else "left") for heading in
                        ("name", "head", "input", "size", "licence", "where", "")], rows)  # fmt: skip
+    print(f"\nbundled for hog-detect, no networks: {', '.join(hog_models())}")
 
 
 @app.command()
@@ -85,9 +87,13 @@ def pull(
 @app.command()
 def path(name: NameArgument) -> None:
     """Print where a network's file is."""
+    from detkit.errors import ModelError
     from detkit.models import resolve
 
-    print(resolve(name, "yolo"))
+    file = resolve(name, "slide")
+    if not file.is_file():
+        raise ModelError(f"{file}: no such model file")
+    print(file)
 
 
 def _entry_fields(entry: object) -> dict[str, object]:
@@ -101,18 +107,22 @@ def _entry_fields(entry: object) -> dict[str, object]:
 
 
 def _graph_fields(model: str, head: str | None) -> dict[str, object]:
-    from detkit.models import registry, resolve
+    from detkit.heads.recognise import is_classifier
+    from detkit.models import CLASSIFIER, resolve
     from detkit.network import Network
 
-    entry = registry().get(model)
-    if entry is not None and entry.head == "classifier":
-        return _network_fields(Network(resolve(model, "slide")))
+    network = Network(resolve(model, "slide"))
+    if head is None and is_classifier(network.inputs, network.outputs, network.metadata):
+        from detkit.detectors.slide import Classifier
+
+        about = "a class for the whole picture; detkit slide finds objects with it"
+        fields = _network_fields(network)
+        return fields | {"head": CLASSIFIER, "about": about, "classes": _shown(Classifier(network.path).names)}
     from detkit.detectors.yolo import Yolo
 
     yolo = Yolo(model, head=head)
     preparation = yolo.preparation
     size = yolo.input_size
-    shown = ", ".join(yolo.names[:10]) + (f", ... ({len(yolo.names)})" if len(yolo.names) > 10 else "")
     scale = f"(pixel - {list(preparation.mean)}) / {list(preparation.std)}"
     return _network_fields(yolo.network) | {
         "head": yolo.head.name,
@@ -121,8 +131,13 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
         "picture": f"{preparation.fit}, pad {preparation.pad}, {preparation.color}, {scale}",
         "size": f"{size[0]} x {size[1]}" if size else f"{preparation.dynamic}, {preparation.size} px",
         "suppression": f"greedy per class, IoU {yolo.iou:g}" if yolo.head.nms else "in the graph, or none needed",
-        "classes": shown or "numbers",
+        "classes": _shown(yolo.names),
     }
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The first ten class names."""
+    return ", ".join(names[:10]) + (f", ... ({len(names)})" if len(names) > 10 else "") or "numbers"
 
 
 def _network_fields(network: Network) -> dict[str, object]:

@@ -117,7 +117,12 @@ class DetectionOptions:
     ] = False
     device: DeviceOption = "auto"
     threads: ThreadsOption = None
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per run, where the graph allows it.", **_RUN)] = 1
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Pictures per run of the network, where it allows more than 1; for slide windows.", **_RUN
+        ),
+    ] = None
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", **_RUN)
     ] = None

@@ -80,7 +80,7 @@ def slide(
     from detkit.cli.detect import run_detection
 
     def build() -> SlideDetector:
-        from detkit.detectors.slide import SlideDetector
+        from detkit.detectors.slide import WINDOWS_PER_RUN, SlideDetector
 
         return SlideDetector(
             options.model,
@@ -96,6 +96,7 @@ def slide(
             dense=dense,
             device=options.device,
             threads=options.threads,
+            windows_per_run=options.batch or WINDOWS_PER_RUN,
         )
 
     def heat() -> Pictures:

@@ -67,9 +67,11 @@ def train_hog(
     from detkit.cli.console import say, start_logging
     from detkit.detectors.hog_model import HogParameters, parameters_from_text, write_model
     from detkit.errors import UsageError
+    from detkit.files import check_writable
     from detkit.training import hog as training
 
     start_logging(quiet=quiet, verbose=verbose)
+    check_writable(out)
     parameters = parameters_from_text(hog) if hog else HogParameters()
     settings = training.Settings(
         classifier=classifier.value, hidden=hidden, rounds=rounds, negatives=random, hard=hard, held_out=held_out,

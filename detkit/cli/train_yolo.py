@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from detkit.cli.options import QuietOption, VerboseOption
-
-if TYPE_CHECKING:
-    from detkit.annotations.tables import GroundTruth
-    from detkit.training.pictures import AnnotatedPicture
 
 
 def train_yolo(
@@ -66,18 +62,14 @@ def train_yolo(
             f"training needs PyTorch, which is not here ({error.name}): pip install 'detkit[train]'"
         ) from error
     from detkit.annotations import read_ground_truth
+    from detkit.detectors.yolo import Yolo
     from detkit.network import available_cores
-    from detkit.training.pictures import annotated_pictures, stems_in
+    from detkit.training.measure import average_precision
+    from detkit.training.pictures import listed_pictures, split
 
-    folder = images or (data if data.is_dir() else data.parent)
     truth = read_ground_truth(data, names=names, images=images)
-    pictures = annotated_pictures(truth, folder)
-    if only is not None:
-        stems = stems_in(only)
-        pictures = [picture for picture in pictures if picture.path.stem in stems]
-        if not pictures:
-            raise UsageError(f"{only}: lists none of the annotated pictures")
-    learn, measure = _split(pictures, held_out, seed)
+    pictures = listed_pictures(truth, images or (data if data.is_dir() else data.parent), only)
+    learn, measure = split(pictures, held_out, seed)
     if not quiet:
         boxes = sum(len(picture.boxes) for picture in learn)
         say(f"{len(learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, {len(measure)} held out")
@@ -108,51 +100,8 @@ def train_yolo(
         )
     training.plot_history(out)
     if measure:
-        ap, ap50 = _average_precision(detector, truth, measure)
+        yolo = Yolo(detector, conf=0.01, max_det=100, multi_label=True)
+        ap, ap50 = average_precision((yolo(picture.path) for picture in measure), measure, truth)
         print(f"AP {ap:.4f}  AP50 {ap50:.4f}  on {len(measure)} pictures held out")
     if not quiet:
         say(f"wrote {detector}; detkit yolo SOURCE --model {detector}")
-
-
-def _split(
-    pictures: list[AnnotatedPicture], share: float, seed: int
-) -> tuple[list[AnnotatedPicture], list[AnnotatedPicture]]:
-    """Pictures to learn from and pictures to measure on, the same split for the same seed."""
-    import random
-
-    held = set(random.Random(seed).sample(range(len(pictures)), round(share * len(pictures))))
-    if len(held) == len(pictures):
-        held.clear()
-    chosen = [(number in held, picture) for number, picture in enumerate(pictures)]
-    return [picture for out, picture in chosen if not out], [picture for out, picture in chosen if out]
-
-
-def _average_precision(detector: Path, truth: GroundTruth, pictures: list[AnnotatedPicture]) -> tuple[float, float]:
-    """AP and AP50 of an exported detector on some of the pictures of the annotations."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    from detkit.annotations import Predictions
-    from detkit.boxes import xyxy_to_xywh
-    from detkit.detectors.yolo import Yolo
-    from detkit.metrics.coco import evaluate_coco
-
-    yolo = Yolo(detector, conf=0.01, max_det=100, multi_label=True)
-    found = [yolo(picture.path) for picture in pictures]
-    counts = [len(detections) for detections in found]
-    predictions = Predictions(
-        np.repeat(np.array([picture.row for picture in pictures]), counts),
-        np.concatenate([detections.class_ids for detections in found]),
-        xyxy_to_xywh(np.concatenate([detections.boxes for detections in found])).astype(np.float64),
-        np.concatenate([detections.scores for detections in found]).astype(np.float64),
-    )
-    kept = np.isin(truth.image_index, [picture.row for picture in pictures])
-    columns = ("image_index", "class_index", "boxes", "areas", "crowd", "difficult", "ignore", "truncated", "occluded")
-    part = replace(
-        truth,
-        ids=tuple(entry for entry, keep in zip(truth.ids, kept.tolist(), strict=True) if keep),
-        **{name: getattr(truth, name)[kept] for name in columns},
-    )
-    figures = evaluate_coco(part, predictions).figures
-    return figures["AP"], figures["AP50"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,10 +76,13 @@ def run_with_pictures(
     from detkit.errors import InputError, UsageError
     from detkit.files import write_bytes
     from detkit.images import encode_image, read_image
-    from detkit.sources import find_items
+    from detkit.results import doubled_stems, stem_of
+    from detkit.sources import files_of, find_items, spare_inputs
 
     if wanted and "-" in options.sources:
         raise UsageError("--heatmap and --show-hog go through the sources twice: name them in place of -")
+    items = find_items(options.sources, lambda name, why: None) if wanted else []
+    sources, doubled = files_of(items), doubled_stems(items)
     status: typer.Exit | None = None
     try:
         run()
@@ -87,12 +90,13 @@ def run_with_pictures(
         status = error
     for folder, make in wanted:
         pictures = make()
-        for item in find_items(options.sources, lambda name, why: None):
+        for item in items:
             if item.video:
                 continue
             try:
                 for name, picture in pictures(read_image(item.path)):
-                    target = folder / Path(item.name).with_suffix("") / f"{name}.png"
+                    target = folder / stem_of(PurePosixPath(item.name), doubled) / f"{name}.png"
+                    spare_inputs("--heatmap or --show-hog", target, sources)
                     write_bytes(target, encode_image(picture, ".png"))
             except InputError:
                 continue

@@ -56,7 +56,7 @@ def yolo(
             size=size,
             device=options.device,
             threads=options.threads,
-            batch=options.batch,
+            batch=options.batch or 1,
         )
 
     own = {"head": head, "names": names, "size": size, "multi_label": multi_label}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from detkit.detections import Detections
 from detkit.images import Image
@@ -24,3 +24,10 @@ class Detector(Protocol):
     def detect(self, prepared: Sequence[Any]) -> list[Detections]: ...
 
     def __call__(self, image: Image) -> Detections: ...
+
+
+@runtime_checkable
+class NamedDetector(Protocol):
+    """A detector that looks something up for a picture by the name it has in every output."""
+
+    def prepare_named(self, image: Image, name: str) -> Any: ...

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import DetkitError, ModelError, UsageError
 from detkit.files import reason, write_bytes
-from detkit.models import models_folder
+from detkit.models import hog_models, models_folder
 
 Floats = NDArray[np.float32]
 Pair = tuple[int, int]
@@ -313,12 +313,11 @@ def named_model(model: str | os.PathLike[str] | None) -> HogModel:
     if model is None:
         return person_model()
     path = Path(model)
-    bundled = models_folder() / f"{model}-hog.npz"
-    if not path.exists() and len(path.parts) == 1 and path.suffix != ".npz":
-        if bundled.is_file():
-            return read_model(bundled)
-        known = sorted(file.name.removesuffix("-hog.npz") for file in models_folder().glob("*-hog.npz"))
-        raise ModelError(f"no HOG model {str(model)!r}: neither a file nor one of {', '.join(known)}")
+    if not path.is_file() and len(path.parts) == 1 and path.suffix != ".npz":
+        bundled = hog_models()
+        if str(model) in bundled:
+            return read_model(bundled[str(model)])
+        raise ModelError(f"no HOG model {str(model)!r}: neither a file nor one of {', '.join(bundled)}")
     return read_model(path)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import ModelError
 from detkit.heads.sidecar import Sidecar
-from detkit.heads.types import IMAGENET
+from detkit.heads.types import IMAGENET, Preparation
 from detkit.images import Image
 from detkit.network import Network, TensorInfo
 
@@ -38,6 +38,9 @@ class PictureInput:
         height, width = shape[1:3] if self.channels_last else shape[2:4]
         self.size = (width, height) if width and height else sidecar.size
         self._color, self._mean, self._std = _normalisation(sidecar, network.metadata, self.channels)
+        if self.channels == 3:
+            mean, std = (tuple(values.tolist()) for values in (self._mean, self._std))
+            self._preparation = Preparation(color="bgr" if self._color == "bgr" else "rgb", mean=mean, std=std)
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -47,9 +50,9 @@ class PictureInput:
 
     def tensor(self, image: Image) -> NDArray[Any]:
         """A picture uint8 (H, W, 3) RGB as the network wants it: (C, H, W), or (H, W, C) with channels last."""
-        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None] if self.channels == 1 else image
-        if self._color == "bgr":
-            pixels = pixels[:, :, ::-1]
+        if self.channels == 3:
+            return self._preparation.tensor(image, self.info.dtype, self.channels_last)
+        pixels: NDArray[Any] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
         if not np.issubdtype(self.info.dtype, np.integer):
             pixels = (pixels.astype(np.float32) - self._mean) / self._std
         ordered = pixels if self.channels_last else pixels.transpose(2, 0, 1)

@@ -36,7 +36,7 @@ Pair = tuple[int, int]
 
 logger = logging.getLogger("detkit")
 
-_WINDOWS_PER_RUN = 64
+WINDOWS_PER_RUN = 64
 # How far dense and window-by-window scores may differ for the dense graph to be used.
 _SAME = 1e-4
 
@@ -68,6 +68,8 @@ class Classifier:
     names       class names, a file of them, "coco" or "voc"; by default those of the sidecar or the metadata
     background  name or number of the class that stands for nothing; by default one named "background"
 
+    windows_per_run   windows that go through the network together, where its batch is not fixed
+
     The input is that of `PictureInput`, the output one row of scores a window, logits or probabilities.
 
     ModelError where the network is no classifier of pictures; UsageError for names that do not fit.
@@ -81,7 +83,11 @@ class Classifier:
         background: str | int | None = None,
         device: str = "auto",
         threads: int | None = None,
+        windows_per_run: int = WINDOWS_PER_RUN,
     ) -> None:
+        if windows_per_run < 1:
+            raise UsageError(f"at least 1 window goes through the network at a time, not {windows_per_run}")
+        self.windows_per_run = windows_per_run
         path = resolve(model, "slide")
         self.network = Network(path, device, threads)
         sidecar = read_sidecar(self.network.path)
@@ -106,7 +112,7 @@ class Classifier:
     def _rows(self, tensors: NDArray[Any]) -> Floats:
         count = len(tensors)
         fixed = self.input.shape[0]
-        size = fixed or _WINDOWS_PER_RUN
+        size = fixed or self.windows_per_run
         rows = []
         for start in range(0, count, size):
             part = tensors[start : start + size]
@@ -133,7 +139,7 @@ class Classifier:
 class SlideDetector:
     """A classifier in a sliding window: an image, uint8 (H, W, 3) RGB, to `Detections`.
 
-    model       an .onnx file or a name of the registry; `names`, `background`, `device`, `threads`: see `Classifier`
+    model       an .onnx file or a name of the registry; all others without a line: see `Classifier`
     window      (width, height) of the smallest window in picture pixels; by default the network's input size. Levels
                 are stretched so that it becomes the network's input
     stride      pixels between windows, at the network's input size; by default an eighth of the shorter side
@@ -163,8 +169,11 @@ class SlideDetector:
         dense: bool | None = None,
         device: str = "auto",
         threads: int | None = None,
+        windows_per_run: int = WINDOWS_PER_RUN,
     ) -> None:
-        self.classifier = Classifier(model, names=names, background=background, device=device, threads=threads)
+        self.classifier = Classifier(
+            model, names=names, background=background, device=device, threads=threads, windows_per_run=windows_per_run
+        )
         self.network = self.classifier.network
         self.names = self.classifier.names
         self.batch = 1
@@ -267,8 +276,9 @@ class SlideDetector:
         else:
             windows = views[:, :: self.stride, :: self.stride].transpose(1, 2, 0, 3, 4)
         rows, columns = windows.shape[:2]
-        for start in range(0, rows * columns, _WINDOWS_PER_RUN):
-            index = np.arange(start, min(start + _WINDOWS_PER_RUN, rows * columns))
+        count = self.classifier.windows_per_run
+        for start in range(0, rows * columns, count):
+            index = np.arange(start, min(start + count, rows * columns))
             yield windows[index // columns, index % columns]
 
     def _stretched(self, image: Image) -> tuple[Image, tuple[float, float]]:

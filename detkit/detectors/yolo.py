@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,12 @@ from detkit.detections import Detections
 from detkit.errors import ModelError, UsageError
 from detkit.heads import HEADS, head_named
 from detkit.heads.anchored import default_anchors
-from detkit.heads.recognise import Match, Signature, channels_last, image_input, recognise
+from detkit.heads.recognise import Match, Signature, channels_last, image_input, is_classifier, recognise
 from detkit.heads.sidecar import read_sidecar, sidecar_path
 from detkit.heads.types import Candidates, Frame, Head, Outputs, Preparation, Size
 from detkit.images import Image, as_image, read_image
 from detkit.letterbox import Placement
-from detkit.models import resolve
+from detkit.models import classifier_error, resolve
 from detkit.network import Network
 from detkit.onnx_file import stored_tensors
 
@@ -60,7 +60,8 @@ class Yolo:
     device, threads   see `Network`
     batch     pictures per run, where the graph allows it
 
-    ModelError where the file cannot be loaded or does not tell its head; UsageError for classes it does not have.
+    ModelError where the file cannot be loaded or does not tell its head; UsageError for classes it does not have and
+    for numbers out of their range.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Yolo:
         nms: suppression.Method = "greedy",
         agnostic: bool = False,
         multi_label: bool | None = None,
-        classes: Sequence[str | int] = (),
+        classes: Sequence[str | int] | str | int = (),
         names: Sequence[str] | str | os.PathLike[str] | None = None,
         head: str | None = None,
         size: int | None = None,
@@ -81,7 +82,10 @@ class Yolo:
         threads: int | None = None,
         batch: int = 1,
     ) -> None:
+        _check_numbers(conf, iou, max_det, nms, batch, threads)
         self.network = Network(resolve(model, "yolo"), device, threads)
+        if head is None and is_classifier(self.network.inputs, self.network.outputs, self.network.metadata):
+            raise classifier_error(self.network.path)
         self.conf, self.max_det, self.nms, self.agnostic = conf, max_det, nms, agnostic
         self._sidecar = read_sidecar(self.network.path)
         self._image = image_input(self.network.inputs)
@@ -298,6 +302,18 @@ class Yolo:
                 f"give them as 'anchors' in {sidecar_path(self.network.path).name}"
             )
         return Frame((0, 0), self.conf, multi_label, anchors, self._sidecar.strides)
+
+
+def _check_numbers(conf: float, iou: float | None, max_det: int, nms: str, batch: int, threads: int | None) -> None:
+    """UsageError where a setting is out of its range."""
+    for name, share in (("conf", conf), ("iou", iou)):
+        if share is not None and not 0 <= share <= 1:
+            raise UsageError(f"{name} lies from 0 to 1, not at {share}")
+    for name, count in (("max_det", max_det), ("batch", batch), ("threads", threads)):
+        if count is not None and count < 1:
+            raise UsageError(f"{name} is at least 1, not {count}")
+    if nms not in get_args(suppression.Method):
+        raise UsageError(f"there is no nms {nms!r}; there are {', '.join(get_args(suppression.Method))}")
 
 
 def _classifies(name: str) -> bool:

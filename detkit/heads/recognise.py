@@ -82,6 +82,15 @@ def channels_last(image: TensorInfo) -> bool:
     return image.shape[-1] in (1, 3) and first not in (1, 3)
 
 
+def is_classifier(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], metadata: Mapping[str, str]) -> bool:
+    """Whether a graph names whole pictures: it says so, or gives one row for a picture of one channel."""
+    if metadata.get("task") == "classify":
+        return True
+    image = image_input(inputs)
+    channels = image.shape[-1] if channels_last(image) else image.shape[-3]
+    return channels == 1 and len(outputs) == 1 and len(outputs[0].shape) == 2
+
+
 def recognise(signature: Signature) -> list[Match]:
     """Every head that fits; an empty list where none does."""
     task = signature.metadata.get("task", "detect")

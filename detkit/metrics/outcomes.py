@@ -62,13 +62,7 @@ def coco_outcomes(
     min_score: float | None = None,
 ) -> Outcomes:
     """Outcomes under COCO's rule (see `matching.match_greedily`); crowd and ignored boxes do not count."""
-    ranking = rank(
-        predictions,
-        ground_truth.images.ids,
-        len(ground_truth.categories),
-        max_det=max_det,
-        min_score=min_score,
-    )
+    ranking = _ranked(ground_truth, predictions, max_det, min_score)
     ignored = ground_truth.crowd | ground_truth.ignore
     matches = match_ranking(ground_truth, ranking, np.array([iou]), ignored[None])
     return outcomes_of_matches(ground_truth, ranking, matches.detection, matches.truth[0, 0])
@@ -103,13 +97,7 @@ def voc_outcomes(
     inclusive   measure boxes as the kit does, whose corners are pixels that belong to the box: sides longer by 1.
                 Without it sides are differences of coordinates, as everywhere else here.
     """
-    ranking = rank(
-        predictions,
-        ground_truth.images.ids,
-        len(ground_truth.categories),
-        max_det=max_det,
-        min_score=min_score,
-    )
+    ranking = _ranked(ground_truth, predictions, max_det, min_score)
     classes = len(ground_truth.categories)
     wider = np.array([0.0, 0.0, 1.0, 1.0]) if inclusive else np.zeros(4)
     pairs = overlapping_pairs(
@@ -135,6 +123,13 @@ def voc_outcomes(
     counts = np.ones(len(ranking), dtype=bool)
     counts[detection] = ~skipped[wanted]
     return _outcomes(ground_truth, ranking, truth, hit, counts, ~skipped)
+
+
+def _ranked(
+    ground_truth: GroundTruth, predictions: Predictions, max_det: int | None, min_score: float | None
+) -> Ranking:
+    ids, classes = ground_truth.images.ids, len(ground_truth.categories)
+    return rank(predictions, ids, classes, max_det=max_det, min_score=min_score)
 
 
 def _outcomes(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from detkit import __version__
-from detkit.files import write_bytes
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import number, signed
 from detkit.report import text
@@ -39,21 +37,6 @@ CLASS_COLUMNS = {
 }
 
 
-def write_report(
-    evaluation: Evaluation,
-    path: str | os.PathLike[str],
-    detections: str,
-    ground_truth: str,
-    folders: Sequence[Path],
-    intervals: dict[str, Any] | None = None,
-    comparison: dict[str, Any] | None = None,
-    explained: Any = None,
-) -> None:
-    """Write the page. `detections` and `ground_truth` name the files; pictures are looked for in `folders`."""
-    page = make_report(evaluation, detections, ground_truth, folders, intervals, comparison, explained)
-    write_bytes(path, page.encode("utf-8", errors="replace"))
-
-
 def make_report(
     evaluation: Evaluation,
     detections: str,
@@ -63,7 +46,7 @@ def make_report(
     comparison: dict[str, Any] | None = None,
     explained: Any = None,
 ) -> str:
-    """The page as text."""
+    """The page as text. `detections` and `ground_truth` name the files; pictures are looked for in `folders`."""
     title = f"{Path(detections).name} against {Path(ground_truth).name}"
     plots = svg_plots(evaluation)
     confusion = plots.pop("confusion")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.tables import GroundTruth
 from detkit.boxes import clip, xywh_to_xyxy
-from detkit.errors import InputError
+from detkit.errors import InputError, UsageError
 from detkit.sources import SUFFIXES
 
 logger = logging.getLogger("detkit")
@@ -62,6 +63,29 @@ def annotated_pictures(ground_truth: GroundTruth, folder: Path) -> list[Annotate
             "%d annotated pictures are not in %s and are left out, first %s", len(missing), folder, missing[0]
         )
     return found
+
+
+def listed_pictures(ground_truth: GroundTruth, folder: Path, only: Path | None) -> list[AnnotatedPicture]:
+    """`annotated_pictures`, or of them those that the list `only` names. UsageError where it names none."""
+    pictures = annotated_pictures(ground_truth, folder)
+    if only is None:
+        return pictures
+    stems = stems_in(only)
+    pictures = [picture for picture in pictures if picture.path.stem in stems]
+    if not pictures:
+        raise UsageError(f"{only}: lists none of the annotated pictures")
+    return pictures
+
+
+def split(
+    pictures: Sequence[AnnotatedPicture], share: float, seed: int
+) -> tuple[list[AnnotatedPicture], list[AnnotatedPicture]]:
+    """Pictures to learn from and a share of them to measure on, the same split for the same seed."""
+    held = set(random.Random(seed).sample(range(len(pictures)), round(share * len(pictures))))
+    if len(held) == len(pictures):
+        held.clear()
+    chosen = [(number in held, picture) for number, picture in enumerate(pictures)]
+    return [picture for out, picture in chosen if not out], [picture for out, picture in chosen if out]
 
 
 def stems_in(path: Path) -> set[str]:
