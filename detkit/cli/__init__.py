@@ -102,7 +102,7 @@ def _root(
 
 
 def _register() -> None:
-    from detkit.cli import bench, convert, evaluate, hog_detect, models, slide, train, yolo
+    from detkit.cli import bench, convert, evaluate, hog_detect, models, proposals, slide, train, yolo
 
     app.command("yolo")(yolo.yolo)
     app.command("hog-detect")(hog_detect.hog_detect)
@@ -110,6 +110,7 @@ def _register() -> None:
     app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")
     app.command("eval")(evaluate.evaluate)
+    app.command("proposals")(proposals.proposals)
     app.command("convert")(convert.convert)
     app.command("bench")(bench.bench)
 
