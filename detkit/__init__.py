@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from detkit.detections import Detections
+    from detkit.detectors.fast_rcnn import FasterRcnn, FastRcnn
+    from detkit.detectors.rcnn import Rcnn
     from detkit.detectors.yolo import Yolo
     from detkit.drawing import draw
     from detkit.errors import DetkitError
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "Detections": "detkit.detections",
     "DetkitError": "detkit.errors",
+    "FastRcnn": "detkit.detectors.fast_rcnn",
+    "FasterRcnn": "detkit.detectors.fast_rcnn",
+    "Rcnn": "detkit.detectors.rcnn",
     "Yolo": "detkit.detectors.yolo",
     "draw": "detkit.drawing",
     "read_image": "detkit.images",
@@ -30,7 +35,19 @@ _HOMES = {
     "write_image": "detkit.images",
 }
 
-__all__ = ["Detections", "DetkitError", "Yolo", "__version__", "draw", "read_image", "suppress", "write_image"]
+__all__ = [
+    "Detections",
+    "DetkitError",
+    "FastRcnn",
+    "FasterRcnn",
+    "Rcnn",
+    "Yolo",
+    "__version__",
+    "draw",
+    "read_image",
+    "suppress",
+    "write_image",
+]
 
 
 def __getattr__(name: str) -> Any:

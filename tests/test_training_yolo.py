@@ -41,7 +41,8 @@ from detkit.training.yolo.network import YoloNetwork, decode_boxes, grid_points 
 from detkit.training.yolo.objective import batch_losses  # noqa: E402
 from detkit.training.yolo.parallel import GradientWorkers  # noqa: E402
 from detkit.training.yolo.schedule import picture_size, rate_factor  # noqa: E402
-from detkit.training.yolo.train import BatchSource, average_weights, gradients, run_worker  # noqa: E402
+from detkit.training.yolo.session import average_weights  # noqa: E402
+from detkit.training.yolo.train import BatchSource, gradients, run_worker  # noqa: E402
 from detkit.training.yolo.weights import exported_weights, initial_network, load_detector_weights  # noqa: E402
 
 TEACHER = Path(__file__).parents[2] / "shared" / "models" / "yolox_nano.onnx"

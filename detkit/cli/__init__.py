@@ -102,9 +102,10 @@ def _root(
 
 
 def _register() -> None:
-    from detkit.cli import bench, convert, evaluate, hog_detect, models, proposals, slide, train, yolo
+    from detkit.cli import bench, convert, evaluate, hog_detect, models, proposals, rcnn, slide, train, yolo
 
     app.command("yolo")(yolo.yolo)
+    app.command("rcnn")(rcnn.rcnn)
     app.command("hog-detect")(hog_detect.hog_detect)
     app.command("slide")(slide.slide)
     app.add_typer(train.app, name="train")

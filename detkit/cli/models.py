@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -107,11 +108,20 @@ def _entry_fields(entry: object) -> dict[str, object]:
 
 
 def _graph_fields(model: str, head: str | None) -> dict[str, object]:
+    from detkit.class_names import names_from_metadata
+    from detkit.detectors.fast_rcnn import HEADS as ROI_HEADS
     from detkit.heads.recognise import is_classifier
     from detkit.models import CLASSIFIER, resolve
     from detkit.network import Network
 
-    network = Network(resolve(model, "slide"))
+    path = resolve(model, "slide")
+    if path.suffix == ".npz":
+        return _svm_fields(path)
+    network = Network(path)
+    if network.metadata.get("head") in ROI_HEADS:
+        about = "runs in parts; detkit rcnn finds objects with it"
+        names = _shown(names_from_metadata(network.metadata))
+        return _network_fields(network) | {"head": network.metadata["head"], "about": about, "classes": names}
     if head is None and is_classifier(network.inputs, network.outputs, network.metadata):
         from detkit.detectors.slide import Classifier
 
@@ -132,6 +142,22 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
         "size": f"{size[0]} x {size[1]}" if size else f"{preparation.dynamic}, {preparation.size} px",
         "suppression": f"greedy per class, IoU {yolo.iou:g}" if yolo.head.nms else "in the graph, or none needed",
         "classes": _shown(yolo.names),
+    }
+
+
+def _svm_fields(path: Path) -> dict[str, object]:
+    from detkit.detectors.rcnn_model import read_rcnn_model
+
+    model = read_rcnn_model(path)
+    features = model.features
+    return {
+        "file": str(path),
+        "head": "rcnn",
+        "about": "SVMs and box regressors over a network's features; detkit rcnn finds objects with it",
+        "features": f"{features.model}: {features.row} and {features.grid}",
+        "regions": f"{features.size[0]} x {features.size[1]}, {features.context} pixels around the box",
+        "regression": "of each class" if model.regressors.shape[2] else "none",
+        "classes": _shown(model.names),
     }
 
 

@@ -8,31 +8,24 @@ from typing import Annotated
 import typer
 
 from detkit.cli.options import QuietOption, VerboseOption
+from detkit.cli.train_data import DataArgument, HeldOutOption, ImagesOption, ListOption, NamesOption, SeedOption
 
 
 def train_yolo(
-    data: Annotated[
-        Path,
-        typer.Argument(metavar="DATA", help="Annotations: COCO JSON, a VOC or YOLO folder, ...", show_default=False),
-    ],
+    data: DataArgument,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where detector.onnx, the checkpoint and the losses go.")
     ] = Path("yolo-training"),
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the pictures are. Default: beside the annotations.")
-    ] = None,
-    names: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, for YOLO folders without.")] = None,
-    only: Annotated[
-        Path | None,
-        typer.Option("--list", metavar="FILE", help="Use only the pictures listed there, like VOC's ImageSets."),
-    ] = None,
+    images: ImagesOption = None,
+    names: NamesOption = None,
+    only: ListOption = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Train so long. Default: 30, without --epochs.")
     ] = None,
     epochs: Annotated[float | None, typer.Option(min=0.01, help="Train so many times over the pictures.")] = None,
     size: Annotated[int, typer.Option(min=64, help="Side of the detector's input, a multiple of 32.")] = 416,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 16,
-    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the pictures that only measure.")] = 0.1,
+    held_out: HeldOutOption = 0.1,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -44,7 +37,7 @@ def train_yolo(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: the cores that this process may use.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: SeedOption = 0,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:

@@ -325,45 +325,50 @@ def score_kernel(
 
     After `windows` come the arrays of `Groups`. The score is that of eqs. 2 to 4, 0 where it is below `min_score`.
     Refinement (section 3.4) moves the sides one by one, outwards, else inwards, while the score grows, by steps that
-    halve. All windows take a turn together: the loop over them holds the whole score, as a call for each would cost
-    more than many a score.
+    halve. The loop holds the whole score, as a call for each would cost more than many a score; a window has all its
+    turns one after another, as they read the same lines and sums.
     """
     count = len(windows)
     right, bottom = row_codes.shape[1] - 1, row_codes.shape[0] - 1
     low = np.float32(min_score)
     scores = np.zeros(count, np.float32)
-    sides, steps = np.empty((count, 4), np.int32), np.empty((count, 2), np.int32)
-    for row in range(count):
-        x, y, width, height = windows[row]
-        sides[row, 0], sides[row, 1] = min(max(x, 0), right), min(max(y, 0), bottom)
-        sides[row, 2], sides[row, 3] = min(max(x + width, 0), right), min(max(y + height, 0), bottom)
-        steps[row, 0] = int(np.float32(sides[row, 2] - sides[row, 0]) * np.float32(step_ratio))
-        steps[row, 1] = int(np.float32(sides[row, 3] - sides[row, 1]) * np.float32(step_ratio))
-    active, moved = np.arange(count), np.zeros(count, np.bool_)
     # Room for the groups that a window's score needs: a mark for each of them, then a list, of which `open_slots` have
     # neighbours. Numbers without sign spare a test for negative indices at every access.
     room = len(strengths) + 1
     marks, call = np.zeros(room, np.uint64), np.uint64(0)
     weights, held = np.empty(room, np.float32), np.empty(room, np.float32)
     open_slots, open_groups, places = np.empty(room, np.uint32), np.empty(room, np.uint32), np.empty(room, np.uint32)
-    turn = -1  # -1 scores the windows as they are, then come top, bottom, left and right, each outwards and inwards
-    while len(active) > 0:
-        for window in active:
-            x0, y0, x1, y1 = sides[window]
-            if turn >= 0:
-                if turn % 2 == 0:
-                    moved[window] = False
-                elif moved[window]:
-                    continue
-                outwards = 1 if turn % 2 == 0 else -1
-                if turn < 2:
-                    y0 = min(max(y0 - outwards * steps[window, 1], 0), bottom)
-                elif turn < 4:
-                    y1 = min(max(y1 + outwards * steps[window, 1], 0), bottom)
-                elif turn < 6:
-                    x0 = min(max(x0 - outwards * steps[window, 0], 0), right)
-                else:
-                    x1 = min(max(x1 + outwards * steps[window, 0], 0), right)
+    for window in range(count):
+        x, y, width, height = windows[window]
+        best_x0, best_y0 = min(max(x, 0), right), min(max(y, 0), bottom)
+        best_x1, best_y1 = min(max(x + width, 0), right), min(max(y + height, 0), bottom)
+        step_x = int(np.float32(best_x1 - best_x0) * np.float32(step_ratio))
+        step_y = int(np.float32(best_y1 - best_y0) * np.float32(step_ratio))
+        to_beat = np.float32(0)
+        turn, moved = -2, False  # -1 scores the window, then come top, bottom, left and right, outwards and inwards
+        while True:
+            turn += 1
+            if turn == 0 or turn == 8:
+                turn = 0
+                step_x, step_y = step_x // 2, step_y // 2
+                if not (refine and to_beat > 0 and (step_x > 2 or step_y > 2)):
+                    break
+                step_x, step_y = max(1, step_x), max(1, step_y)
+            outwards = 1 if turn % 2 == 0 else -1
+            if outwards == 1:
+                moved = False
+            elif moved:
+                continue
+            x0, y0, x1, y1 = best_x0, best_y0, best_x1, best_y1
+            side = turn >> 1
+            if side == 0:
+                y0 = min(max(y0 - outwards * step_y, 0), bottom)
+            elif side == 1:
+                y1 = min(max(y1 + outwards * step_y, 0), bottom)
+            elif side == 2:
+                x0 = min(max(x0 - outwards * step_x, 0), right)
+            elif side == 3:
+                x1 = min(max(x1 + outwards * step_x, 0), right)
             # An inner box of half the width and height counts for nothing (eq. 3).
             half_x, half_y = (x1 - x0) // 2, (y1 - y0) // 2
             if x1 < x0 or y1 < y0 or half_x + half_y == 0:
@@ -373,7 +378,6 @@ def score_kernel(
             u1, v1 = u0 + half_x + 1, v0 + half_y + 1
             inside -= edge_sums[u0, v0] + edge_sums[u1, v1] - edge_sums[u1, v0] - edge_sums[u0, v1]
             norm = norms[half_x + half_y]
-            to_beat = scores[window]
             if not (inside * norm >= low and inside * norm > to_beat):
                 continue
             # What is left can only shrink: once it is too little, no more has to be known. The margin is for sums
@@ -437,21 +441,12 @@ def score_kernel(
                 inside -= weights[slot] * held[slot]
             score = inside * norm
             if score >= low and score > to_beat:
-                scores[window] = score
-                sides[window, 0], sides[window, 1], sides[window, 2], sides[window, 3] = x0, y0, x1, y1
-                moved[window] = True
-        turn += 1
-        if turn == 0 or turn == 8:
-            turn = 0
-            going = 0
-            for window in active:
-                steps[window] //= 2
-                if refine and scores[window] > 0 and (steps[window, 0] > 2 or steps[window, 1] > 2):
-                    steps[window, 0], steps[window, 1] = max(1, steps[window, 0]), max(1, steps[window, 1])
-                    active[going] = window
-                    going += 1
-            active = active[:going]
-    windows[:, :2], windows[:, 2:] = sides[:, :2], sides[:, 2:] - sides[:, :2]
+                to_beat = score
+                best_x0, best_y0, best_x1, best_y1 = x0, y0, x1, y1
+                moved = True
+        scores[window] = to_beat
+        windows[window, 0], windows[window, 1] = best_x0, best_y0
+        windows[window, 2], windows[window, 3] = best_x1 - best_x0, best_y1 - best_y0
     return scores
 
 

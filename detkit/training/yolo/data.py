@@ -105,10 +105,7 @@ class AugmentedPictures:
             self._cache[i] = picture
 
     def _read(self, index: int) -> Picture:
-        image = read_image(self.data.paths[index])
-        scale = min(1.0, self.image_size / max(image.shape[:2]))
-        if scale < 1:
-            image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        image, scale = read_shrunk(self.data.paths[index], self.image_size)
         boxes = (self.data.boxes[index] * scale).astype(np.float32)
         return Picture(image, boxes, self.data.classes[index].astype(np.int64))
 
@@ -131,6 +128,15 @@ class AugmentedPictures:
         if self._teacher is None:
             self._teacher = YoloxTeacher(self.teacher_path)
         return Sample(jittered, *self._teacher(picture.image))
+
+
+def read_shrunk(path: Path, longest: int) -> tuple[NDArray[np.uint8], float]:
+    """An image (H, W, 3) RGB whose long side is `longest` pixels at most, and what its size was multiplied with."""
+    image = read_image(path)
+    scale = min(1.0, longest / max(image.shape[:2]))
+    if scale < 1:
+        image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    return image, scale
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -30,17 +31,20 @@ class Progress(NamedTuple):
 
 
 class History:
-    """Appends rows of Progress to the file in `directory`; rows after `step` are of a run that was lost and go."""
+    """Appends rows of `fields`, of which the first is the step, to the file in `directory`.
 
-    def __init__(self, directory: Path, step: int = 0) -> None:
+    Rows after `step` are of a run that was lost and go.
+    """
+
+    def __init__(self, directory: Path, step: int = 0, fields: Sequence[str] = Progress._fields) -> None:
         path = directory / FILE
-        rows = [row for row in read_rows(path) if int(row[0]) <= step] if step and path.exists() else []
+        rows = [row for row in read_rows(path)[1:] if int(row[0]) <= step] if step and path.exists() else []
         self._file = path.open("w", newline="")
         self._writer = csv.writer(self._file)
-        self._writer.writerow(Progress._fields)
+        self._writer.writerow(fields)
         self._writer.writerows(rows)
 
-    def add(self, progress: Progress) -> None:
+    def add(self, progress: Sequence[float]) -> None:
         self._writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in progress])
 
     def flush(self) -> None:
@@ -56,10 +60,10 @@ class History:
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """The rows of a history file without its header, and without a last row that was cut short."""
+    """The rows of a history file, its header first, without a last row that was cut short."""
     with path.open(newline="") as file:
         rows = list(csv.reader(file))
-    return [row for row in rows[1:] if len(row) == len(Progress._fields)]
+    return [row for row in rows if len(row) == len(rows[0])]
 
 
 def plot_history(directory: Path) -> Path:
@@ -68,11 +72,12 @@ def plot_history(directory: Path) -> Path:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError("a plot needs matplotlib: pip install matplotlib") from error
-    values = np.array(read_rows(directory / FILE), dtype=np.float64).reshape(-1, len(Progress._fields))
+    fields, *rows = read_rows(directory / FILE)
+    values = np.array(rows, dtype=np.float64).reshape(-1, len(fields))
     width = max(1, len(values) // 50)
     axes = (figure := Figure(figsize=(8, 4.5), layout="constrained")).subplots()
-    for name in ("loss", "class_loss", "box_loss", "distance_loss"):
-        column = values[:, Progress._fields.index(name)]
+    for name in (name for name in fields if name.endswith("loss")):
+        column = values[:, fields.index(name)]
         axes.plot(values[width - 1 :, 0], np.convolve(column, np.full(width, 1 / width), "valid"), label=name)
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.legend()

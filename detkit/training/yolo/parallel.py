@@ -13,14 +13,12 @@ from typing import Any
 
 import torch
 import torch.multiprocessing
-from torch import Tensor
+from torch import Tensor, nn
 
 from detkit.errors import DetkitError
 
-from .network import YoloNetwork
-
 PATIENCE = 600.0  # seconds that a process waits for the others; after that they are taken for dead
-Losses = tuple[float, float, float]
+Losses = tuple[float, ...]
 
 
 class GradientWork:
@@ -31,14 +29,14 @@ class GradientWork:
     parameters.
     """
 
-    def __init__(self, network: YoloNetwork, processes: int, context: Any) -> None:
+    def __init__(self, network: nn.Module, processes: int, terms: int, context: Any) -> None:
         self.network, self.processes, self.rank = network, processes, 0
         self.barrier = context.Barrier(processes)
         self.now = torch.zeros(1, dtype=torch.float64).share_memory_()
         self.gradients = [
             torch.zeros((processes, *p.shape)).share_memory_() for p in network.parameters() if p.requires_grad
         ]
-        self.losses = torch.zeros(processes, 3, dtype=torch.float64).share_memory_()
+        self.losses = torch.zeros(processes, terms, dtype=torch.float64).share_memory_()
 
     def start_as(self, rank: int) -> None:
         """Called in a new process: makes the statistics its own."""
@@ -65,8 +63,7 @@ class GradientWork:
         """Set the network's gradients to the mean over all processes; returns the mean losses."""
         for shared, gradient in zip(self.gradients, self._own(), strict=True):
             torch.mean(shared, dim=0, out=gradient)
-        classes, boxes, distances = self.losses.mean(dim=0).tolist()
-        return classes, boxes, distances
+        return tuple(self.losses.mean(dim=0).tolist())
 
     def _own(self) -> list[Tensor]:
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.network.parameters() if p.requires_grad]
@@ -95,11 +92,16 @@ def _run(work: GradientWork, rank: int, target: Callable[..., None], arguments: 
 class GradientWorkers:
     """The processes beside this one, as a context: `target(work, *arguments)` runs in each of `processes - 1`.
 
-    With one process there are none, and nothing is shared.
+    A loss has so many `terms`. With one process there are none, and nothing is shared.
     """
 
     def __init__(
-        self, network: YoloNetwork, processes: int, target: Callable[..., None], arguments: tuple[Any, ...]
+        self,
+        network: nn.Module,
+        processes: int,
+        target: Callable[..., None],
+        arguments: tuple[Any, ...],
+        terms: int = 3,
     ) -> None:
         network.train()
         self._children: list[Any] = []
@@ -108,7 +110,7 @@ class GradientWorkers:
         if processes > 1:
             context = torch.multiprocessing.get_context("spawn")
             network.share_memory()
-            self._work = GradientWork(network, processes, context)
+            self._work = GradientWork(network, processes, terms, context)
             for rank in range(1, processes):
                 child = context.Process(target=_run, args=(self._work, rank, target, arguments), daemon=True)
                 child.start()

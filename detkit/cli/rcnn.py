@@ -1,0 +1,103 @@
+"""`detkit rcnn`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detkit.cli.options import DetectionOptions, detection_command
+
+if TYPE_CHECKING:
+    from detkit.detectors import Detector
+
+_REGIONS = "The regions"
+
+
+class Variant(str, Enum):
+    rcnn = "rcnn"
+    fast = "fast"
+    faster = "faster"
+
+
+@detection_command
+def rcnn(
+    options: DetectionOptions,
+    variant: Annotated[
+        Variant | None,
+        typer.Option(
+            help="R-CNN, Fast R-CNN or Faster R-CNN. Default: what --model is, else faster.", rich_help_panel=_REGIONS
+        ),
+    ] = None,
+    proposals: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD|FILE",
+            help="selective-search, edge-boxes, grid, or a file of `detkit proposals`: for rcnn and fast.",
+            rich_help_panel=_REGIONS,
+        ),
+    ] = None,
+    max_proposals: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Regions per picture. Default: 1000, for faster 300.", rich_help_panel=_REGIONS
+        ),
+    ] = None,
+    bbox_regression: Annotated[
+        bool, typer.Option(help="Move each box by the offsets of its class.", rich_help_panel=_REGIONS)
+    ] = True,
+    context: Annotated[
+        bool, typer.Option(help="Show the network what is around a region: for rcnn.", rich_help_panel=_REGIONS)
+    ] = True,
+    proposal_iou: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=1, help="Suppress the RPN's proposals that overlap more: for faster. Default: 0.7.",
+            rich_help_panel=_REGIONS,
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Find objects by regions with R-CNN, Fast R-CNN or Faster R-CNN: bundled, your own, or torchvision's."""
+    from detkit.cli.detect import run_detection
+
+    def build() -> Detector:
+        from detkit.detectors.two_stage import two_stage
+
+        return two_stage(
+            options.model,
+            None if variant is None else variant.value,
+            proposals=proposals,
+            max_proposals=max_proposals,
+            proposal_iou=proposal_iou,
+            bbox_regression=bbox_regression,
+            context=context,
+            conf=options.conf,
+            iou=options.iou,
+            max_det=options.max_det,
+            nms=options.nms.value,
+            agnostic=options.agnostic,
+            classes=options.classes or (),
+            device=options.device,
+            threads=options.threads,
+        )
+
+    own = {
+        "variant": None if variant is None else variant.value,
+        "proposals": _fingerprint(proposals),
+        "max_proposals": max_proposals,
+        "bbox_regression": bbox_regression,
+        "context": context,
+        "proposal_iou": proposal_iou,
+    }
+    run_detection("rcnn", options, build, own)
+
+
+def _fingerprint(proposals: str | None) -> str | None:
+    """The method, or the hash of the file: results depend on what is in it."""
+    import hashlib
+
+    if proposals is None or not Path(proposals).is_file():
+        return proposals
+    return hashlib.sha256(Path(proposals).read_bytes()).hexdigest()
