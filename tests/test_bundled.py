@@ -39,7 +39,7 @@ def test_the_card_has_the_checksum_of_every_file() -> None:
     assert stated == found
 
 
-@pytest.mark.parametrize("command", ["yolo", "slide"])
+@pytest.mark.parametrize("command", ["yolo", "slide", "rcnn", "fast-rcnn", "faster-rcnn"])
 def test_every_command_has_a_default(command: str) -> None:
     entry = default_model(command)
     assert entry is not None
@@ -53,6 +53,9 @@ OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:
     ("command", "picture", "wanted"),
     [
         (("yolo",), "000000000036.jpg", "person"),
+        (("rcnn",), "000000000036.jpg", "person"),
+        (("rcnn", "--variant", "fast"), "000000000036.jpg", "person"),
+        (("rcnn", "--variant", "rcnn", "--max-proposals", "200"), "000000000034.jpg", "zebra"),
         (("hog-detect", "--conf", "0.05"), "000000000036.jpg", "person"),
         (("slide", "--conf", "0.5"), "000000000034.jpg", "zebra"),
     ],
