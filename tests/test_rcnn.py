@@ -601,3 +601,46 @@ def test_models_info_knows_them(tmp_path: Path, cli: Any) -> None:
         fields = json.loads(done.stdout)
         assert fields["head"] == head
         assert fields["classes"] == classes
+
+
+def test_arrays_that_do_not_fit_the_network_are_one_clear_error(tmp_path: Path, cli: Any) -> None:
+    network = colour_graph(tmp_path / "colours.onnx")
+    good = model_of(network, np.random.default_rng(0))
+    write_image(tmp_path / "a.png", noise(60, 80))
+    write_rcnn_model(tmp_path / "short.npz", replace(good, weights=good.weights[:, :20]))
+    write_rcnn_model(tmp_path / "good.npz", good)
+    content = bytearray((tmp_path / "good.npz").read_bytes())
+    content[200:400] = bytes(value ^ 255 for value in content[200:400])
+    (tmp_path / "damaged.npz").write_bytes(content)
+    for name, why in [("short.npz", "SVMs want 20"), ("damaged.npz", "is not an R-CNN of detkit")]:
+        done = cli("rcnn", tmp_path / "a.png", "-m", tmp_path / name, "--proposals", "grid")
+        assert done.returncode == 3
+        assert why in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_outputs_never_replace_the_model_or_the_proposals(tmp_path: Path, cli: Any) -> None:
+    model, _ = parts_graph(tmp_path / "fast.onnx", rpn=False)
+    write_image(tmp_path / "a.png", noise(96, 128))
+    line = {"file": "a.png", "boxes": [[10, 10, 90, 80]], "scores": [2]}
+    (tmp_path / "p.jsonl").write_text(json.dumps(line) + "\n")
+    for out in ("fast.onnx", "p.jsonl", "a.png"):
+        before = (tmp_path / out).read_bytes()
+        done = cli("rcnn", tmp_path / "a.png", "-m", model, "--proposals", tmp_path / "p.jsonl",
+                   "-o", tmp_path / out, "-f", "jsonl")  # fmt: skip
+        assert done.returncode == 2
+        assert "would overwrite the input" in done.stderr
+        assert (tmp_path / out).read_bytes() == before
+    done = cli("proposals", tmp_path / "a.png", "-o", tmp_path / "a.png")
+    assert done.returncode == 2
+    assert "would overwrite the input" in done.stderr
+
+
+def test_training_without_boxes_is_refused(tmp_path: Path, cli: Any) -> None:
+    annotations = coloured_pictures(tmp_path / "in", 2)
+    document = json.loads(annotations.read_text())
+    annotations.write_text(json.dumps({**document, "annotations": []}))
+    done = cli("train", "rcnn", annotations, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert "have no annotated boxes" in done.stderr
+    assert not (tmp_path / "out").exists()

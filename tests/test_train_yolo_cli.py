@@ -82,7 +82,7 @@ def test_a_few_steps_export_reload_and_going_on(cli, data):
     ("options", "status", "message"),
     [
         (["--minutes", 1, "--epochs", 1], 2, "not both"),
-        (["--epochs", 1, "--size", 100], 1, "multiple of 32"),
+        (["--epochs", 1, "--size", 100], 2, "multiple of 32"),
         (["--epochs", 1, "--list", "LIST"], 2, "lists none"),
         (["--epochs", 1, "--images", "EMPTY"], 1, "none of the 12 annotated pictures"),
     ],

@@ -579,7 +579,7 @@ def test_the_teacher_sees_what_is_in_a_picture():
     small = cv2.resize(image, None, fx=scale, fy=scale)
     canvas = np.full((256, 320, 3), 114, np.uint8)
     canvas[: small.shape[0], : small.shape[1]] = small
-    scores, boxes = YoloxTeacher(TEACHER)(canvas)
+    scores, boxes = YoloxTeacher(TEACHER, 80)(canvas)
     assert scores.shape == (40 * 32 + 20 * 16 + 10 * 8, 80)
     best = scores.max(axis=1).argmax()
     assert scores[best].argmax() == 23  # the giraffe

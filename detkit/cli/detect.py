@@ -118,7 +118,7 @@ class _Run:
         """UsageError, before anything is written, where an output would replace an input; `own` may name some."""
         options = self.options
         if self.out is not None:
-            model = getattr(getattr(self.detector, "network", None), "path", None) or options.model
+            model = _model_file(self.detector) or options.model
             lists = [source[1:] for source in options.sources if source.startswith("@")]
             others = [path for path in (model, options.gt, *lists, *own) if path is not None]
             spare_inputs("--out", self.out, self.sources | {file_id(path) for path in others})
@@ -325,11 +325,17 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
     }
 
 
+def _model_file(detector: Detector) -> Path | None:
+    """The file that a detector comes from; that of an R-CNN names its network."""
+    found: Path | None = getattr(detector, "path", None) or getattr(getattr(detector, "network", None), "path", None)
+    return found
+
+
 def _model_settings(detector: Detector) -> dict[str, Any]:
     """The hash of the model's file: the same name may stand for another file tomorrow."""
     import hashlib
 
-    path = getattr(getattr(detector, "network", None), "path", None)
+    path = _model_file(detector)
     return {"model": hashlib.sha256(path.read_bytes()).hexdigest()} if path is not None else {}
 
 

@@ -17,7 +17,7 @@ import orjson
 
 from detkit.cli.console import hint_on_interrupt, progress, say
 from detkit.errors import ExitStatus, InputError, ModelError, OutputError, UsageError
-from detkit.files import reason, write_atomically, write_bytes
+from detkit.files import file_id, is_device, reason, write_atomically, write_bytes
 from detkit.images import encode_image, read_image
 from detkit.proposals import Proposals
 from detkit.proposals.files import proposals_line
@@ -34,7 +34,7 @@ from detkit.proposals.quality import (
     recall_over_overlap,
 )
 from detkit.results import Journal, Record, jsonl_line
-from detkit.sources import Item, find_items
+from detkit.sources import Item, files_of, find_items, spare_inputs
 
 logger = logging.getLogger("detkit")
 
@@ -73,6 +73,11 @@ class ProposalRun:
         self.cover = _Cover(gt, int(settings["max"])) if gt is not None else None
         self.failures = self.pictures = 0
         self.items = find_items(sources, self._fail, sys.stdin)
+        if self.out is not None:
+            others = frozenset(file_id(path) for path in (gt, edges) if path is not None)
+            spare_inputs("--out", self.out, files_of(self.items) | others)
+            if is_device(self.out):
+                raise UsageError(f"--out {self.out} is no file; --out - writes to stdout")
         # One picture gets all threads; of several, each gets one.
         self.parallel = workers if len(self.items) > 1 else 1
         self.propose = make(1 if self.parallel > 1 else workers)

@@ -85,7 +85,8 @@ def rcnn(
 
     own = {
         "variant": None if variant is None else variant.value,
-        "proposals": _fingerprint(proposals),
+        "proposals": proposals,
+        "boxes": _fingerprint(proposals),
         "max_proposals": max_proposals,
         "bbox_regression": bbox_regression,
         "context": context,

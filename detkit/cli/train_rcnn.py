@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,9 @@ def train_rcnn(
             "faster none but its own.",
         ),
     ] = None,
-    max_proposals: Annotated[int, typer.Option(min=1, metavar="N", help="Regions per picture.")] = 500,
+    max_proposals: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Regions per picture. Default: 500.")
+    ] = None,
     held_out: HeldOutOption = 0.1,
     features: Annotated[
         str | None,
@@ -113,7 +116,7 @@ def train_rcnn(
     from detkit.annotations import read_ground_truth
     from detkit.cli.console import hint_on_interrupt, say, start_logging
     from detkit.errors import UsageError
-    from detkit.training.pictures import listed_pictures, split
+    from detkit.training.pictures import listed_pictures, refuse_empty, split
 
     start_logging(quiet=quiet, verbose=verbose)
     networks = {
@@ -127,16 +130,24 @@ def train_rcnn(
     for name, value in (networks if variant is Variant.rcnn else machines).items():
         if value is not None:
             raise UsageError(f"{name} is not for --variant {variant.value}")
+    for name, number in (("--cost", cost), ("--ridge", ridge)):
+        if number is not None and not math.isfinite(number):
+            raise UsageError(f"{name} must be a number, not {number}")
+    if size is not None and size % 32:
+        raise UsageError(f"--size must be a multiple of 32, not {size}")
+    if variant is Variant.faster and proposals is None and max_proposals is not None:
+        raise UsageError("--max-proposals is for --proposals: without them Faster R-CNN learns from its own")
     if minutes is not None and epochs is not None:
         raise UsageError("give --minutes or --epochs, not both")
     truth = read_ground_truth(data, names=names, images=images)
     pictures = listed_pictures(truth, images or (data if data.is_dir() else data.parent), only)
     learn, measure = split(pictures, held_out, seed)
+    refuse_empty(learn, truth.categories.names)
     if not quiet:
         boxes = sum(len(picture.boxes) for picture in learn)
         say(f"{len(learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, {len(measure)} held out")
     hint_on_interrupt(f"--resume goes on from what is in {out}")
-    run = _Run(out, truth, learn, measure, proposals, max_proposals, resume, seed, quiet)
+    run = _Run(out, truth, learn, measure, proposals, max_proposals or 500, resume, seed, quiet)
     if variant is Variant.rcnn:
         given = {"cost": cost, "ridge": ridge, "rounds": rounds}
         run.rcnn(

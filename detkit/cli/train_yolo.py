@@ -46,6 +46,8 @@ def train_yolo(
     from detkit.errors import UsageError
 
     start_logging(quiet=quiet, verbose=verbose)
+    if size % 32:
+        raise UsageError(f"--size must be a multiple of 32, not {size}")
     if minutes is not None and epochs is not None:
         raise UsageError("give --minutes or --epochs, not both")
     try:
@@ -58,11 +60,12 @@ def train_yolo(
     from detkit.detectors.yolo import Yolo
     from detkit.network import available_cores
     from detkit.training.measure import average_precision
-    from detkit.training.pictures import listed_pictures, split
+    from detkit.training.pictures import listed_pictures, refuse_empty, split
 
     truth = read_ground_truth(data, names=names, images=images)
     pictures = listed_pictures(truth, images or (data if data.is_dir() else data.parent), only)
     learn, measure = split(pictures, held_out, seed)
+    refuse_empty(learn, truth.categories.names)
     if not quiet:
         boxes = sum(len(picture.boxes) for picture in learn)
         say(f"{len(learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, {len(measure)} held out")

@@ -102,6 +102,12 @@ def classify_regions(
     bbox_regression: bool = True,
 ) -> Detections:
     """Detections in a picture of `size` (width, height) from its regions (N, 4) xyxy and their features."""
+    row, grid = rows.shape[1], grids.shape[1]
+    if model.weights.shape[1] != row + grid or model.regressors.shape[2] not in (0, grid):
+        raise ModelError(
+            f"the R-CNN's SVMs want {model.weights.shape[1]} and its regressors {model.regressors.shape[2]} features, "
+            f"but its network gives a row of {row} and a grid of {grid}"
+        )
     scores = model.probabilities(model.margins(np.concatenate((rows, grids), axis=1)))
     regions, classes = selection.scored(scores, model.names)
     found = boxes[regions]

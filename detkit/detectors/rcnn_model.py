@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from detkit.files import reason, write_bytes
 Floats = NDArray[np.float32]
 
 _FORMAT = "detkit-rcnn"
+# What numpy lets through from the reader of archives.
+_DAMAGED = (zlib.error, NotImplementedError, RuntimeError, OSError, OverflowError)
 _ARRAYS = ("weights", "offsets", "regressors", "regressor_offsets", "calibration")
 
 
@@ -143,6 +146,8 @@ def read_rcnn_model(path: str | os.PathLike[str]) -> RcnnModel:
             raise ValueError("other format")
         settings = about["features"]
         width, height = settings["size"]
+        if not (min(width, height) >= 16 and max(width, height) <= 4096 and settings["context"] >= 0):
+            raise ValueError("sizes out of range")
         features = FeatureSettings(
             str(settings["model"]),
             str(settings["sha256"]),
@@ -154,5 +159,5 @@ def read_rcnn_model(path: str | os.PathLike[str]) -> RcnnModel:
         return RcnnModel(**arrays, names=tuple(map(str, about["names"])), features=features, notes=about["notes"])
     except DetkitError as error:
         raise ModelError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, *_DAMAGED) as error:
         raise ModelError(f"{path}: is not an R-CNN of detkit (see detkit train rcnn)") from error

@@ -15,6 +15,7 @@ from detkit.onnx_message import DamagedError, metadata_of
 
 Variant = Literal["rcnn", "fast", "faster"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
+_TWO_STAGE_HEADS = ("torchvision", "faster-rcnn-zoo")
 _COMMANDS = {"rcnn": "rcnn", "fast": "fast-rcnn", "faster": "faster-rcnn"}
 
 
@@ -74,7 +75,10 @@ def two_stage(
         raise UsageError(f"{path}: does all its steps inside its graph: nothing can be taken out of it or set in it")
     from detkit.detectors.yolo import Yolo
 
-    return Yolo(path, iou=iou, **shared)
+    found = Yolo(path, iou=iou, **shared)
+    if found.head.name not in _TWO_STAGE_HEADS:
+        raise UsageError(f"{path}: is no Faster R-CNN, but {found.head.name}: detkit yolo runs it")
+    return found
 
 
 def _chosen(model: str | os.PathLike[str] | None, variant: str | None) -> tuple[str, Path]:
@@ -86,7 +90,7 @@ def _chosen(model: str | os.PathLike[str] | None, variant: str | None) -> tuple[
             raise ModelError(f"detkit rcnn has no bundled network for --variant {chosen}: name one with --model")
         return chosen, resolve(None, command)
     path = resolve(model, "rcnn")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         if variant not in (None, "rcnn"):
             raise UsageError(f"{path}: is an R-CNN, not --variant {variant}")
         return "rcnn", path

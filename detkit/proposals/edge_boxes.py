@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # Windows that one call of the compiled loop scores: enough to be worth a thread's while.
 _CHUNK = 2048
+_MOST_WINDOWS = 50_000_000
 _LONGEST = 100_000  # half perimeters that have a norm
 
 
@@ -140,13 +141,16 @@ def sliding_windows(width: int, height: int, parameters: EdgeBoxes) -> NDArray[n
     smallest = parameters.min_area**0.5
     aspects = int(np.log(parameters.max_aspect) / np.log(longer**2))
     scales = int(np.ceil(np.log(max(width, height) / smallest) / np.log(larger)))
-    windows = [np.zeros((0, 4), np.int32)]
+    windows, count = [np.zeros((0, 4), np.int32)], 0
     for scale in range(scales):
         for aspect in range(-aspects, aspects + 1):
             side, ratio = smallest * larger**scale, longer**aspect
             wide, high = int(side * ratio), int(side / ratio)
             step_x, step_y = max(2, int(wide * step)), max(2, int(high * step))
             xs, ys = np.arange(0, width - wide + step_x, step_x), np.arange(0, height - high + step_y, step_y)
+            count += len(xs) * len(ys)
+            if count > _MOST_WINDOWS:
+                raise UsageError(f"edge boxes: alpha {alpha:g} makes over {_MOST_WINDOWS:,} windows; take a lower one")
             grid = np.empty((len(xs), len(ys), 4), np.int32)
             grid[:, :, 0], grid[:, :, 1], grid[:, :, 2], grid[:, :, 3] = xs[:, None], ys, wide, high
             windows.append(grid.reshape(-1, 4))

@@ -88,6 +88,19 @@ def split(
     return [picture for out, picture in chosen if not out], [picture for out, picture in chosen if out]
 
 
+def refuse_empty(pictures: Sequence[AnnotatedPicture], names: Sequence[str]) -> None:
+    """InputError where there is nothing to learn; classes without a box are named in a warning."""
+    if not names:
+        raise InputError("the annotations name no classes")
+    found = {one for picture in pictures for one in picture.classes.tolist()}
+    if not found:
+        raise InputError("the pictures to learn from have no annotated boxes")
+    missing = [name for number, name in enumerate(names) if number not in found]
+    if missing:
+        shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
+        logger.warning("no picture to learn from has a box of %s: it will not be found", shown)
+
+
 def stems_in(path: Path) -> set[str]:
     """The stems of the files listed in a text file, one a line, as VOC's ImageSets and ultralytics write them."""
     try:

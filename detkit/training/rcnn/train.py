@@ -19,6 +19,7 @@ from detkit.training.yolo.session import (
     Session,
     check_length,
     load_state,
+    make_folder,
     parameter_groups,
     prepare_process,
 )
@@ -84,7 +85,7 @@ def train_rcnn(
     check_length(minutes, epochs)
     if recipe.batch < processes:
         raise InputError(f"a batch of {recipe.batch} pictures cannot be shared by {processes} processes")
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     prepare_process(recipe)
 
     rpn = variant == "faster"

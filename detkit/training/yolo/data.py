@@ -126,7 +126,7 @@ class AugmentedPictures:
         if self.teacher_path is None:
             return Sample(jittered, None, None)
         if self._teacher is None:
-            self._teacher = YoloxTeacher(self.teacher_path)
+            self._teacher = YoloxTeacher(self.teacher_path, len(self.data.names))
         return Sample(jittered, *self._teacher(picture.image))
 
 

@@ -14,7 +14,8 @@ import cv2
 import torch
 from torch import nn
 
-from detkit.errors import InputError
+from detkit.errors import InputError, OutputError
+from detkit.files import reason
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .data import TrainingSet, repeat_factors
@@ -40,6 +41,14 @@ class AnyRecipe(Protocol):
     repeat_threshold: float
     largest_gradient: float
     seed: int
+
+
+def make_folder(directory: Path) -> None:
+    """OutputError where the folder cannot be made."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {directory}: {reason(error)}") from error
 
 
 class Session(Generic[Network]):

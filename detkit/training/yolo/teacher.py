@@ -9,6 +9,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from detkit.errors import ModelError, UsageError
+
 from .network import STRIDES
 
 
@@ -19,9 +21,18 @@ class YoloxTeacher:
     pictures the student sees. Ge et al., "YOLOX" (2021).
     """
 
-    def __init__(self, path: Path) -> None:
-        self._model = onnx.load(str(path))
+    def __init__(self, path: Path, classes: int) -> None:
+        try:
+            self._model = onnx.load(str(path))
+        except Exception as error:  # protobuf's and onnx's own errors have no common base
+            raise ModelError(f"{path}: the teacher is not an ONNX file, or is damaged") from error
         self._sessions: dict[tuple[int, int], onnxruntime.InferenceSession] = {}
+        try:
+            found = self(np.zeros((64, 64, 3), np.uint8))[0].shape[1]
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            raise ModelError(f"{path}: the teacher is not a YOLOX network") from error
+        if found != classes:
+            raise UsageError(f"{path}: the teacher has {found} classes, the annotations have {classes}")
 
     def _session(self, height: int, width: int) -> onnxruntime.InferenceSession:
         """A session for one input size: with all shapes known, onnxruntime runs it in less than half the time."""

@@ -16,7 +16,8 @@ from .objective import batch_losses
 from .parallel import GradientWork, GradientWorkers
 from .recipe import Recipe
 from .schedule import picture_size
-from .session import DETECTOR, Session, check_length, load_state, parameter_groups, prepare_process
+from .session import DETECTOR, Session, check_length, load_state, make_folder, parameter_groups, prepare_process
+from .teacher import YoloxTeacher
 from .weights import initial_network
 
 SLOW_LAYERS = ("backbone.", "shortcut.")  # what ImageNet taught
@@ -48,7 +49,9 @@ def train_yolo(
     Each of `processes` has one thread and a part of each batch.
     """
     check_length(minutes, epochs)
-    directory.mkdir(parents=True, exist_ok=True)
+    if teacher is not None:
+        YoloxTeacher(teacher, len(data.names))  # says now what it would say in every process
+    make_folder(directory)
     prepare_process(recipe)
 
     state = load_state(directory, data.names) if resume else None
