@@ -24,15 +24,29 @@ from detkit.files import reason
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-# The head of a registry entry that names whole pictures.
+# Heads that `detkit yolo` does not decode: of a network that names whole pictures, and of a HOG detector.
 CLASSIFIER = "classifier"
+HOG = "hog"
+# Of networks whose parts `detkit rcnn` runs one after the other; in their metadata `head`.
+RUN_IN_PARTS = ("fast-rcnn", "faster-rcnn")
+# What a model with such a head is, and what runs it.
+_OTHERS = {
+    CLASSIFIER: ("a classifier, which finds nothing by itself", "slide --model"),
+    HOG: ("a HOG detector", "hog-detect --model"),
+    "rcnn": ("an R-CNN", "rcnn --model"),
+    "fast-rcnn": ("a Fast R-CNN that runs in parts", "rcnn --variant fast --model"),
+    "faster-rcnn": ("a Faster R-CNN that runs in parts", "rcnn --variant faster --model"),
+}
 # bytes done, bytes in all (None where the server does not say)
 Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A network of the registry. `url` is "" for a bundled one, `size` None where its bytes are not known."""
+    """A model of the registry. `url` is "" for a bundled one, `size` None where its bytes are not known.
+
+    input   the side of the network's input in pixels, or width x height
+    """
 
     name: str
     file: str
@@ -42,7 +56,7 @@ class Entry:
     sha256: str
     licence: str
     head: str
-    input: int
+    input: int | str
     note: str
 
     @property
@@ -64,7 +78,7 @@ def models_folder() -> Path:
 
 def hog_models() -> dict[str, Path]:
     """The bundled models of `detkit hog-detect`, which are no networks, by name."""
-    return {file.name.removesuffix("-hog.npz"): file for file in sorted(models_folder().glob("*-hog.npz"))}
+    return {entry.name: entry.path for entry in registry().values() if entry.head == HOG}
 
 
 def cache_folder() -> Path:
@@ -102,31 +116,39 @@ def default_model(command: str) -> Entry | None:
     return registry().get(name) if name else None
 
 
-def resolve(model: str | os.PathLike[str] | None, command: str) -> Path:
-    """The file of a name or path; None stands for the default of `command`. ModelError where there is no such file."""
+def resolve(model: str | os.PathLike[str] | None, command: str | None = None) -> Path:
+    """The file of a name or path; None stands for the default of `command`.
+
+    ModelError where there is no such file, or where its name or suffix tells that `command` does not run it.
+    """
     if model is None:
-        entry = default_model(command)
+        entry = default_model(command or "")
         if entry is None:
-            names = ", ".join(entry.name for entry in registry().values() if entry.head != CLASSIFIER)
+            names = ", ".join(entry.name for entry in registry().values() if entry.head not in _OTHERS)
             raise ModelError(
                 f"detkit {command} has no bundled network: name one with --model, an .onnx file or one of "
                 f"{names} after `detkit models pull NAME`"
             )
     else:
         path = Path(model)
-        if path.is_file() or path.suffix == ".onnx" or len(path.parts) > 1:
+        if path.is_file() or path.suffix == ".onnx" or (len(path.parts) > 1 and not path.is_dir()):
+            if path.suffix == ".npz" and command not in (None, "rcnn"):
+                raise ModelError(f"{path}: is no network: detkit rcnn --model or detkit hog-detect --model reads it")
             return path
+        if path.is_dir() and str(model) not in registry():
+            raise ModelError(f"{path}: is a folder; name the model's file in it")
         entry = named(str(model))
-        if command == "yolo" and entry.head == CLASSIFIER:
-            raise classifier_error(entry.name)
+        if entry.head in _OTHERS if command == "yolo" else command == "slide" and entry.head != CLASSIFIER:
+            raise other_command(entry.name, entry.head)
     if not entry.present:
         raise ModelError(f"{entry.name} is not on this machine yet: detkit models pull {entry.name}")
     return entry.path
 
 
-def classifier_error(model: object) -> ModelError:
-    """The error where a network that finds objects is needed."""
-    return ModelError(f"{model}: is a classifier, which finds nothing by itself; use detkit slide --model {model}")
+def other_command(model: object, head: str) -> ModelError:
+    """The error where a model is given to a command that does not run its head: it names the one that does."""
+    what, command = _OTHERS.get(head, (f"a detector, {head}", "yolo --model"))
+    return ModelError(f"{model}: is {what}; use detkit {command} {model}")
 
 
 def named(name: str) -> Entry:

@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 from detkit import models
 from detkit.detectors.hog_model import named_model
 from detkit.errors import ModelError, OutputError
 from detkit.heads import HEADS
+from detkit.images import write_image
 from detkit.models import Entry, pull
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -167,7 +170,7 @@ def test_registry_is_whole():
         assert len(item.sha256) == 64, name
         assert item.url.startswith("https://") or item.path.is_file(), name
         assert item.licence, name
-        assert item.head in (*HEADS, "classifier", "rcnn", "faster-rcnn"), name
+        assert item.head in (*HEADS, "classifier", "rcnn", "faster-rcnn", "hog"), name
 
 
 def test_bundled_files_have_their_checksum():
@@ -208,6 +211,43 @@ def test_a_classifier_is_called_one(cli, tmp_path):
     assert "lenet5" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("command", "model", "right"),
+    [
+        (("yolo",), "person", "is a HOG detector; use detkit hog-detect --model person"),
+        (("yolo",), "rcnn-lite0", "is an R-CNN; use detkit rcnn --model rcnn-lite0"),
+        (("yolo",), "models/rcnn-lite0.npz", "detkit rcnn --model or detkit hog-detect --model reads it"),
+        (("yolo",), "models/faster-rcnn-lite0.onnx", "use detkit rcnn --variant faster --model"),
+        (("yolo",), "models", "models: is a folder"),
+        (("slide",), "yolox-nano", "use detkit yolo --model yolox-nano"),
+        (("slide",), "./models", "models: is a folder"),
+        (("rcnn",), "lenet5-digits", "use detkit slide --model"),
+        (("rcnn",), "person", "is not an R-CNN"),
+        (("hog-detect",), "yolo-lite0", "use detkit yolo --model yolo-lite0"),
+        (("bench",), "rcnn-lite0", "use detkit rcnn --model rcnn-lite0"),
+    ],
+)
+def test_a_model_of_another_command_is_sent_there(cli, tmp_path, command, model, right):
+    write_image(tmp_path / "a.png", np.zeros((40, 40, 3), np.uint8))
+    arguments = [model] if command == ("bench",) else [tmp_path / "a.png", "-m", model]
+    done = cli(*command, *arguments, cwd=models.models_folder().parent)
+    assert done.returncode == 3, done.stderr
+    assert right in " ".join(done.stderr.split())
+
+
+def test_hog_models_are_models(cli, tmp_path):
+    for name, file in models.hog_models().items():
+        assert cli("models", "path", name).stdout == f"{file}\n"
+        fields = json.loads(cli("models", "info", name, "--json").stdout)
+        assert (fields["head"], fields["window"], fields["classes"]) == ("hog", "64 x 128", "person")
+        assert fields["bytes"] == file.stat().st_size
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(models.hog_models()["person"].read_bytes()[:5000])
+    done = cli("models", "info", broken)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "neither an R-CNN nor a HOG detector" in done.stderr
+
+
 def test_the_path_of_no_file(cli, tmp_path):
     done = cli("models", "path", tmp_path / "nosuch.onnx")
     assert (done.returncode, done.stdout) == (3, "")
@@ -218,7 +258,7 @@ def test_commands(cli, shared, home):
     listed = cli("models", "list")
     assert listed.returncode == 0
     assert "yolox-nano" in listed.stdout
-    assert "for hog-detect, no networks: person, person-inria" in listed.stdout
+    assert re.search(r"person +hog +64x128 .* hog-detect", listed.stdout)
     shown = cli("models", "info", shared / "models" / "yolox_nano.onnx")
     assert "not decoded" in shown.stdout
     classifier = cli("models", "info", "lenet5-digits", "--json")

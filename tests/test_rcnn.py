@@ -414,7 +414,7 @@ def test_the_file_tells_the_variant(tmp_path: Path) -> None:
     assert isinstance(two_stage(fast), FastRcnn)
     assert isinstance(two_stage(tmp_path / "svm.npz", proposals="grid"), Rcnn)
     for arguments, why in [
-        ((tmp_path / "svm.npz", "fast"), "is an R-CNN, not --variant fast"),
+        ((tmp_path / "svm.npz", "fast"), "holds no network, as --variant fast needs one"),
         ((fast, "rcnn"), "an R-CNN is an .npz file"),
         ((network, "fast"), "takes no regions from outside"),
     ]:

@@ -11,19 +11,30 @@ import typer
 from detkit.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
+    from detkit.detectors.hog_model import HogModel
     from detkit.network import Network
 
-app = typer.Typer(no_args_is_help=True, help="Networks by name: list, info, pull, path.")
+app = typer.Typer(no_args_is_help=True, help="Models by name: list, info, pull, path.")
+
+# The defaults of the registry, as the table shows them: a network that is two defaults shows the later one.
+_DEFAULT_OF = {
+    "yolo": "yolo",
+    "slide": "slide",
+    "hog-detect": "hog-detect",
+    "rcnn": "rcnn --variant rcnn",
+    "fast-rcnn": "rcnn --variant fast",
+    "faster-rcnn": "rcnn",
+}
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
 
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
-    """The networks that detkit knows by name."""
-    from detkit.models import default_model, hog_models, registry
+    """The models that detkit knows by name."""
+    from detkit.models import default_model, registry
 
-    defaults = {entry.name: command for command in ("yolo", "rcnn", "slide") if (entry := default_model(command))}
+    defaults = {entry.name: shown for command, shown in _DEFAULT_OF.items() if (entry := default_model(command))}
     entries = list(registry().values())
     if as_json:
         _print_json([_entry_fields(entry) for entry in entries])
@@ -35,16 +46,15 @@ def list_(as_json: JsonOption = False) -> None:
             entry.name,
             entry.head,
             entry.input,
-            "?" if entry.size is None else f"{entry.size / 1e6:.1f} MB",
+            "?" if entry.size is None else f"{entry.size / 1e6:.{1 if entry.size > 1e6 else 2}f}",
             entry.licence,
             "bundled" if not entry.url else "pulled" if entry.present else "to pull",
-            f"default of {defaults[entry.name]}" if entry.name in defaults else entry.note,
+            defaults.get(entry.name, ""),
         ]
         for entry in entries
     ]
-    print_table(None, [(heading, "right" if heading in ("input", "size") else "left") for heading in
-                       ("name", "head", "input", "size", "licence", "where", "")], rows)  # fmt: skip
-    print(f"\nbundled for hog-detect, no networks: {', '.join(hog_models())}")
+    print_table(None, [(heading, "right" if heading in ("input", "MB") else "left") for heading in
+                       ("name", "head", "input", "MB", "licence", "where", "default")], rows)  # fmt: skip
 
 
 @app.command()
@@ -53,7 +63,7 @@ def info(
     head: Annotated[str | None, typer.Option(metavar="NAME", help="Show it as this head.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What a network is, and how detkit knows."""
+    """What a model is, and how detkit knows."""
     from detkit.models import registry
 
     entry = registry().get(model)
@@ -87,11 +97,11 @@ def pull(
 
 @app.command()
 def path(name: NameArgument) -> None:
-    """Print where a network's file is."""
+    """Print where a model's file is."""
     from detkit.errors import ModelError
     from detkit.models import resolve
 
-    file = resolve(name, "slide")
+    file = resolve(name)
     if not file.is_file():
         raise ModelError(f"{file}: no such model file")
     print(file)
@@ -104,21 +114,21 @@ def _entry_fields(entry: object) -> dict[str, object]:
 
     assert isinstance(entry, Entry)
     fields = {key: value for key, value in asdict(entry).items() if value not in ("", None)}
+    fields["bytes"] = fields.pop("size", None)
     return fields | {"path": str(entry.path), "present": entry.present}
 
 
 def _graph_fields(model: str, head: str | None) -> dict[str, object]:
     from detkit.class_names import names_from_metadata
-    from detkit.detectors.fast_rcnn import HEADS as ROI_HEADS
     from detkit.heads.recognise import is_classifier
-    from detkit.models import CLASSIFIER, resolve
+    from detkit.models import CLASSIFIER, RUN_IN_PARTS, resolve
     from detkit.network import Network
 
-    path = resolve(model, "slide")
+    path = resolve(model)
     if path.suffix == ".npz":
         return _svm_fields(path)
     network = Network(path)
-    if network.metadata.get("head") in ROI_HEADS:
+    if network.metadata.get("head") in RUN_IN_PARTS:
         about = "runs in parts; detkit rcnn finds objects with it"
         names = _shown(names_from_metadata(network.metadata))
         return _network_fields(network) | {"head": network.metadata["head"], "about": about, "classes": names}
@@ -146,9 +156,17 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
 
 
 def _svm_fields(path: Path) -> dict[str, object]:
+    from detkit.detectors.hog_model import read_model
     from detkit.detectors.rcnn_model import read_rcnn_model
+    from detkit.errors import ModelError
 
-    model = read_rcnn_model(path)
+    try:
+        model = read_rcnn_model(path)
+    except ModelError as error:
+        try:
+            return _hog_fields(path, read_model(path))
+        except ModelError:
+            raise ModelError(f"{path}: is neither an R-CNN nor a HOG detector of detkit, or is damaged") from error
     features = model.features
     return {
         "file": str(path),
@@ -158,6 +176,26 @@ def _svm_fields(path: Path) -> dict[str, object]:
         "regions": f"{features.size[0]} x {features.size[1]}, {features.context} pixels around the box",
         "regression": "of each class" if model.regressors.shape[2] else "none",
         "classes": _shown(model.names),
+    }
+
+
+def _hog_fields(path: Path, model: HogModel) -> dict[str, object]:
+    from detkit.models import HOG
+
+    hog = model.parameters
+    units = len(model.offsets)
+    classifier = "linear SVM" if not model.output.size else f"network with {units} hidden units"
+    return {
+        "file": str(path),
+        "head": HOG,
+        "about": "histograms of oriented gradients and a classifier; detkit hog-detect finds objects with it",
+        "window": "{} x {}".format(*hog.window),
+        "descriptor": "{} numbers: {} orientations, cells {} x {}, blocks {} x {}".format(
+            hog.descriptor_length, hog.orientations, *hog.cell, *hog.block
+        ),
+        "classifier": classifier,
+        "notes": [f"{key}: {text}" for key, text in model.notes.items() if isinstance(text, str)] or "none",
+        "classes": model.name,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -11,14 +11,20 @@ from rich.text import Text
 
 
 def print_table(title: str | None, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
-    """A table; `columns` are (heading, "left" or "right"). Texts are shown as they are, not as Rich markup."""
+    """A table; `columns` are (heading, "left" or "right"). Texts are shown as they are, not as Rich markup.
+
+    Where the terminal is too narrow, texts are folded, those of the first column only from 20 letters on.
+    """
     if title:
         print(title)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, side in columns:
-        table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+    cells = [[str(cell) for cell in row] for row in rows]
+    short = all(len(row[0]) <= 20 for row in cells)
+    for place, (heading, side) in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if side == "right" else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=short and not place)
+    for row in cells:
+        table.add_row(*map(Text, row))
     Console().print(table)
 
 

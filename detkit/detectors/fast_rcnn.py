@@ -38,13 +38,11 @@ from detkit.files import reason
 from detkit.heads.types import Preparation
 from detkit.images import Image, as_image, read_image
 from detkit.letterbox import Placement, letterbox
-from detkit.models import resolve
+from detkit.models import RUN_IN_PARTS, resolve
 from detkit.network import Network
 from detkit.onnx_message import DamagedError, metadata_of, part_of
 
 Floats = NDArray[np.float32]
-
-HEADS = ("fast-rcnn", "faster-rcnn")  # in the metadata `head`
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class _RoiDetector:
             raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
         except DamagedError as error:
             raise ModelError(f"{path}: {error}") from error
-        if metadata.get("head") not in HEADS:
+        if metadata.get("head") not in RUN_IN_PARTS:
             raise ModelError(f"{path}: is no Fast or Faster R-CNN of detkit (see detkit train rcnn)")
         if metadata["head"] == "fast-rcnn" and extra:
             raise ModelError(f"{path}: has no region proposal network: it is a Fast R-CNN, --variant fast")

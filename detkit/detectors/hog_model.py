@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import DetkitError, ModelError, UsageError
 from detkit.files import reason, write_bytes
-from detkit.models import hog_models, models_folder
+from detkit.models import hog_models, other_command, registry, resolve
 
 Floats = NDArray[np.float32]
 Pair = tuple[int, int]
@@ -317,6 +317,8 @@ def named_model(model: str | os.PathLike[str] | None) -> HogModel:
         bundled = hog_models()
         if str(model) in bundled:
             return read_model(bundled[str(model)])
+        if str(model) in registry():
+            raise other_command(model, registry()[str(model)].head)
         raise ModelError(f"no HOG model {str(model)!r}: neither a file nor one of {', '.join(bundled)}")
     return read_model(path)
 
@@ -324,7 +326,7 @@ def named_model(model: str | os.PathLike[str] | None) -> HogModel:
 @functools.lru_cache(maxsize=1)
 def person_model() -> HogModel:
     """The bundled person detector; models/README.md says how it was made and measured."""
-    return read_model(models_folder() / "person-hog.npz")
+    return read_model(resolve(None, "hog-detect"))
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:

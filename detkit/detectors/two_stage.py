@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from detkit import nms as suppression
 from detkit.detectors import Detector
 from detkit.errors import ModelError, UsageError
-from detkit.models import default_model, resolve
+from detkit.models import RUN_IN_PARTS, default_model, resolve
 from detkit.onnx_message import DamagedError, metadata_of
 
 Variant = Literal["rcnn", "fast", "faster"]
@@ -92,7 +92,7 @@ def _chosen(model: str | os.PathLike[str] | None, variant: str | None) -> tuple[
     path = resolve(model, "rcnn")
     if path.suffix.lower() == ".npz":
         if variant not in (None, "rcnn"):
-            raise UsageError(f"{path}: is an R-CNN, not --variant {variant}")
+            raise UsageError(f"{path}: holds no network, as --variant {variant} needs one, but SVMs")
         return "rcnn", path
     if variant == "rcnn":
         raise UsageError(f"{path}: an R-CNN is an .npz file of detkit train rcnn")
@@ -103,9 +103,7 @@ def _chosen(model: str | os.PathLike[str] | None, variant: str | None) -> tuple[
 
 def _has_parts(path: Path) -> bool:
     """Whether the graph is one of detkit's own, whose parts can be run by themselves."""
-    from detkit.detectors.fast_rcnn import HEADS
-
-    return _metadata(path).get("head") in HEADS
+    return _metadata(path).get("head") in RUN_IN_PARTS
 
 
 def _metadata(path: Path) -> dict[str, str]:

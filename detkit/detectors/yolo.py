@@ -25,7 +25,7 @@ from detkit.heads.sidecar import read_sidecar, sidecar_path
 from detkit.heads.types import Candidates, Frame, Head, Outputs, Preparation, Size
 from detkit.images import Image, as_image, read_image
 from detkit.letterbox import Placement
-from detkit.models import classifier_error, resolve
+from detkit.models import CLASSIFIER, RUN_IN_PARTS, other_command, resolve
 from detkit.network import Network
 from detkit.onnx_file import stored_tensors
 
@@ -84,8 +84,11 @@ class Yolo:
     ) -> None:
         _check_numbers(conf, iou, max_det, nms, batch, threads)
         self.network = Network(resolve(model, "yolo"), device, threads)
-        if head is None and is_classifier(self.network.inputs, self.network.outputs, self.network.metadata):
-            raise classifier_error(self.network.path)
+        metadata = self.network.metadata
+        if metadata.get("head") in RUN_IN_PARTS:
+            raise other_command(self.network.path, metadata["head"])
+        if head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
+            raise other_command(self.network.path, CLASSIFIER)
         self.conf, self.max_det, self.nms, self.agnostic = conf, max_det, nms, agnostic
         self._sidecar = read_sidecar(self.network.path)
         self._image = image_input(self.network.inputs)
