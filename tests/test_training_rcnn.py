@@ -416,9 +416,23 @@ def test_proposals_are_computed_once(tmp_path):
     assert [boxes.dtype for boxes in both] == [np.float32] * 3
     assert (both[2] == first[0]).all()
     assert list(load_proposals(tmp_path / "proposals.npz")) == [str(path) for path in paths]
+    kept_proposals(tmp_path, paths[:1], propose_one, "another method")
+    assert asked[3:] == ["a"]
+    assert list(load_proposals(tmp_path / "proposals.npz", "another method")) == [str(paths[0])]
     (tmp_path / "proposals.npz").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="proposals"):
         kept_proposals(tmp_path, paths, propose_one)
+
+
+def test_a_picture_without_proposals_is_left_out(tmp_path, caplog):
+    def propose_one(path: Path) -> np.ndarray:
+        if path.name == "b":
+            raise InputError("b has none")
+        return np.arange(8.0).reshape(2, 4)
+
+    boxes = kept_proposals(tmp_path, [tmp_path / name for name in "abc"], propose_one)
+    assert [None if own is None else len(own) for own in boxes] == [2, None, 2]
+    assert "b has none; left out" in caplog.text
 
 
 # Training

@@ -24,6 +24,9 @@ class AnnotationFormat(str, Enum):
     KITTI = "kitti"
 
 
+_ALL = ", ".join(AnnotationFormat.__members__.values())
+
+
 def convert(
     annotations: Annotated[
         Path, typer.Argument(metavar="ANNOTATIONS", help="A file, or a folder of VOC, YOLO, LabelMe or KITTI files.")
@@ -32,9 +35,10 @@ def convert(
         Path,
         typer.Argument(metavar="OUT", help="The file to write; a new folder for VOC, YOLO, LabelMe and KITTI."),
     ],
-    to: Annotated[AnnotationFormat, typer.Option("--to", help="The format to write.")],
+    to: Annotated[AnnotationFormat, typer.Option("--to", metavar="FORMAT", help=f"What to write: {_ALL}.")],
     from_format: Annotated[
-        AnnotationFormat | None, typer.Option("--from", help="The format to read, where the content leaves it open.")
+        AnnotationFormat | None,
+        typer.Option("--from", metavar="FORMAT", help="What to read, where the content leaves it open."),
     ] = None,
     images: Annotated[
         Path | None,

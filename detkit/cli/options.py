@@ -79,7 +79,7 @@ class DetectionOptions:
     iou: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Suppress boxes that overlap a better one more. Default: the exporter's own.", **_BOXES
+            min=0, max=1, help="Suppress boxes that overlap a better one more. Default: the detector's own.", **_BOXES
         ),
     ] = None
     max_det: Annotated[int, typer.Option(min=1, help="Boxes kept per picture.", **_BOXES)] = 300
@@ -98,7 +98,9 @@ class DetectionOptions:
         typer.Option(
             "--format",
             "-f",
-            help="Default: a table on a terminal, JSON Lines when piped; with --out, by its ending.",
+            metavar="FORMAT",
+            help="table, jsonl, coco, yolo, voc or csv. Default: a table on a terminal, JSON Lines when piped; with "
+            "--out, by its ending.",
             **_OUTPUT,
         ),
     ] = None

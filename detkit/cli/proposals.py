@@ -38,7 +38,9 @@ def proposals(
             show_default=False,
         ),
     ],
-    method: Annotated[Method, typer.Option(help="How boxes are proposed.")] = Method.selective_search,
+    method: Annotated[
+        Method, typer.Option(metavar="NAME", help="selective-search, edge-boxes or grid.")
+    ] = Method.selective_search,
     max_proposals: Annotated[int, typer.Option("--max", min=1, metavar="N", help="Boxes per picture.")] = 2000,
     mode: Annotated[
         Mode, typer.Option(help="8 strategies, or 80 for more boxes.", rich_help_panel=_SEARCH)

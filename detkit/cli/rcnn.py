@@ -28,7 +28,9 @@ def rcnn(
     variant: Annotated[
         Variant | None,
         typer.Option(
-            help="R-CNN, Fast R-CNN or Faster R-CNN. Default: what --model is, else faster.", rich_help_panel=_REGIONS
+            metavar="NAME",
+            help="rcnn, fast (Fast R-CNN) or faster (Faster R-CNN). Default: what --model is, else faster.",
+            rich_help_panel=_REGIONS,
         ),
     ] = None,
     proposals: Annotated[
@@ -45,12 +47,20 @@ def rcnn(
             min=1, metavar="N", help="Regions per picture. Default: 1000, for faster 300.", rich_help_panel=_REGIONS
         ),
     ] = None,
-    bbox_regression: Annotated[
-        bool, typer.Option(help="Move each box by the offsets of its class.", rich_help_panel=_REGIONS)
-    ] = True,
-    context: Annotated[
-        bool, typer.Option(help="Show the network what is around a region: for rcnn.", rich_help_panel=_REGIONS)
-    ] = True,
+    no_bbox_regression: Annotated[
+        bool,
+        typer.Option(
+            "--no-bbox-regression", help="Do not move each box by the offsets of its class.", rich_help_panel=_REGIONS
+        ),
+    ] = False,
+    no_context: Annotated[
+        bool,
+        typer.Option(
+            "--no-context",
+            help="Do not show the network what is around a region: for rcnn.",
+            rich_help_panel=_REGIONS,
+        ),
+    ] = False,
     proposal_iou: Annotated[
         float | None,
         typer.Option(
@@ -71,8 +81,8 @@ def rcnn(
             proposals=proposals,
             max_proposals=max_proposals,
             proposal_iou=proposal_iou,
-            bbox_regression=bbox_regression,
-            context=context,
+            bbox_regression=not no_bbox_regression,
+            context=not no_context,
             conf=options.conf,
             iou=options.iou,
             max_det=options.max_det,
@@ -88,8 +98,8 @@ def rcnn(
         "proposals": proposals,
         "boxes": _fingerprint(proposals),
         "max_proposals": max_proposals,
-        "bbox_regression": bbox_regression,
-        "context": context,
+        "bbox_regression": not no_bbox_regression,
+        "context": not no_context,
         "proposal_iou": proposal_iou,
     }
     run_detection("rcnn", options, build, own)

@@ -1,11 +1,16 @@
-"""The options that say what `detkit train yolo` and `detkit train rcnn` learn from."""
+"""What `detkit train yolo` and `detkit train rcnn` learn from: the options that say it, and the pictures."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from detkit.annotations.tables import GroundTruth
+    from detkit.training.pictures import AnnotatedPicture
 
 DataArgument = Annotated[
     Path,
@@ -21,3 +26,42 @@ ListOption = Annotated[
 ]
 HeldOutOption = Annotated[float, typer.Option(min=0, max=0.9, help="Share of the pictures that only measure.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+
+
+@dataclass(frozen=True)
+class Material:
+    """The annotations, and of their pictures those to learn from and those to measure on."""
+
+    truth: GroundTruth
+    learn: list[AnnotatedPicture]
+    measure: list[AnnotatedPicture]
+
+
+def read_material(
+    data: Path,
+    images: Path | None,
+    names: Path | None,
+    only: Path | None,
+    held_out: float,
+    seed: int,
+    *,
+    check: bool,
+    quiet: bool,
+) -> Material:
+    """What the options name; with `check` without the pictures that cannot be read."""
+    from detkit.annotations import read_ground_truth
+    from detkit.cli.console import progress, say
+    from detkit.network import available_cores
+    from detkit.training.pictures import listed_pictures, readable_pictures, refuse_empty, split
+
+    truth = read_ground_truth(data, names=names, images=images)
+    pictures = listed_pictures(truth, images or (data if data.is_dir() else data.parent), only)
+    if check:
+        with progress(len(pictures), "pictures", shown=not quiet) as bar:
+            pictures = readable_pictures(pictures, available_cores(), bar.advance)
+    learn, measure = split(pictures, held_out, seed)
+    refuse_empty(learn, truth.categories.names)
+    if not quiet:
+        boxes = sum(len(picture.boxes) for picture in learn)
+        say(f"{len(learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, {len(measure)} held out")
+    return Material(truth, learn, measure)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from detkit.cli.options import QuietOption, VerboseOption
 from detkit.cli.rcnn import Variant
-from detkit.cli.train_data import DataArgument, HeldOutOption, ImagesOption, ListOption, NamesOption, SeedOption
+from detkit.cli.train_data import (
+    DataArgument,
+    HeldOutOption,
+    ImagesOption,
+    ListOption,
+    Material,
+    NamesOption,
+    SeedOption,
+    read_material,
+)
 from detkit.cli.windows import size_of
-
-if TYPE_CHECKING:
-    from detkit.annotations.tables import GroundTruth
-    from detkit.training.pictures import AnnotatedPicture
 
 _SVM, _NETWORK = "R-CNN: features and SVMs", "Fast and Faster R-CNN: networks"
 
@@ -113,10 +118,8 @@ def train_rcnn(
     verbose: VerboseOption = False,
 ) -> None:  # fmt: skip
     """Train an R-CNN (SVMs on a network's features), a Fast or a Faster R-CNN on your own annotations."""
-    from detkit.annotations import read_ground_truth
-    from detkit.cli.console import hint_on_interrupt, say, start_logging
+    from detkit.cli.console import hint_on_interrupt, start_logging
     from detkit.errors import UsageError
-    from detkit.training.pictures import listed_pictures, refuse_empty, split
 
     start_logging(quiet=quiet, verbose=verbose)
     networks = {
@@ -139,15 +142,10 @@ def train_rcnn(
         raise UsageError("--max-proposals is for --proposals: without them Faster R-CNN learns from its own")
     if minutes is not None and epochs is not None:
         raise UsageError("give --minutes or --epochs, not both")
-    truth = read_ground_truth(data, names=names, images=images)
-    pictures = listed_pictures(truth, images or (data if data.is_dir() else data.parent), only)
-    learn, measure = split(pictures, held_out, seed)
-    refuse_empty(learn, truth.categories.names)
-    if not quiet:
-        boxes = sum(len(picture.boxes) for picture in learn)
-        say(f"{len(learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, {len(measure)} held out")
+    check = variant is not Variant.rcnn  # whose features are computed picture by picture before anything is learned
+    material = read_material(data, images, names, only, held_out, seed, check=check, quiet=quiet)
     hint_on_interrupt(f"--resume goes on from what is in {out}")
-    run = _Run(out, truth, learn, measure, proposals, max_proposals or 500, resume, seed, quiet)
+    run = _Run(out, material, proposals, max_proposals or 500, resume, seed, quiet)
     if variant is Variant.rcnn:
         given = {"cost": cost, "ridge": ridge, "rounds": rounds}
         run.rcnn(
@@ -165,16 +163,15 @@ class _Run:
     def __init__(
         self,
         out: Path,
-        truth: GroundTruth,
-        learn: list[AnnotatedPicture],
-        measure: list[AnnotatedPicture],
+        material: Material,
         proposals: str | None,
         max_proposals: int,
         resume: bool,
         seed: int,
         quiet: bool,
     ) -> None:
-        self.out, self.truth, self.learn, self.measure = out, truth, learn, measure
+        self.out = out
+        self.truth, self.learn, self.measure = material.truth, material.learn, material.measure
         self.proposals, self.max_proposals = proposals, max_proposals
         self.resume, self.seed, self.quiet = resume, seed, quiet
 
@@ -263,7 +260,7 @@ class _Run:
 
         def boxes(path: Path) -> Any:
             assert source is not None
-            return source(read_image(path), path.name).boxes
+            return source(read_image(path), path.as_posix()).boxes
 
         dataset = training.TrainingSet(
             [picture.path for picture in self.learn],
@@ -285,6 +282,7 @@ class _Run:
                 recipe=training.Recipe(image_size=size, batch=batch, seed=self.seed),
                 detector=start,
                 proposals=None if source is None else boxes,
+                proposals_by=f"{self.max_proposals} of {method}",
                 resume=self.resume,
                 processes=processes or min(batch, available_cores()),
                 progress=report,

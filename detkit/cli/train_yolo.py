@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from detkit.cli.options import QuietOption, VerboseOption
-from detkit.cli.train_data import DataArgument, HeldOutOption, ImagesOption, ListOption, NamesOption, SeedOption
+from detkit.cli.train_data import (
+    DataArgument,
+    HeldOutOption,
+    ImagesOption,
+    ListOption,
+    NamesOption,
+    SeedOption,
+    read_material,
+)
 
 
 def train_yolo(
@@ -56,19 +64,12 @@ def train_yolo(
         raise UsageError(
             f"training needs PyTorch, which is not here ({error.name}): pip install 'detkit[train]'"
         ) from error
-    from detkit.annotations import read_ground_truth
     from detkit.detectors.yolo import Yolo
     from detkit.network import available_cores
     from detkit.training.measure import average_precision
-    from detkit.training.pictures import listed_pictures, refuse_empty, split
 
-    truth = read_ground_truth(data, names=names, images=images)
-    pictures = listed_pictures(truth, images or (data if data.is_dir() else data.parent), only)
-    learn, measure = split(pictures, held_out, seed)
-    refuse_empty(learn, truth.categories.names)
-    if not quiet:
-        boxes = sum(len(picture.boxes) for picture in learn)
-        say(f"{len(learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, {len(measure)} held out")
+    material = read_material(data, images, names, only, held_out, seed, check=True, quiet=quiet)
+    truth, learn, measure = material.truth, material.learn, material.measure
     hint_on_interrupt(f"--resume goes on from the checkpoint in {out}")
     dataset = training.TrainingSet(
         [picture.path for picture in learn],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -43,21 +44,31 @@ def proposal_source(method: str, max_proposals: int, threads: int | None = None)
 
 
 def _from_file(stored: Mapping[str, Proposals], path: Path, max_proposals: int) -> ProposalSource:
-    """Pictures are found by their name, else by their file name where the file names it once."""
-    by_file: dict[str, list[Proposals]] = {}
-    for name, proposals in stored.items():
-        by_file.setdefault(PurePosixPath(name).name, []).append(proposals)
+    """Pictures are found by their name, else by the most folders from the end of it, where that is one picture."""
+    by_file: dict[str, list[str]] = {}
+    for name in stored:
+        by_file.setdefault(PurePosixPath(name).name, []).append(name)
+
+    def name_in_file(name: str) -> str:
+        if name in stored:
+            return name
+        same = by_file.get(PurePosixPath(name).name, [])
+        lengths = [_shared_end(name, one) for one in same]
+        if lengths.count(max(lengths, default=0)) != 1:
+            why = f": it names several files {PurePosixPath(name).name}" if same else ""
+            raise InputError(f"{path} has no proposals for {name or 'a picture without a name'}{why}")
+        return same[lengths.index(max(lengths))]
 
     def look_up(image: Image, name: str) -> Proposals:
-        own = stored.get(name)
-        if own is None:
-            same = by_file.get(PurePosixPath(name).name, [])
-            if len(same) != 1:
-                raise InputError(f"{path} has no proposals for {name or 'a picture without a name'}")
-            own = same[0]
-        own = own.first(max_proposals)
+        own = stored[name_in_file(name)].first(max_proposals)
         boxes = clip(own.boxes, image.shape[1], image.shape[0])
         whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return Proposals(boxes[whole].astype("float32"), own.scores[whole])
 
     return look_up
+
+
+def _shared_end(one: str, other: str) -> int:
+    """How many last parts two paths have in common."""
+    pairs = zip(reversed(PurePosixPath(one).parts), reversed(PurePosixPath(other).parts), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from detkit.annotations.tables import GroundTruth
 from detkit.boxes import clip, xywh_to_xyxy
 from detkit.errors import InputError, UsageError
+from detkit.images import read_image
 from detkit.sources import SUFFIXES
 
 logger = logging.getLogger("detkit")
@@ -75,6 +77,34 @@ def listed_pictures(ground_truth: GroundTruth, folder: Path, only: Path | None) 
     if not pictures:
         raise UsageError(f"{only}: lists none of the annotated pictures")
     return pictures
+
+
+def readable_pictures(
+    pictures: Sequence[AnnotatedPicture], threads: int, advance: Callable[[int], None] = lambda _: None
+) -> list[AnnotatedPicture]:
+    """Those of the pictures that can be decoded; each other one is a warning. InputError where none can.
+
+    All are decoded once here, so that a training does not meet a damaged file after hours.
+    """
+
+    def problem(picture: AnnotatedPicture) -> str | None:
+        try:
+            read_image(picture.path)
+        except InputError as error:
+            return str(error)
+        return None
+
+    kept = []
+    with ThreadPoolExecutor(threads) as executor:
+        for picture, why in zip(pictures, executor.map(problem, pictures), strict=True):
+            if why is None:
+                kept.append(picture)
+            else:
+                logger.warning("%s; left out", why)
+            advance(1)
+    if not kept:
+        raise InputError("none of the annotated pictures can be read")
+    return kept
 
 
 def split(

@@ -127,7 +127,7 @@ def cache_features(
         try:
             if _load(target) is None:
                 image = read_image(picture.path)
-                proposed = propose(image, picture.path.name).boxes
+                proposed = propose(image, picture.path.as_posix()).boxes
                 boxes = np.concatenate((picture.boxes, proposed)).astype(np.float32)
                 rows, grids = features(image, boxes)
                 with write_atomically(target) as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from detkit.boxes import as_boxes
 from detkit.errors import InputError
 from detkit.files import write_atomically
 
+logger = logging.getLogger("detkit")
+
 FILE = "proposals.npz"
 Boxes = NDArray[np.float32]
 Propose = Callable[[Path], Boxes]
@@ -22,45 +25,56 @@ def kept_proposals(
     directory: Path,
     paths: Sequence[Path],
     propose: Propose,
+    made_by: str = "",
     save_seconds: float = 60.0,
     progress: Callable[[int], None] = lambda _: None,
-) -> list[Boxes]:
+) -> list[Boxes | None]:
     """Boxes (N, 4) xyxy in pixels of each picture: those in the file in `directory`, else what `propose` returns.
 
-    The file gets what was computed every `save_seconds` and at the end, so that an interruption loses little; where
-    it is there, it is believed, whatever the method that wrote it. `progress` is told how many pictures are done.
+    The file gets what was computed every `save_seconds` and at the end, so that an interruption loses little; it is
+    begun again where its proposals were not `made_by` the same method. `progress` is told how many pictures are done.
+    A picture for which `propose` raises InputError is a warning, and None.
     """
     file = directory / FILE
-    known = load_proposals(file) if file.exists() else {}
+    known = load_proposals(file, made_by) if file.exists() else {}
     missing = [path for path in paths if str(path) not in known]
     saved = time.monotonic()
     for number, path in enumerate(missing, start=1 + len(paths) - len(missing)):
-        known[str(path)] = as_boxes(propose(path)).astype(np.float32)
+        try:
+            known[str(path)] = as_boxes(propose(path)).astype(np.float32)
+        except InputError as error:
+            logger.warning("%s; left out", error)
         progress(number)
         if time.monotonic() - saved >= save_seconds:
-            save_proposals(file, known)
+            save_proposals(file, known, made_by)
             saved = time.monotonic()
     if missing:
-        save_proposals(file, known)
-    return [known[str(path)] for path in paths]
+        save_proposals(file, known, made_by)
+    return [known.get(str(path)) for path in paths]
 
 
-def save_proposals(file: Path, boxes: dict[str, Boxes]) -> None:
-    """Write boxes (N, 4) by path; a killed process leaves the old file or the new one."""
+def save_proposals(file: Path, boxes: dict[str, Boxes], made_by: str = "") -> None:
+    """Write boxes (N, 4) by path, and the method; a killed process leaves the old file or the new one."""
     with write_atomically(file) as stream:
         np.savez(
             stream,
+            made_by=np.array(made_by),
             paths=np.array(list(boxes)),
             counts=np.array([len(b) for b in boxes.values()], np.int64),
             boxes=np.concatenate([np.zeros((0, 4), np.float32), *boxes.values()]),
         )
 
 
-def load_proposals(file: Path) -> dict[str, Boxes]:
-    """Boxes (N, 4) by path, as `save_proposals` wrote them. InputError where the file is another."""
+def load_proposals(file: Path, made_by: str = "") -> dict[str, Boxes]:
+    """Boxes (N, 4) by path, as `save_proposals` wrote them; none where another method made them.
+
+    InputError where the file is another.
+    """
     try:
         with np.load(file) as content:
             paths, counts, boxes = content["paths"].tolist(), content["counts"], content["boxes"]
+            if str(content["made_by"]) != made_by:
+                return {}
     except Exception as error:  # zipfile's and numpy's errors have no common base
         raise InputError(f"{file}: not a file of proposals") from error
     return dict(zip(paths, np.split(boxes, np.cumsum(counts)[:-1]), strict=True))

@@ -28,6 +28,7 @@ from .data import Batch, BatchSource
 from .export import export_onnx
 from .network import RcnnNetwork
 from .objective import Losses, batch_losses, multi_task_loss
+from .precomputed import FILE as PROPOSALS
 from .precomputed import Boxes, Propose, kept_proposals
 from .recipe import Recipe
 from .weights import initial_network
@@ -61,6 +62,7 @@ def train_rcnn(
     recipe: Recipe = Recipe(),
     detector: Path | None = None,
     proposals: Propose | None = None,
+    proposals_by: str = "",
     resume: bool = False,
     processes: int = 2,
     checkpoint_seconds: float = 120.0,
@@ -69,9 +71,12 @@ def train_rcnn(
     """Train a Fast or a Faster R-CNN on `data` for so many minutes or epochs; returns the exported file's path.
 
     The backbone has ImageNet's weights or, given `detector` (a checkpoint or exported file of a YOLO's training),
-    backbone and neck start from that detector's. `proposals` gives the boxes (N, 4) xyxy of a picture by its path, in
-    its pixels, and is asked for all pictures before the minutes begin; the answers stay in `directory`. "fast" needs
-    them; "faster" learns to propose, and with them its head learns from both, so that it can take either.
+    backbone and neck start from that detector's.
+
+    `proposals` gives the boxes (N, 4) xyxy of a picture by its path, in its pixels, and is asked for all pictures
+    before the minutes begin; a picture for which it raises InputError is left out. The answers stay in `directory`,
+    where a resumed training finds them if it gives the same `proposals_by`, the method's name. "fast" needs proposals;
+    "faster" learns to propose, and with them its head learns from both, so that it can take either.
 
     `directory` gets the file, a checkpoint every `checkpoint_seconds`, and the history of the losses. With `resume`
     the checkpoint there is continued, if there is one; its minutes count. The schedule follows the share of the
@@ -92,7 +97,11 @@ def train_rcnn(
     state = load_state(directory, data.names) if resume else None
     if state is not None and state["settings"].get("rpn") != rpn:
         raise InputError(f"{directory}: the checkpoint there is not of the variant {variant}")
-    boxes = None if proposals is None else kept_proposals(directory, data.paths, proposals)
+    boxes = None
+    if proposals is not None:
+        if not resume:
+            (directory / PROPOSALS).unlink(missing_ok=True)
+        data, boxes = _with_proposals(data, kept_proposals(directory, data.paths, proposals, proposals_by))
     fresh = RcnnNetwork(len(data.names), rpn) if state is not None else None
     network = fresh or initial_network(len(data.names), rpn, detector)
     groups = parameter_groups(network, recipe, SLOW_LAYERS, recipe.neck_rate)
@@ -113,6 +122,20 @@ def train_rcnn(
             progress(report)
     session.save()
     return export_onnx(session.average, directory / DETECTOR, recipe.image_size, data.names)
+
+
+def _with_proposals(data: TrainingSet, boxes: Sequence[Boxes | None]) -> tuple[TrainingSet, list[Boxes]]:
+    """The pictures that have proposals, and these. InputError where none has."""
+    kept = [(number, own) for number, own in enumerate(boxes) if own is not None]
+    if not kept:
+        raise InputError("no picture to learn from has proposals")
+    rows = [number for number, _ in kept]
+    paths, objects, classes = (
+        [data.paths[n] for n in rows],
+        [data.boxes[n] for n in rows],
+        [data.classes[n] for n in rows],
+    )
+    return TrainingSet(paths, objects, classes, data.names), [own for _, own in kept]
 
 
 def run_worker(
