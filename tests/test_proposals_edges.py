@@ -246,11 +246,14 @@ def test_network_edges(make_graph):
     logits = edges.network_edges(picture, Network(make_graph({"fused": strong * 8 - 4}, (1, 3, 64, 96))))
     np.testing.assert_allclose(logits, 1 / (1 + np.exp(4 - 8 * strong[0, 0])), rtol=1e-5)
     larger = edges.network_edges(
-        np.zeros((32, 48, 3), np.uint8), Network(make_graph({"a": strong}, (1, 3, None, None)))
+        np.zeros((60, 90, 3), np.uint8), Network(make_graph({"a": strong}, (1, 3, None, None)))
     )
-    assert larger.shape == (32, 48)
+    assert larger.shape == (60, 90)
     with pytest.raises(ModelError, match="no output is a map"):
         edges.network_edges(picture, Network(make_graph({"a": np.zeros((1, 10), np.float32)}, (1, 3, 64, 96))))
+    # A detector: 84 rows for 126 cells are no map of a picture of 64 x 96.
+    with pytest.raises(ModelError, match="is no edge network"):
+        edges.network_edges(picture, Network(make_graph({"a": np.zeros((1, 84, 126), np.float32)}, (1, 3, 64, 96))))
     odd = Network(make_graph({"a": strong}, (1, 3, 64, 96), metadata={"mean": "1, 2"}))
     with pytest.raises(ModelError, match="three numbers"):
         edges.network_edges(picture, odd)

@@ -646,6 +646,24 @@ def test_training_leaves_out_what_it_cannot_use(tmp_path: Path, cli: Any) -> Non
     assert (tmp_path / "out" / "detector.onnx").is_file()
 
 
+def test_pictures_held_out_without_boxes_have_no_figures(tmp_path: Path, cli: Any) -> None:
+    annotations = coloured_pictures(tmp_path / "in", 4)
+    table = json.loads(annotations.read_text())
+    done = cli("train", "rcnn", annotations, "-o", tmp_path / "out", *(options := [
+        "--features", colour_graph(tmp_path / "colours.onnx"), "--context", 4, "--max-proposals", 20,
+        "--held-out", 0.25, "--rounds", 0,
+    ]))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "AP -" not in done.stdout
+    for image in range(1, 5):  # whichever is held out
+        rows = [row for row in table["annotations"] if row["image_id"] != image]
+        annotations.write_text(json.dumps(table | {"annotations": rows}))
+        done = cli("train", "rcnn", annotations, "-o", tmp_path / "out", *options)
+        if "AP -  AP50 -  on 1 pictures held out, with box regression" in done.stdout:
+            return
+    raise AssertionError(done.stdout + done.stderr)
+
+
 def test_models_info_knows_them(tmp_path: Path, cli: Any) -> None:
     faster, _ = parts_graph(tmp_path / "faster.onnx")
     network = colour_graph(tmp_path / "colours.onnx")

@@ -18,6 +18,7 @@ from detkit.cli.train_data import (
     Material,
     NamesOption,
     SeedOption,
+    print_figures,
     read_material,
 )
 from detkit.cli.windows import size_of
@@ -225,9 +226,8 @@ class _Run:
         if measure:
             for regress in (False, True) if chosen.ridge > 0 else (False,):
                 found = detect_stored(made, measure, folder, bbox_regression=regress)
-                ap, ap50 = average_precision(found, measure, self.truth)
-                how = "with" if regress else "without"
-                print(f"AP {ap:.4f}  AP50 {ap50:.4f}  on {len(measure)} pictures held out, {how} box regression")
+                how = f", {'with' if regress else 'without'} box regression"
+                print_figures(average_precision(found, measure, self.truth), len(measure), how)
         if not self.quiet:
             say(f"wrote {detector}; detkit rcnn SOURCE --model {detector}")
 
@@ -291,7 +291,6 @@ class _Run:
         if self.measure:
             found = two_stage(detector, variant.value, conf=0.01, max_det=100)
             detections = (found(read_image(picture.path)) for picture in self.measure)
-            ap, ap50 = average_precision(detections, self.measure, self.truth)
-            print(f"AP {ap:.4f}  AP50 {ap50:.4f}  on {len(self.measure)} pictures held out")
+            print_figures(average_precision(detections, self.measure, self.truth), len(self.measure))
         if not self.quiet:
             say(f"wrote {detector}; detkit rcnn SOURCE --model {detector}")

@@ -15,6 +15,7 @@ from detkit.cli.train_data import (
     ListOption,
     NamesOption,
     SeedOption,
+    print_figures,
     read_material,
 )
 
@@ -98,7 +99,6 @@ def train_yolo(
     training.plot_history(out)
     if measure:
         yolo = Yolo(detector, conf=0.01, max_det=100, multi_label=True)
-        ap, ap50 = average_precision((yolo(picture.path) for picture in measure), measure, truth)
-        print(f"AP {ap:.4f}  AP50 {ap50:.4f}  on {len(measure)} pictures held out")
+        print_figures(average_precision((yolo(picture.path) for picture in measure), measure, truth), len(measure))
     if not quiet:
         say(f"wrote {detector}; detkit yolo SOURCE --model {detector}")

@@ -104,28 +104,35 @@ def network_edges(image: Image, network: Network) -> EdgeMap:
     The input takes one picture (1, 3, H, W), RGB; sides that the graph leaves open become multiples of 32. Samples
     are normalised as the graph's metadata say under `mean` and `std` (three numbers each, of samples in 0..1), by
     ImageNet's otherwise. Of several outputs the last with one channel counts, which is the fused one in these
-    networks; logits become probabilities. ModelError where no output is a map.
+    networks; logits become probabilities. ModelError where no output is a map of the picture.
     """
     image = as_image(image)
     height, width = image.shape[:2]
     tensor = network.inputs[0]
-    if len(tensor.shape) != 4 or tensor.shape[1] not in (3, None):
-        raise ModelError(f"{network.path}: an edge network takes a picture (1, 3, H, W), its input is {tensor}")
+    if len(network.inputs) > 1 or len(tensor.shape) != 4 or tensor.shape[1] not in (3, None):
+        shown = "; ".join(map(str, network.inputs))
+        raise ModelError(f"{network.path}: an edge network takes a picture (1, 3, H, W), its input is {shown}")
     size = (tensor.shape[3] or _multiple(width), tensor.shape[2] or _multiple(height))
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR)
     mean, std = _numbers(network, "mean", IMAGENET_MEAN), _numbers(network, "std", IMAGENET_STD)
     planes = ((resized.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[None]
     outputs = network.run({tensor.name: np.ascontiguousarray(planes, tensor.dtype)})
-    maps = [
-        output for output in outputs if output.ndim in (3, 4) and output.size == output.shape[-1] * output.shape[-2]
-    ]
+    maps = [output for output in outputs if _is_map(output.shape, size)]
     if not maps:
         shapes = ", ".join(str(output.shape) for output in outputs)
-        raise ModelError(f"{network.path}: no output is a map (1, 1, H, W); there are {shapes}")
+        raise ModelError(f"{network.path}: is no edge network: no output is a map (1, 1, H, W); there are {shapes}")
     found: EdgeMap = maps[-1].reshape(maps[-1].shape[-2:]).astype(np.float32)
     if found.min(initial=0) < 0 or found.max(initial=0) > 1:
         found = np.asarray(1 / (1 + np.exp(-found)), np.float32)
     return np.ascontiguousarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _is_map(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Whether an output is one channel in the proportions of the input, `size` (width, height), or smaller."""
+    if len(shape) not in (3, 4) or any(side != 1 for side in shape[:-2]):
+        return False
+    across, down = size[0] / shape[-1], size[1] / shape[-2]
+    return 1 <= max(across, down) <= 16 and abs(across - down) <= 0.1 * max(across, down)
 
 
 def triangle_filter(values: NDArray[Any], radius: int) -> NDArray[np.float32]:
