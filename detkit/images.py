@@ -6,6 +6,7 @@ This is the only module that decodes picture files and the only one that swaps c
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _JPEG = b"\xff\xd8\xff"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
+_DAMAGED = "cannot be decoded: truncated, damaged or not a picture"
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
@@ -52,6 +55,8 @@ def decode_image(content: bytes) -> Image:
     """
     if not content:
         raise InputError("is empty (0 bytes)")
+    if content.startswith(_PNG) and _is_damaged_png(content):  # libpng would say so on stderr by itself
+        raise InputError(_DAMAGED)
     buffer = np.frombuffer(content, np.uint8)
     image: Any
     try:
@@ -59,11 +64,11 @@ def decode_image(content: bytes) -> Image:
     except cv2.error as error:
         if "pixels" in str(error).lower() or "OPENCV_IO_MAX" in str(error):
             raise InputError("has more pixels than OpenCV reads (2^30; OPENCV_IO_MAX_IMAGE_PIXELS)") from error
-        raise InputError("cannot be decoded: truncated, damaged or not a picture") from error
+        raise InputError(_DAMAGED) from error
     except MemoryError as error:
         raise InputError("is too large for the memory of this machine") from error
     if image is None or image.size == 0:
-        raise InputError("cannot be decoded: truncated, damaged or not a picture")
+        raise InputError(_DAMAGED)
     return image
 
 
@@ -140,6 +145,20 @@ def _decode_unchanged(buffer: NDArray[np.uint8]) -> Image | None:
         if int(kind) == cv2.IMAGE_METADATA_EXIF:
             image = _upright(image, _exif_orientation(bytes(chunk)))
     return image
+
+
+def _is_damaged_png(content: bytes) -> bool:
+    """Whether a chunk is cut off, or a critical one fails its checksum (PNG 3rd edition, 5.3)."""
+    view = memoryview(content)
+    start = len(_PNG)
+    while (end := start + 12 + int.from_bytes(view[start : start + 4], "big")) <= len(content):
+        kind = bytes(view[start + 4 : start + 8])
+        if kind[:1].isupper() and zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            return True
+        if kind == b"IEND":
+            return False
+        start = end
+    return True
 
 
 def _on_white(rgba: NDArray[np.uint8]) -> Image:

@@ -93,7 +93,17 @@ def test_truncated_files_are_named(kind, share, capfd):
     content = saved(PIL.fromarray(scene(240, 320)), kind)
     with pytest.raises(InputError, match=r"empty|truncated"):
         decode_image(content[: int(len(content) * share)])
-    assert capfd.readouterr().err.count("\n") <= 2  # what a decoder itself prints, at most
+    said = capfd.readouterr().err
+    assert said == "" if kind == "PNG" else said.count("\n") <= 2  # what a decoder itself prints, at most
+
+
+def test_a_damaged_png_is_refused_without_a_word_of_libpng(capfd):
+    content = bytearray(saved(PIL.fromarray(scene(240, 320)), "PNG"))
+    assert (decode_image(bytes(content)) == scene(240, 320)).all()
+    content[len(content) // 2] ^= 255
+    with pytest.raises(InputError, match="damaged"):
+        decode_image(bytes(content))
+    assert capfd.readouterr().err == ""
 
 
 def test_what_is_no_picture(tmp_path):
