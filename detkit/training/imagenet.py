@@ -36,8 +36,8 @@ from detkit.files import reason, write_bytes
 from detkit.images import Image, read_image
 from detkit.sources import find_items
 from detkit.training.yolo.export import OPSET, store_in_half
-from detkit.training.yolo.network import LITE0_STAGES, LITE0_STEM, LITE0_TOP
-from detkit.training.yolo.weights import LITE0_NORM_EPSILON, imagenet_weights_path
+from detkit.training.yolo.network import LITE0_STAGES, LITE0_STEM, LITE0_TOP, InvertedResidual
+from detkit.training.yolo.weights import imagenet_weights_path, lite0_layers
 
 CLASSES = 1000
 SIDE = 224
@@ -61,23 +61,6 @@ class SameConv2d(nn.Sequential):
         self.convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups)
 
 
-class Block(nn.Module):
-    """MobileNetV2's block as EfficientNet-Lite has it: no squeeze-and-excitation, ReLU6."""
-
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        hidden = channels_in * expansion
-        self.expand = SameConv2d(channels_in, hidden, 1) if expansion != 1 else None
-        self.depthwise = SameConv2d(hidden, hidden, kernel, stride, groups=hidden)
-        self.project = SameConv2d(hidden, channels_out, 1)
-        self.residual = stride == 1 and channels_in == channels_out
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else nn.functional.relu6(self.expand(x))
-        y = self.project(nn.functional.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
-
-
 class EfficientNetLite0Classifier(nn.Module):
     """Windows (N, 3, 224, 224) RGB, (pixel - 127) / 128, to logits (N, 1000) of ImageNet's classes.
 
@@ -92,7 +75,8 @@ class EfficientNetLite0Classifier(nn.Module):
         channels_in = LITE0_STEM
         for kernel, stride, expansion, channels_out, repeats in LITE0_STAGES:
             for i in range(repeats):
-                blocks.append(Block(channels_in, channels_out, kernel, stride if i == 0 else 1, expansion))
+                step = stride if i == 0 else 1
+                blocks.append(InvertedResidual(channels_in, channels_out, kernel, step, expansion, SameConv2d))
                 channels_in = channels_out
         self.blocks = nn.Sequential(*blocks)
         self.top = SameConv2d(channels_in, LITE0_TOP, 1)
@@ -109,23 +93,10 @@ def classifier(state: Mapping[str, Tensor]) -> EfficientNetLite0Classifier:
     """The network with the weights `state`, under the names of the package, its normalisations folded in."""
     network = EfficientNetLite0Classifier().eval()
 
-    def copy(layer: SameConv2d, name: str, norm: str) -> None:
-        scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + LITE0_NORM_EPSILON).sqrt()
-        convolution = {
-            "weight": state[f"{name}.weight"] * scale.view(-1, 1, 1, 1),
-            "bias": state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale,
-        }
-        layer.convolution.load_state_dict(convolution)
-
     with torch.no_grad():
-        copy(network.stem, "_conv_stem", "_bn0")
-        copy(network.top, "_conv_head", "_bn1")
-        for number, block in enumerate(network.blocks):
-            assert isinstance(block, Block)
-            if block.expand is not None:
-                copy(block.expand, f"_blocks.{number}._expand_conv", f"_blocks.{number}._bn0")
-            copy(block.depthwise, f"_blocks.{number}._depthwise_conv", f"_blocks.{number}._bn1")
-            copy(block.project, f"_blocks.{number}._project_conv", f"_blocks.{number}._bn2")
+        for layer, weight, scale, bias in lite0_layers(network, state):
+            assert isinstance(layer, SameConv2d)
+            layer.convolution.load_state_dict({"weight": weight * scale.view(-1, 1, 1, 1), "bias": bias})
         network.logits.weight.copy_(state["_fc.weight"])
         network.logits.bias.copy_(state["_fc.bias"])
     return network

@@ -8,6 +8,8 @@ axis of length A.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,14 +60,25 @@ class FrozenNormConv2d(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block as EfficientNet-Lite has it: no squeeze-and-excitation, ReLU6."""
+    """MobileNetV2's block as EfficientNet-Lite has it: no squeeze-and-excitation, ReLU6.
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
+    `convolution` makes its layers from (channels in, channels out, kernel, stride, groups).
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int,
+        expansion: int,
+        convolution: Callable[..., nn.Module] = FrozenNormConv2d,
+    ) -> None:
         super().__init__()
         hidden = channels_in * expansion
-        self.expand = FrozenNormConv2d(channels_in, hidden, 1) if expansion != 1 else None
-        self.depthwise = FrozenNormConv2d(hidden, hidden, kernel, stride, groups=hidden)
-        self.project = FrozenNormConv2d(hidden, channels_out, 1)
+        self.expand = convolution(channels_in, hidden, 1) if expansion != 1 else None
+        self.depthwise = convolution(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = convolution(hidden, channels_out, 1)
         self.residual = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:

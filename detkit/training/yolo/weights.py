@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
 
 from detkit.errors import ModelError
 
-from .network import EfficientNetLite0, FrozenNormConv2d, InvertedResidual, YoloNetwork
+from .network import EfficientNetLite0, FrozenNormConv2d, YoloNetwork
 
 LITE0_NORM_EPSILON = 1e-3
+_NORMS = {"expand": 0, "depthwise": 1, "project": 2}  # the number of the normalisation after each part of a block
 CLASS_LAYERS = ("head.class_out.", "shortcut.linear.")  # one row for each class
 EXPORT_PREFIX = "network."  # of the names that weights have in an exported graph
 
@@ -37,21 +38,28 @@ def imagenet_weights_path() -> Path:
 def load_imagenet_weights(backbone: EfficientNetLite0, state: Mapping[str, Tensor]) -> None:
     """Copy the weights of an EfficientNet-Lite0 classifier, under that package's names, into `backbone`."""
 
-    def copy(conv: FrozenNormConv2d, conv_name: str, norm_name: str) -> None:
-        scale = state[f"{norm_name}.weight"] / (state[f"{norm_name}.running_var"] + LITE0_NORM_EPSILON).sqrt()
-        conv.weight.copy_(state[f"{conv_name}.weight"])
-        conv.scale.copy_(scale)
-        conv.bias.copy_(state[f"{norm_name}.bias"] - state[f"{norm_name}.running_mean"] * scale)
-
     with torch.no_grad():
-        copy(backbone.stem, "_conv_stem", "_bn0")
-        copy(backbone.top, "_conv_head", "_bn1")
-        for i, block in enumerate(backbone.blocks):
-            assert isinstance(block, InvertedResidual)
-            if block.expand is not None:
-                copy(block.expand, f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
-            copy(block.depthwise, f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
-            copy(block.project, f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
+        for convolution, weight, scale, bias in lite0_layers(backbone, state):
+            assert isinstance(convolution, FrozenNormConv2d)
+            convolution.weight.copy_(weight)
+            convolution.scale.copy_(scale)
+            convolution.bias.copy_(bias)
+
+
+def lite0_layers(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[tuple[nn.Module, Tensor, Tensor, Tensor]]:
+    """Each convolution of `network` with its weight, and the scale and the bias of the normalisation after it.
+
+    `network` has a stem, blocks and a top; `state` is a classifier's, under that package's names. Convolving and then
+    normalising is convolving with weight * scale and adding the bias.
+    """
+    names = [("stem", "_conv_stem", "_bn0"), ("top", "_conv_head", "_bn1")]
+    for i, block in enumerate(network.get_submodule("blocks").children()):
+        for part, _ in block.named_children():
+            names.append((f"blocks.{i}.{part}", f"_blocks.{i}._{part}_conv", f"_blocks.{i}._bn{_NORMS[part]}"))
+    for place, name, norm in names:
+        scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + LITE0_NORM_EPSILON).sqrt()
+        bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+        yield network.get_submodule(place), state[f"{name}.weight"], scale, bias
 
 
 def exported_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
