@@ -71,6 +71,17 @@ def spare_inputs(option: str, target: Path, inputs: Collection[FileId | None]) -
         raise UsageError(f"{option} would overwrite the input {target}; give another name")
 
 
+def spare_all(option: str, target: Path, inputs: Iterable[Path | None]) -> None:
+    """UsageError where the output `target` is one of the `inputs`, or a label file or picture in a folder of them."""
+    kind = target.suffix.lower() in (".txt", ".xml", *SUFFIXES)
+    for path in inputs:
+        if path is None:
+            continue
+        if kind and path.is_dir() and target.is_file() and target.resolve().is_relative_to(path.resolve()):
+            raise UsageError(f"{option} would overwrite {target}, which lies in the input {path}; give another name")
+        spare_inputs(option, target, {file_id(path)})
+
+
 def _name(path: str, folder: str) -> str:
     """The path inside `folder`, its bytes that are no UTF-8 as \\xff: every output can hold it."""
     relative = Path(os.path.relpath(path, folder)).as_posix()

@@ -607,3 +607,25 @@ def test_rows_by_image_are_all_rows_in_order(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(json.dumps(truth))
     rows = read_ground_truth(tmp_path / "t.json").rows_by_image()
     assert [part.tolist() for part in rows] == [[1, 4], [], [0, 2], [3]]
+
+
+def test_names_that_contradict_each_other_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    truth = read_ground_truth(_coco_of(tmp_path / "truth.json", ["val/0001.jpg", "cat.jpg", "x/y/same.jpg"]))
+    box = {"box": [1, 2, 30, 40], "score": 1, "class": "cat"}
+    for file, said in [
+        ("train/0001.jpg", "found by file name, their folders differ: 1 (first: 'train/0001.jpg' is taken for 'val/"),
+        ("000002.jpg", "the number in their name, their files differ: 1 (first: '000002.jpg' is taken for 'cat.jpg'"),
+        ("y/same.png", None),
+        ("/data/x/y/same.jpg", None),
+    ]:
+        caplog.clear()
+        path = tmp_path / "found.jsonl"
+        path.write_text(json.dumps({"file": file, "width": 9, "height": 9, "detections": [box]}))
+        assert len(read_predictions(path, truth)) == 1
+        assert (said in caplog.text) if said else ("taken for" not in caplog.text)
+
+
+def _coco_of(path: Path, files: list[str]) -> Path:
+    images = [{"id": n + 1, "file_name": file, "width": 90, "height": 90} for n, file in enumerate(files)]
+    path.write_text(json.dumps({**GROUND_TRUTH, "images": images}))
+    return path

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from detkit.annotations import FORMATS, read_ground_truth
+from detkit.annotations import FORMATS, read_ground_truth, read_predictions, write_ground_truth
 from detkit.cli.convert import AnnotationFormat, convert
 from detkit.errors import InputError, OutputError, UsageError
 
@@ -126,3 +126,41 @@ def test_help_names_all_formats_and_imports_nothing_heavy() -> None:
     code = "import sys, detkit.cli.convert; print({'numpy', 'cv2', 'numba', 'orjson'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "set()"
+
+
+def test_ids_survive_the_way_through_our_own_formats(tmp_path: Path) -> None:
+    """Ids that a COCO file gives: numbers with gaps, from 0, and text for images."""
+    boxes = [{"id": n + 4, "image_id": image, "category_id": category, "bbox": [n, 1, 9, 9], "area": 81, "iscrowd": 0}
+             for n, (image, category) in enumerate([("im-1", 7), ("im-1", 0), ("2", 3)])]  # fmt: skip
+    document = {
+        "images": [
+            {"id": id, "file_name": f"{n}.jpg", "width": 50, "height": 40} for n, id in enumerate(("im-1", "2"))
+        ],
+        "annotations": boxes,
+        "categories": [{"id": id, "name": name} for id, name in ((7, "zeta"), (0, "alpha"), (3, "mu"))],
+    }
+    source = tmp_path / "a.json"
+    source.write_text(json.dumps(document))
+    results = tmp_path / "results.json"
+    for format, keeps_images in (("jsonl", True), ("csv", False)):
+        between, back = tmp_path / f"b.{format}", tmp_path / f"{format}.json"
+        write_ground_truth(read_ground_truth(source), between, format)
+        write_ground_truth(read_ground_truth(between), back, "coco")
+        table = json.loads(back.read_text())
+        assert {entry["name"]: entry["id"] for entry in table["categories"]} == {"zeta": 7, "alpha": 0, "mu": 3}
+        assert [entry["category_id"] for entry in table["annotations"]] == [7, 0, 3]
+        if keeps_images:
+            assert [entry["id"] for entry in table["images"]] == ["im-1", "2"]
+        # Results with those category ids are of those classes.
+        results.write_text(json.dumps([{"image_id": 1, "category_id": 7, "bbox": [0, 1, 9, 9], "score": 1}]))
+        truth = read_ground_truth(between)
+        found = read_predictions(results, truth)
+        assert [truth.categories.names[k] for k in found.class_index] == ["zeta"]
+
+
+def test_places_of_coco_names_become_cocos_ids(tmp_path: Path) -> None:
+    source = tmp_path / "found.jsonl"
+    box = {"box": [1, 2, 30, 40], "class": "stop sign", "class_id": 11}
+    source.write_text(json.dumps({"file": "a.jpg", "width": 90, "height": 90, "annotations": [box]}))
+    write_ground_truth(read_ground_truth(source), tmp_path / "a.json", "coco")
+    assert json.loads((tmp_path / "a.json").read_text())["categories"][0]["id"] == 13

@@ -209,6 +209,129 @@ def test_pycocotools_faults_are_said_and_can_be_repeated(files: tuple[Path, Path
     assert list(json.loads(alike.stdout)["figures"].values()) == theirs.stats.tolist()
     assert json.loads(honoured.stdout)["figures"]["AP"] != theirs.stats[0]
 
+    # Whatever else is said of them has the same two faults.
+    said = run(found, truth, "--json", "-", "--like-pycocotools", "--bootstrap", 3, "--explain", "--max-det", 5)
+    more, figures = json.loads(said.stdout), json.loads(said.stdout)["figures"]
+    assert more["intervals"]["AP"]["value"] == pytest.approx(figures["AP"], abs=1e-12)
+    assert more["explain"]["rows"][0]["ten"] == pytest.approx(figures["AP"], abs=1e-12)
+    assert (more["explain"]["rows"][0]["what"], more["explain"]["rows"][0]["who"]) == (
+        "COCO's rule, best 5",
+        "pycocotools",
+    )
+    assert more["boxes"] == len(content["annotations"])
+    both = run(found, truth, "--like-pycocotools", "--honour-ignore")
+    assert both.exit_code == 2
+    voc = [run(found, truth, "--protocol", "voc", "--json", "-", *more) for more in ((), ("--honour-ignore",))]
+    assert "COCO's evaluation does not read" in voc[0].stderr
+    assert json.loads(voc[0].stdout)["boxes"] > json.loads(voc[1].stdout)["boxes"]
+
+
+def test_a_hit_on_annotation_0_is_false_everywhere_like_pycocotools(tmp_path: Path) -> None:
+    truth = {
+        "images": [{"id": 1, "file_name": "1.jpg", "width": 90, "height": 90}], "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"id": n, "image_id": 1, "category_id": 1, "bbox": [40 * n, 0, 30, 30], "area": 900,
+                         "iscrowd": 0} for n in (0, 1)],
+    }  # fmt: skip
+    found = [{"image_id": 1, "category_id": 1, "bbox": [40 * n, 0, 30, 30], "score": 0.9 - n / 2} for n in (0, 1)]
+    paths = tmp_path / "found.json", tmp_path / "truth.json"
+    for path, content in zip(paths, (found, truth), strict=True):
+        path.write_text(json.dumps(content))
+    shown = json.loads(run(*paths, "--like-pycocotools", "--bootstrap", 2, "--conf", 0.1, "--json", "-").stdout)
+    assert [shown["figures"]["AP"], shown["intervals"]["AP"]["value"]] == pytest.approx([0.5 * 51 / 101] * 2)
+    assert (shown["working_point"]["TP"], shown["working_point"]["FP"], shown["working_point"]["FN"]) == (1, 1, 1)
+
+
+def test_detections_of_negative_size_count_nowhere(files: tuple[Path, Path]) -> None:
+    found = files[0]
+    plain = json.loads(run(*files, "--json", "-", "--bootstrap", 2, "--explain", "--conf", 0.01).stdout)
+    rows = json.loads(found.read_text())
+    found.write_text(json.dumps([*rows, {"image_id": 1, "category_id": 1, "bbox": [9, 9, -5, 5], "score": 0.99}]))
+    odd = json.loads(run(*files, "--json", "-", "--bootstrap", 2, "--explain", "--conf", 0.01).stdout)
+    assert odd["figures"] == plain["figures"]
+    assert odd["intervals"] == plain["intervals"]
+    assert odd["explain"]["rows"][0] == plain["explain"]["rows"][0]
+    assert odd["working_point"] == plain["working_point"]
+
+
+def test_errors_under_voc_leave_difficult_boxes_out(tmp_path: Path) -> None:
+    boxes = [{"id": n + 1, "image_id": 1, "category_id": 1, "bbox": [40 * n, 0, 30, 30], "area": 900, "iscrowd": 0,
+              "difficult": n} for n in (0, 1)]  # fmt: skip
+    truth = {"images": [{"id": 1, "file_name": "1.jpg", "width": 90, "height": 90}],
+             "categories": [{"id": 1, "name": "a"}], "annotations": boxes}  # fmt: skip
+    found = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 30, 30], "score": 0.9}]
+    paths = tmp_path / "found.json", tmp_path / "truth.json"
+    for path, content in zip(paths, (found, truth), strict=True):
+        path.write_text(json.dumps(content))
+    missed = {}
+    for protocol in ("coco", "voc"):
+        shown = json.loads(run(*paths, "--protocol", protocol, "--json", "-").stdout)
+        missed[protocol] = shown["errors"]["counts"]["missed"]
+    assert missed == {"coco": 1, "voc": 0}
+
+
+def test_kept_detections_name_the_recall(files: tuple[Path, Path]) -> None:
+    assert "AR1    " in run(*files).stdout
+    words = run(*files, "--max-det", 5).stdout.split()
+    assert [word for word in words if word.startswith("AR") and word[2:].isdigit()] == ["AR1", "AR5", "AR5"]
+
+
+def test_an_undefined_comparison_has_no_numbers(files: tuple[Path, Path], tmp_path: Path) -> None:
+    found, truth = files
+    content = json.loads(truth.read_text())
+    truth.write_text(json.dumps(content | {"annotations": []}))
+    page = tmp_path / "page.html"
+    shown = run(*files, "--compare", found, "--bootstrap", 3, "--report", page)
+    line = next(line for line in shown.stdout.splitlines() if line.startswith("AP ") and line.count("-") >= 6)
+    assert line.split() == ["AP", *"------"]
+    assert "-1.0000" not in page.read_text()
+
+
+def test_classes_of_equal_names_each_have_a_line(files: tuple[Path, Path]) -> None:
+    content = json.loads(files[1].read_text())
+    for entry, name in zip(content["categories"], ("a", "a (2)", "a"), strict=True):
+        entry["name"] = name
+    files[1].write_text(json.dumps(content))
+    shown = json.loads(run(*files, "--json", "-").stdout)
+    assert list(shown["classes"]) == ["a", "a (2)", "a (3)"]
+    assert shown["confusion"]["classes"] == ["a", "a (2)", "a (3)", "background"]
+
+
+def test_outputs_spare_folders_of_labels_and_each_other(files: tuple[Path, Path], tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "1.txt").write_text("Car 0 0 0 1 1 9 9 0 0 0 0 0 0 0\n")
+    table = Path(f"{files[0]}.images.json")
+    table.write_text("{}")
+    for arguments in (
+        [files[0], labels, "--json", labels / "1.txt"],
+        [*files, "--json", table],
+        [*files, "--json", tmp_path / "x.html", "--report", tmp_path / "x.html"],
+        [*files, "--json", ""],
+        [*files, "--seed", 3],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2, result.output
+    assert (labels / "1.txt").read_text().startswith("Car")
+    assert table.read_text() == "{}"
+
+
+def test_no_detection_in_a_dont_care_region_counts(tmp_path: Path) -> None:
+    space = "-1 -1 -1 -1000 -1000 -1000 -10"
+    texts = {
+        "truth": [f"Car 0 0 -10 10 10 50 50 {space}", f"Van 0 0 -10 0 0 9 9 {space}",
+                  f"DontCare -1 -1 -10 60 60 100 100 {space}"],
+        "found": [f"Car 0 0 -10 10 10 50 50 {space} 0.5", f"Car 0 0 -10 61 61 80 80 {space} 0.9",
+                  f"Van 0 0 -10 70 70 90 90 {space} 0.9", f"Car 0 0 -10 0 60 30 90 {space} 0.4"],
+    }  # fmt: skip
+    for folder, lines in texts.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "000000.txt").write_text("\n".join(lines) + "\n")
+    result = run(tmp_path / "found", tmp_path / "truth", "--conf", 0.1, "--json", "-")
+    assert "DontCare is no class here" in result.stderr
+    shown = json.loads(result.stdout)
+    assert set(shown["classes"]) == {"Car", "Van"}
+    assert {key: shown["working_point"][key] for key in ("TP", "FP", "FN")} == {"TP": 1, "FP": 1, "FN": 1}
+
 
 def test_a_table_fits_and_cannot_harm_the_terminal() -> None:
     rows = [["12", "0.123", "long left text"], ["3", "0.4", ""]]

@@ -123,6 +123,7 @@ def match_images(where: object, own: Images, target: Images, problems: Problems)
         problems.add(
             "images that are not in the ground truth, left out", own.files[first] or own.ids[first], len(missing)
         )
+    _say_other_names(own, target, rows, problems)
     found, counts = np.unique(rows[rows >= 0], return_counts=True)
     if (counts > 1).any():
         twice = int(found[np.argmax(counts > 1)])
@@ -132,6 +133,20 @@ def match_images(where: object, own: Images, target: Images, problems: Problems)
             int((counts > 1).sum()),
         )
     return rows
+
+
+def _say_other_names(own: Images, target: Images, rows: NDArray[np.int64], problems: Problems) -> None:
+    """Say which images were found although both sides name a file and neither name is the end of the other."""
+    for id, file, row in zip(own.ids, own.files, rows.tolist(), strict=True):
+        here, there = plain_path(file or str(id)), plain_path(target.files[row]) if row >= 0 else ""
+        if not there or here == there:
+            continue
+        one, other = "/" + without_ending(here), "/" + without_ending(there)
+        if one.endswith(other) or other.endswith(one):
+            continue
+        same_file = one.rpartition("/")[2] == other.rpartition("/")[2]
+        how = "file name, their folders differ" if same_file else "the number in their name, their files differ"
+        problems.add(f"images that were found by {how}", f"'{here}' is taken for '{there}'")
 
 
 def no_image_in_common(where: object, own: Sequence[object], target: Sequence[object]) -> InputError:

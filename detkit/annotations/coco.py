@@ -29,6 +29,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from detkit.annotations.align import plain_path, without_ending
 from detkit.annotations.class_names import COCO_NAMES
 from detkit.annotations.columns import box_column, flag_column, number_column
 from detkit.annotations.contents import Contents, fill_ids, images_table
@@ -354,20 +355,29 @@ def _kind(value: object) -> str:
 
 
 def category_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
-    """The ids to write: those of a COCO file; COCO's own where all names are COCO's; else 1, 2, 3 and so on."""
-    names = ground_truth.categories.names
+    """The ids of the classes in COCO's files: those that the file gives, else COCO's own where all names are COCO's.
+
+    1, 2, 3 and so on where there is neither. Ids that are the places of COCO's names, as networks count their classes,
+    become COCO's.
+    """
+    table = ground_truth.categories
     if ground_truth.source == "coco":
-        return ground_truth.categories.ids
-    if names and set(names) <= set(COCO_NAMES):
-        own = dict(zip(COCO_NAMES, CATEGORY_IDS, strict=True))
-        return tuple(own[name] for name in names)
-    return tuple(range(1, len(names) + 1))
+        return table.ids
+    if table.names and set(table.names) <= set(COCO_NAMES):
+        places = [COCO_NAMES.index(name) for name in table.names]
+        if not table.given or list(table.ids) == places:
+            return tuple(CATEGORY_IDS[place] for place in places)
+    return table.ids if table.given else tuple(range(1, len(table) + 1))
 
 
 def image_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
-    """The ids to write: those of a COCO file; the numbers in the stems where each has one; else 1, 2, 3 and so on."""
-    ids = ground_truth.images.ids
+    """The ids to write: those that the file gives; the numbers in the stems where each has one; else 1, 2, 3 ..."""
+    ids, files = ground_truth.images.ids, ground_truth.images.files
     if ground_truth.source == "coco" or all(isinstance(id, int) for id in ids):
+        return ids
+    if ground_truth.source == "jsonl" and any(
+        id != without_ending(plain_path(file)) for id, file in zip(ids, files, strict=True)
+    ):
         return ids
     stems = [str(id).rpartition("/")[2] for id in ids]
     if all(stem.isascii() and stem.isdigit() and len(stem) < 16 for stem in stems):

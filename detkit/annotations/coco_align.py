@@ -3,7 +3,8 @@
 Ids are compared as they are where the ground truth is a COCO file. Otherwise, or where a table `<file>.images.json`
 lies beside the results (as `detkit yolo -f coco` writes it: `images` with `id` and `file_name`, and `categories`), the
 table says which files and classes are meant; without it image ids are the numbers in the file names, and category ids
-are COCO's own where the ground truth has COCO's names, else 1, 2, 3 ... in the order of its classes, which is said.
+those that the ground truth gives (JSON Lines and CSV may), COCO's own where it has COCO's names, else 1, 2, 3 ... in
+the order of its classes, which is said.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from detkit.annotations.align import (
     without_ending,
 )
 from detkit.annotations.class_names import COCO_NAMES
-from detkit.annotations.coco import CATEGORY_IDS, Results
+from detkit.annotations.coco import Results, category_ids
 from detkit.annotations.contents import images_table
 from detkit.annotations.problems import Problems, quoted
 from detkit.annotations.sources import parse_json, read_bytes
@@ -117,18 +118,13 @@ def _class_rows(
         used, place, counts = _unique(ids)
         own = Categories(tuple(names.get(id, str(id)) for id in used), tuple(used))
         return match_classes(path, own, counts, table, problems)[place]
-    own_ids: tuple[int | str, ...] = table.ids
-    if target.source != "coco":
-        coco_ids = dict(zip(COCO_NAMES, CATEGORY_IDS, strict=True))
-        if all(name in coco_ids for name in table.names):
-            own_ids = tuple(coco_ids[name] for name in table.names)
-        else:
-            own_ids = tuple(range(1, len(table) + 1))
-            problems.add(
-                "the results hold no class names and the ground truth no category ids, so category_id 1, 2, 3 ... is "
-                "taken as its classes in order",
-                ", ".join(f"{id} is {quoted([name])}" for id, name in zip(own_ids[:3], table.names, strict=False)),
-            )
+    own_ids = category_ids(target)
+    if target.source != "coco" and not table.given and not set(table.names) <= set(COCO_NAMES):
+        problems.add(
+            "the results hold no class names and the ground truth no category ids, so category_id 1, 2, 3 ... is "
+            "taken as its classes in order",
+            ", ".join(f"{id} is {quoted([name])}" for id, name in zip(own_ids[:3], table.names, strict=False)),
+        )
     if ids.dtype == np.int64:
         found = rows_by_number(ids, own_ids)
         _say_text(problems, "category", own_ids)

@@ -218,9 +218,11 @@ def from_columns(
     rows = {name: row for row, name in enumerate(order)}
     products = boxes[:, 2] * boxes[:, 3]
     columns: dict[str, Any] = {flag: (flags or {}).get(flag, np.zeros(len(boxes), bool)) for flag in FLAGS}
+    own_ids = [first_ids[name] for name in order]
+    table_ids = complete_ids(own_ids)
     ground_truth = GroundTruth(
         images=images,
-        categories=Categories(tuple(order), complete_ids([first_ids[name] for name in order])),
+        categories=Categories(tuple(order), table_ids, given=table_ids == tuple(own_ids)),
         image_index=image_index,
         class_index=np.fromiter(map(rows.__getitem__, names), np.int64, len(names)),
         boxes=boxes,

@@ -8,14 +8,18 @@ The other columns, of boxes in space, are written with KITTI's own values for "n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from detkit.annotations.columns import finite_numbers
-from detkit.annotations.contents import Builder, Contents, corners_to_xywh, in_class_order
+from detkit.annotations.contents import FLAGS, Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.image_sizes import Sizes
 from detkit.annotations.number_text import number_text
 from detkit.annotations.problems import Problems
 from detkit.annotations.sources import need_files
+from detkit.annotations.tables import Categories, GroundTruth
 from detkit.annotations.yolo import LabelLines, label_files
 
 DONT_CARE = "DontCare"
@@ -59,6 +63,39 @@ def read_kitti(path: Path, problems: Problems, sizes: Sizes | None = None) -> Co
             )
     lines.check(path)
     return in_class_order(builder.finish())
+
+
+def regions_of_all_classes(ground_truth: GroundTruth) -> GroundTruth:
+    """`DontCare` as KITTI's evaluation takes it: no class, but regions in which no detection of any class counts.
+
+    Each box of the class becomes a region of every other class with the flags `crowd` and `ignore`, so that it takes
+    any number of detections that lie in it. Annotations in which the class has other boxes, or is the only one, are
+    returned as they are.
+    """
+    table = ground_truth.categories
+    if DONT_CARE not in table.names or len(table) < 2:
+        return ground_truth
+    own = table.names.index(DONT_CARE)
+    is_region = ground_truth.class_index == own
+    if not ground_truth.ignore[is_region].all():
+        return ground_truth
+    others = len(table) - 1
+    rows = np.concatenate((np.flatnonzero(~is_region), np.repeat(np.flatnonzero(is_region), others)))
+    classes = ground_truth.class_index[rows]
+    classes -= classes > own
+    boxes = np.count_nonzero(~is_region)
+    classes[boxes:] = np.tile(np.arange(others), np.count_nonzero(is_region))
+    columns = {name: getattr(ground_truth, name)[rows] for name in ("image_index", "boxes", "areas", *FLAGS)}
+    columns["crowd"][boxes:] = True
+    return replace(
+        ground_truth,
+        categories=Categories(
+            table.names[:own] + table.names[own + 1 :], table.ids[:own] + table.ids[own + 1 :], table.given
+        ),
+        class_index=classes,
+        ids=tuple(range(1, len(rows) + 1)),
+        **columns,
+    )
 
 
 def kitti_lines(

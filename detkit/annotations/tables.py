@@ -36,10 +36,14 @@ class Images:
 
 @dataclass(frozen=True)
 class Categories:
-    """The classes of a data set: `names[k]` and the id that its file gives it, `ids[k]`."""
+    """The classes of a data set: `names[k]` and the id that its file gives it, `ids[k]`.
+
+    given   whether the file gives them as ids; False for running numbers and for places in a list of names
+    """
 
     names: tuple[str, ...]
     ids: tuple[int | str, ...]
+    given: bool = False
 
     def __len__(self) -> int:
         return len(self.names)

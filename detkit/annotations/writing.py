@@ -248,7 +248,7 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
     unused = len(categories) - len(np.unique(ground_truth.class_index))
     if unused and "classes without boxes" not in holds:
         said.append(f"{name} has no table of classes: {unused} of {len(categories)} have no box and are lost.")
-    if "category ids" not in holds and ground_truth.source in ("coco", "openimages"):
+    if "category ids" not in holds and (ground_truth.source in ("coco", "openimages") or categories.given):
         said.append(f"{name} names classes without COCO's ids: the category ids are lost.")
     if "image ids" not in holds and _ids_say_more_than_names(ground_truth):
         said.append(f"{name} names images by their files: the image ids are lost.")

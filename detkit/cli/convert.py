@@ -49,15 +49,19 @@ def convert(
     ] = None,
     names: Annotated[
         Path | None,
-        typer.Option("--names", help="Class names: one a line, data.yaml, JSON, or Open Images' label,name."),
+        typer.Option(
+            "--names",
+            exists=True,
+            dir_okay=False,
+            help="Class names: one a line, data.yaml, JSON, or Open Images' label,name.",
+        ),
     ] = None,
 ) -> None:
     """Convert annotations to another format, and say what that format cannot hold."""
     from detkit.annotations import read_ground_truth, write_ground_truth
-    from detkit.errors import UsageError
+    from detkit.sources import spare_all
 
-    if out.exists() and annotations.exists() and out.samefile(annotations):
-        raise UsageError(f"{out}: would overwrite the annotations that are read; give another name")
+    spare_all("OUT", out, (annotations, images, names))
     ground_truth = read_ground_truth(
         annotations, format=from_format.value if from_format else None, names=names, images=images
     )

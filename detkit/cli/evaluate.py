@@ -64,7 +64,7 @@ def evaluate(
     bootstrap: Annotated[
         int | None, typer.Option(min=1, help=f"Resample the images so often for intervals; {SAMPLES} for --compare.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The random start of the resampling.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="The random start of the resampling. Default: 0.")] = None,
     max_det: Annotated[
         int | None, typer.Option(min=1, help="Detections kept of an image and class. coco: 100; voc: all.")
     ] = None,
@@ -77,9 +77,13 @@ def evaluate(
     gt_format: Annotated[
         str | None, typer.Option(help="Format of GROUND_TRUTH, where its content does not tell.")
     ] = None,
-    names: Annotated[Path | None, typer.Option(help="Class names for YOLO files, a line each.")] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Class names for files with numbers: YOLO, Open Images, ..."),
+    ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures: sizes for YOLO files, pictures for --report.")
+        Path | None,
+        typer.Option(help="Folder of the pictures: sizes for YOLO files, pictures for --report; or a CSV of sizes."),
     ] = None,
     like_pycocotools: Annotated[
         bool,
@@ -92,20 +96,30 @@ def evaluate(
 ) -> None:
     """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
     _check(protocol, iou, conf, fail_under, report, like_pycocotools)
+    if seed is not None and bootstrap is None and compare is None:
+        raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
+    if json == "":
+        raise typer.BadParameter("is no name of a file", param_hint="--json")
+    if like_pycocotools and honour_ignore:
+        raise typer.BadParameter(
+            "pycocotools does not honour `ignore`: give one of the two", param_hint="--honour-ignore"
+        )
 
     from detkit.annotations import read_ground_truth, read_predictions
-    from detkit.files import file_id
+    from detkit.annotations.kitti import regions_of_all_classes
     from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
     from detkit.metrics.evaluation import Evaluation
     from detkit.metrics.wording import number
     from detkit.report import text
-    from detkit.sources import spare_inputs
 
-    read = {file_id(path) for path in (detections, ground_truth, compare, names) if path is not None}
-    for option, written in (("--json", json), ("--report", report)):
-        if written is not None and written != "-":
-            spare_inputs(option, Path(written), read)
+    tables = [Path(f"{path}.images.json") for path in (detections, compare) if path is not None]
+    _spare((detections, ground_truth, compare, names, images, *tables), json, report, plots)
     truth = read_ground_truth(ground_truth, gt_format, names, images)
+    if truth.source == "kitti" or honour_ignore:
+        classes = len(truth.categories)
+        truth = regions_of_all_classes(truth)
+        if len(truth.categories) < classes:
+            typer.echo("DontCare is no class here: no detection inside such a region counts", err=True)
     found = read_predictions(detections, truth, dt_format, names, images)
     other = read_predictions(compare, truth, dt_format, names, images) if compare else None
     if class_:
@@ -113,27 +127,31 @@ def evaluate(
         found, other = _only(found, kept), _only(other, kept) if other else None
         truth = _only_boxes(truth, kept)
     flagged = truth
-    if protocol is Protocol.COCO and not like_pycocotools:
-        if truth.source == "coco" and not honour_ignore:
-            # No part of COCO's format: pycocotools overwrites it, and the figures people compare are made so.
-            truth = replace(truth, ignore=truth.ignore & truth.crowd)
-        _note_flags(truth, flagged)
+    if like_pycocotools or (truth.source == "coco" and not honour_ignore):
+        # No part of COCO's format: pycocotools overwrites it, and the figures people compare are made so.
+        truth = replace(truth, ignore=truth.ignore & truth.crowd)
+    if not like_pycocotools:
+        _note_flags(truth, flagged, protocol)
+    faults = AS_PYCOCOTOOLS if like_pycocotools else Faults()
 
     def evaluation_of(some: Predictions) -> Evaluation:
-        faults = AS_PYCOCOTOOLS if like_pycocotools else Faults()
         return Evaluation(truth, some, protocol=protocol.value, iou=iou, score=conf, max_det=max_det, faults=faults)
 
     result = evaluation_of(found)
-    intervals, comparison = _resampled(result, evaluation_of(other) if other else None, bootstrap, seed)
+    intervals, comparison = _resampled(result, evaluation_of(other) if other else None, bootstrap, seed or 0)
     explained = None
     if explain:
+        from detkit.metrics.explain import MAX_DET
         from detkit.metrics.explain import explain as explain_conventions
 
-        explained = explain_conventions(truth, found, iou=iou, score=conf, flagged=flagged)
+        limit = result.max_det if protocol is Protocol.COCO else None
+        explained = explain_conventions(
+            truth, found, iou=iou, score=conf, flagged=flagged, max_det=limit or MAX_DET, faults=faults
+        )
 
     if json != "-":
         width = _terminal_width()
-        parts = [f"{text.heading(result)}\n{text.figures(result.figures)}", text.working_point(result)]
+        parts = [f"{text.heading(result)}\n{text.figures(result)}", text.working_point(result)]
         if per_class:
             parts.append(text.class_table(result, width))
         if intervals:
@@ -184,6 +202,22 @@ def _check(
         raise typer.BadParameter("pycocotools knows only --protocol coco", param_hint="--like-pycocotools")
 
 
+def _spare(inputs: tuple[Path | None, ...], json: str | None, report: Path | None, plots: Path | None) -> None:
+    """UsageError where an output would overwrite an input, or another output."""
+    from detkit.sources import spare_all
+
+    written = [("--json", Path(json))] if json is not None and json != "-" else []
+    written += [("--report", report)] if report is not None else []
+    if len(written) == 2 and written[0][1].absolute() == written[1][1].absolute():
+        raise typer.BadParameter(f"the same file as --report: {report}", param_hint="--json")
+    if plots is not None:
+        from detkit.report.plots import PLOTS
+
+        written += [("--plots", plots / f"{name}.png") for name in PLOTS]
+    for option, target in written:
+        spare_all(option, target, inputs)
+
+
 def _terminal_width() -> int:
     """Columns of the terminal, at least 40; 80 where there is none."""
     import shutil
@@ -191,7 +225,7 @@ def _terminal_width() -> int:
     return max(shutil.get_terminal_size((80, 24)).columns, 40) if sys.stdout.isatty() else 80
 
 
-def _note_flags(truth: GroundTruth, flagged: GroundTruth) -> None:
+def _note_flags(truth: GroundTruth, flagged: GroundTruth, protocol: Protocol) -> None:
     """Say on stderr where flags or ids lead to other figures elsewhere; `flagged` still has what `truth` ignores."""
     unread = int((flagged.ignore & ~truth.ignore & ~truth.crowd).sum())
     honoured = int((truth.ignore & ~truth.crowd).sum())
@@ -201,6 +235,8 @@ def _note_flags(truth: GroundTruth, flagged: GroundTruth) -> None:
             "--honour-ignore lets them count neither way",
             err=True,
         )
+    if protocol is not Protocol.COCO:
+        return
     if honoured:
         typer.echo(
             f"{counted(honoured, 'box is', 'boxes are')} flagged `ignore` and "

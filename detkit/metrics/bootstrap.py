@@ -22,7 +22,7 @@ from detkit.metrics.average_precision import (
     average_precision,
     mean_defined,
 )
-from detkit.metrics.coco import IOU_THRESHOLDS, match_ranking
+from detkit.metrics.coco import IOU_THRESHOLDS, Faults, forget_id_zero, match_ranking, outside_ranges
 from detkit.metrics.outcomes import Outcomes, voc_outcomes
 from detkit.metrics.ranking import Ranking, rank
 
@@ -117,19 +117,26 @@ def coco_resampler(
     max_det: int = 100,
     thresholds: NDArray[np.float64] = IOU_THRESHOLDS,
     recalls: NDArray[np.float64] | None = COCO_RECALLS,
+    faults: Faults = Faults(),
 ) -> Resampler:
     """AP, AP50 and AP75 under COCO's protocol.
 
     recalls   where precision is averaged, or None for the area under the curve
+    faults    of pycocotools; only that of annotation 0 is repeated here
     """
     ranking = rank(predictions, ground_truth.images.ids, len(ground_truth.categories), max_det=max_det)
     ignored = ground_truth.crowd | ground_truth.ignore
     matches = match_ranking(ground_truth, ranking, thresholds, ignored[None])
+    if faults.id_zero_unmatched:
+        matches = forget_id_zero(ground_truth, matches, ignored[None])
+    outside = outside_ranges(ranking.areas)[0]
     events = []
     for truth in matches.truth[0]:
         matched = np.flatnonzero(truth >= 0)
-        spared = ignored[truth[matched]]
-        events.append((matches.detection[matched[~spared]], matches.detection[matched[spared]]))
+        on_ignored = ignored[truth[matched]]
+        spared = outside.copy()
+        spared[matches.detection[matched]] = on_ignored
+        events.append((matches.detection[matched[~on_ignored]], np.flatnonzero(spared)))
     figures = {"AP": slice(None)}
     for name, threshold in (("AP50", 0.5), ("AP75", 0.75)):
         for t in np.flatnonzero(thresholds == threshold):

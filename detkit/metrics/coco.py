@@ -88,14 +88,14 @@ def evaluate_coco(
     ignored = ignored_by_area(ground_truth, faults)
     matches = match_ranking(ground_truth, ranking, thresholds, ignored)
     if faults.id_zero_unmatched:
-        matches = _forget_id_zero(ground_truth, matches, ignored)
+        matches = forget_id_zero(ground_truth, matches, ignored)
     return accumulate(ground_truth, ranking, matches, ignored, thresholds, max_dets)
 
 
 def ignored_by_area(ground_truth: GroundTruth, faults: Faults = Faults()) -> NDArray[np.bool_]:
     """bool (A, M): true boxes that do not count in each area range, being crowds, flagged, or outside of it."""
     flagged = ground_truth.crowd if faults.ignore_overwritten else ground_truth.crowd | ground_truth.ignore
-    return flagged | _outside(ground_truth.areas)
+    return flagged | outside_ranges(ground_truth.areas)
 
 
 def match_ranking(
@@ -131,7 +131,7 @@ def accumulate(
     class_of = ranking.class_index[matches.detection]
     class_start = np.searchsorted(class_of, class_of)
     place = ranking.place[matches.detection]
-    outside = _outside(ranking.areas)
+    outside = outside_ranges(ranking.areas)
     positives = np.stack([np.bincount(ground_truth.class_index[~row], minlength=classes) for row in ignored])
     precision = np.full((count, len(COCO_RECALLS), classes, ways), -1.0)
     recall = np.full((count, classes, ways, len(max_dets)), -1.0)
@@ -213,12 +213,12 @@ def summarize(
     }
 
 
-def _outside(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+def outside_ranges(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
     """bool (A, N): areas outside each of COCO's ranges, whose ends belong to both neighbours."""
     return np.stack([(areas < low) | (areas > high) for low, high in AREA_RANGES])
 
 
-def _forget_id_zero(ground_truth: GroundTruth, matches: Matches, ignored: NDArray[np.bool_]) -> Matches:
+def forget_id_zero(ground_truth: GroundTruth, matches: Matches, ignored: NDArray[np.bool_]) -> Matches:
     """Matches as pycocotools takes them: a hit on annotation 0 uses the box up, but is a false positive."""
     zero = np.array([annotation_id == 0 for annotation_id in ground_truth.ids], dtype=bool)
     forgotten = zero & ~ignored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ class Evaluation:
         if len(known) and self.faults == coco.Faults():
             truth = result.matches.truth[0, known[0]]
             return outcomes_of_matches(self.ground_truth, result.ranking, result.matches.detection, truth)
-        return coco_outcomes(self.ground_truth, self.predictions, self.iou, max_det=self.max_det)
+        return coco_outcomes(self.ground_truth, self.predictions, self.iou, max_det=self.max_det, faults=self.faults)
 
     @cached_property
     def figures(self) -> dict[str, float]:
@@ -145,10 +145,13 @@ class Evaluation:
 
     @cached_property
     def tide(self) -> TideResult:
-        """Kinds of errors and what each costs; see `tide.tide`."""
+        """Kinds of errors and what each costs, see `tide.tide`; under VOC's protocol difficult boxes do not count."""
         from detkit.metrics.tide import tide
 
-        return tide(self.ground_truth, self.predictions, iou=self.iou)
+        truth = self.ground_truth
+        if self.protocol != "coco":
+            truth = replace(truth, ignore=truth.ignore | truth.difficult)
+        return tide(truth, self.predictions, iou=self.iou)
 
     @cached_property
     def resampler(self) -> Resampler:
@@ -157,7 +160,7 @@ class Evaluation:
 
         if self.protocol == "coco":
             limit = self.max_det or BIG
-            return bootstrap.coco_resampler(self.ground_truth, self.predictions, max_det=limit)
+            return bootstrap.coco_resampler(self.ground_truth, self.predictions, max_det=limit, faults=self.faults)
         eleven = self.protocol == "voc07"
         return bootstrap.voc_resampler(
             self.ground_truth, self.predictions, self.iou, eleven_points=eleven, max_det=self.max_det
@@ -212,7 +215,7 @@ class Evaluation:
                 "false_negatives": tide.false_negatives,
             },
             "confusion": {
-                "classes": [*unique_names(self.names), "background"],
+                "classes": unique_names((*self.names, "background")),
                 "matrix": self.confusion.tolist(),
             },
             "classes": self.class_table(),
@@ -226,9 +229,14 @@ def _counted(counts: Counts) -> dict[str, Any]:
 
 def unique_names(names: tuple[str, ...]) -> list[str]:
     """`names`, with " (2)" and so on where one has come before, so that they can be keys."""
+    taken = set(names)
     seen: dict[str, int] = {}
     result = []
     for name in names:
         seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+        own = name
+        while seen[name] > 1 and (own := f"{name} ({seen[name]})") in taken:
+            seen[name] += 1
+        taken.add(own)
+        result.append(own)
     return result

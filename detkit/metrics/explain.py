@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detkit.annotations.tables import Categories, GroundTruth, Predictions
 from detkit.metrics.average_precision import COCO_RECALLS, VOC07_RECALLS, mean_defined
 from detkit.metrics.bootstrap import coco_resampler
-from detkit.metrics.coco import IOU_THRESHOLDS
+from detkit.metrics.coco import IOU_THRESHOLDS, Faults
 from detkit.metrics.outcomes import coco_outcomes
 from detkit.metrics.ranking import rank
 from detkit.metrics.voc import evaluate_voc
@@ -47,6 +47,41 @@ class Explanation:
     sentences: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Rule:
+    """COCO's rule with one overlap beside its ten, the detections that it keeps, and faults of pycocotools."""
+
+    iou: float
+    max_det: int
+    faults: Faults
+
+    def __call__(
+        self,
+        truth: GroundTruth,
+        found: Predictions,
+        recalls: NDArray[np.float64] | None = COCO_RECALLS,
+        max_det: int | None = None,
+    ) -> tuple[float, float]:
+        """AP over ten overlaps and at `iou`; `max_det` in place of the rule's."""
+        table = self.table(truth, found, recalls, max_det)
+        return mean_defined(table[:-1]), mean_defined(table[-1])
+
+    def table(
+        self,
+        truth: GroundTruth,
+        found: Predictions,
+        recalls: NDArray[np.float64] | None = COCO_RECALLS,
+        max_det: int | None = None,
+    ) -> NDArray[np.float64]:
+        """float64 (11, K): AP by overlap, `iou` the last."""
+        thresholds = np.append(IOU_THRESHOLDS, self.iou)
+        limit = max_det or self.max_det
+        resampler = coco_resampler(
+            truth, found, max_det=limit, thresholds=thresholds, recalls=recalls, faults=self.faults
+        )
+        return resampler.class_table(np.ones(resampler.images, dtype=np.int64))
+
+
 def explain(
     ground_truth: GroundTruth,
     predictions: Predictions,
@@ -54,21 +89,28 @@ def explain(
     iou: float = 0.5,
     score: float | None = None,
     flagged: GroundTruth | None = None,
+    max_det: int = MAX_DET,
+    faults: Faults = Faults(),
 ) -> Explanation:
     """Measure the conventions at overlap `iou`.
 
     score    one more score to cut at
     flagged  the same boxes with flags `ignore` that `ground_truth` leaves unread, as pycocotools does
+    max_det  detections that COCO's rule keeps of an image and class
+    faults   of pycocotools, which COCO's rule then has; only that of annotation 0 is repeated
     """
     truth, found = ground_truth, predictions
-    faultless = not (truth.ignore & ~truth.crowd).any() and 0 not in truth.ids
-    base = Row("COCO's rule", "pycocotools" if faultless else "", *_coco(truth, found, iou))
+    rule = _Rule(iou, max_det, faults)
+    all_of_them = max(len(found), 1)
+    as_pycocotools = not (truth.ignore & ~truth.crowd).any() and (0 not in truth.ids or faults.id_zero_unmatched)
+    name = "COCO's rule" if max_det == MAX_DET else f"COCO's rule, best {max_det}"
+    base = Row(name, "pycocotools" if as_pycocotools else "", *rule(truth, found))
     rows = [base]
     sentences: list[str] = []
 
-    area = Row("area under curve, not 101 points", "VOC since 2010", *_coco(truth, found, iou, None))
-    eleven = Row("11 points, not 101", "VOC 2007", *_coco(truth, found, iou, VOC07_RECALLS))
-    everything = Row("all detections, not the best 100", "VOC", *_coco(truth, found, iou, max_det=None))
+    area = Row("area under curve, not 101 points", "VOC since 2010", *rule(truth, found, None))
+    eleven = Row("11 points, not 101", "VOC 2007", *rule(truth, found, VOC07_RECALLS))
+    everything = Row(f"all detections, not the best {max_det}", "VOC", *rule(truth, found, max_det=all_of_them))
     rows += [area, eleven, everything]
     voc = {
         "area": _voc(truth, found, iou, eleven=False),
@@ -78,46 +120,20 @@ def explain(
     rows.append(Row("VOC's rule, area under the curve", "VOC since 2010", *voc["area"]))
     rows.append(Row("VOC's rule, 11 points", "VOC 2007", *voc["eleven"]))
     rows.append(Row("VOC's rule, pixels inclusive (+1)", "VOC's kit", *voc["inclusive"]))
-    sentences.append(_from_coco_to_voc(truth, found, iou, base, area, voc["area"][1]))
+    sentences.append(_from_coco_to_voc(truth, found, rule, base, area, voc["area"][1]))
     sentences.append(_about_points(iou, base, area, eleven))
 
     for part_rows, sentence in (
-        _crowds(truth, found, iou, base),
-        _flags(truth, flagged or truth, found, iou, base),
-        _score_cuts(truth, found, iou, base, score),
-        _limits(truth, found, iou, base),
-        _empty_classes(truth, found, iou, base),
-        _classes_ignored(truth, found, iou, base),
+        _crowds(truth, found, rule, base),
+        _flags(truth, flagged or truth, found, rule, base),
+        _score_cuts(truth, found, rule, base, score),
+        _limits(truth, found, rule, base),
+        _empty_classes(truth, found, rule, base),
+        _classes_ignored(truth, found, rule, base),
     ):
         rows += part_rows
         sentences.append(sentence)
     return Explanation(iou, tuple(rows), tuple(sentences))
-
-
-def _coco(
-    truth: GroundTruth,
-    found: Predictions,
-    iou: float,
-    recalls: NDArray[np.float64] | None = COCO_RECALLS,
-    max_det: int | None = MAX_DET,
-) -> tuple[float, float]:
-    """AP over ten overlaps and at `iou`, of COCO's matching."""
-    table = _coco_table(truth, found, iou, recalls, max_det)
-    return mean_defined(table[:-1]), mean_defined(table[-1])
-
-
-def _coco_table(
-    truth: GroundTruth,
-    found: Predictions,
-    iou: float,
-    recalls: NDArray[np.float64] | None = COCO_RECALLS,
-    max_det: int | None = MAX_DET,
-) -> NDArray[np.float64]:
-    """float64 (11, K): AP by overlap, `iou` the last."""
-    thresholds = np.append(IOU_THRESHOLDS, iou)
-    limit = max_det or max(len(found), 1)
-    resampler = coco_resampler(truth, found, max_det=limit, thresholds=thresholds, recalls=recalls)
-    return resampler.class_table(np.ones(resampler.images, dtype=np.int64))
 
 
 def _voc(
@@ -130,13 +146,13 @@ def _voc(
     return mean_defined(np.array(aps[:-1])), aps[-1]
 
 
-def _from_coco_to_voc(truth: GroundTruth, found: Predictions, iou: float, base: Row, area: Row, voc: float) -> str:
+def _from_coco_to_voc(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row, area: Row, voc: float) -> str:
     """The chain COCO's AP, one overlap, area, all detections, VOC's matching: its steps add up."""
-    every = _coco(truth, found, iou, None, max_det=None)[1]
+    every = rule(truth, found, None, max_det=max(len(found), 1))[1]
     steps = [
-        (f"taking the one overlap {iou:g} in place of the mean over ten", base.one - base.ten),
+        (f"taking the one overlap {rule.iou:g} in place of the mean over ten", base.one - base.ten),
         ("the area under the curve in place of 101 points", area.one - base.one),
-        (f"all detections in place of the best {MAX_DET} of an image and class", every - area.one),
+        (f"all detections in place of the best {rule.max_det} of an image and class", every - area.one),
         (f"VOC's way to match ({_what_voc_skips(truth)})", voc - every),
     ]
     if min(base.ten, voc) < 0:
@@ -145,7 +161,7 @@ def _from_coco_to_voc(truth: GroundTruth, found: Predictions, iou: float, base: 
     steps.sort(key=lambda step: -abs(step[1]))
     moved = [f"{signed(change)} from {what}" for what, change in steps if abs(change) >= 5e-5]
     still = [what for what, change in steps if abs(change) < 5e-5]
-    text = f"COCO's AP is {base.ten:.4f} and VOC's at {iou:g} is {voc:.4f}, a difference of {signed(total)}"
+    text = f"COCO's AP is {base.ten:.4f} and VOC's at {rule.iou:g} is {voc:.4f}, a difference of {signed(total)}"
     text += f": {_listed(moved)}." if moved else "."
     return text + (f" Nothing comes from {_listed(still, 'or')}." if still else "")
 
@@ -167,50 +183,50 @@ def _about_points(iou: float, base: Row, area: Row, eleven: Row) -> str:
     )
 
 
-def _crowds(truth: GroundTruth, found: Predictions, iou: float, base: Row) -> tuple[list[Row], str]:
+def _crowds(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row) -> tuple[list[Row], str]:
     """Crowds as false positives' ground (ultralytics #17270), and as ordinary boxes (cocoapi #374)."""
     if not truth.crowd.any():
         return [], "There are no crowd boxes here, so how a tool treats them makes no difference."
-    dropped = Row("crowd boxes left out", "YOLO label files", *_coco(_subset(truth, ~truth.crowd), found, iou))
+    dropped = Row("crowd boxes left out", "YOLO label files", *rule(_subset(truth, ~truth.crowd), found))
     ordinary = replace(truth, crowd=np.zeros_like(truth.crowd))
-    counted = Row("crowd boxes as ordinary boxes", "iscrowd not read", *_coco(ordinary, found, iou))
-    outcomes = coco_outcomes(truth, found, iou)
+    counted = Row("crowd boxes as ordinary boxes", "iscrowd not read", *rule(ordinary, found))
+    outcomes = coco_outcomes(truth, found, rule.iou, max_det=rule.max_det, faults=rule.faults)
     on_crowd = np.count_nonzero(~outcomes.counts & truth.crowd[outcomes.truth])
     return [dropped, counted], (
         f"{_count(truth.crowd, 'crowd box takes', 'crowd boxes take')} {on_crowd:,} detections out of the count at "
-        f"{iou:g}. A tool that leaves these boxes out counts the detections as false positives: AP at {iou:g} goes "
-        f"from {base.one:.4f} to {dropped.one:.4f} ({signed(dropped.one - base.one)}), over ten overlaps "
-        f"{signed(dropped.ten - base.ten)}. One that takes them for single objects: "
+        f"{rule.iou:g}. A tool that leaves these boxes out counts the detections as false positives: AP at "
+        f"{rule.iou:g} goes from {base.one:.4f} to {dropped.one:.4f} ({signed(dropped.one - base.one)}), over ten "
+        f"overlaps {signed(dropped.ten - base.ten)}. One that takes them for single objects: "
         f"{signed(counted.one - base.one)} and {signed(counted.ten - base.ten)}."
     )
 
 
 def _flags(
-    truth: GroundTruth, flagged: GroundTruth, found: Predictions, iou: float, base: Row
+    truth: GroundTruth, flagged: GroundTruth, found: Predictions, rule: _Rule, base: Row
 ) -> tuple[list[Row], str]:
     """The flags `ignore` (cocoapi #466) and `difficult`, and annotation 0 (cvat #748)."""
     rows, parts = [], []
     if (flagged.ignore & ~truth.ignore & ~truth.crowd).any():
-        row = Row("`ignore` honoured", "", *_coco(flagged, found, iou))
+        row = Row("`ignore` honoured", "", *rule(flagged, found))
         rows.append(row)
         parts.append(
             f"{_count(flagged.ignore, 'box is', 'boxes are')} flagged `ignore`, which COCO's evaluation overwrites; "
-            f"left out of the count, AP at {iou:g} is {row.one:.4f} ({signed(row.one - base.one)})."
+            f"left out of the count, AP at {rule.iou:g} is {row.one:.4f} ({signed(row.one - base.one)})."
         )
     if (truth.ignore & ~truth.crowd).any():
-        row = Row("`ignore` not honoured", "pycocotools", *_coco(replace(truth, ignore=truth.crowd), found, iou))
+        row = Row("`ignore` not honoured", "pycocotools", *rule(replace(truth, ignore=truth.crowd), found))
         rows.append(row)
         parts.append(
             f"{_count(truth.ignore, 'box is', 'boxes are')} flagged `ignore`; pycocotools overwrites the flag and "
-            f"would give {row.one:.4f} at {iou:g} ({signed(row.one - base.one)})."
+            f"would give {row.one:.4f} at {rule.iou:g} ({signed(row.one - base.one)})."
         )
     if truth.difficult.any():
         spared = replace(truth, ignore=truth.ignore | truth.difficult)
-        row = Row("difficult boxes do not count", "VOC", *_coco(spared, found, iou))
+        row = Row("difficult boxes do not count", "VOC", *rule(spared, found))
         rows.append(row)
         parts.append(
             f"{_count(truth.difficult, 'box is', 'boxes are')} marked difficult, which COCO's protocol does not "
-            f"know; left out of the count, AP at {iou:g} is {row.one:.4f} ({signed(row.one - base.one)})."
+            f"know; left out of the count, AP at {rule.iou:g} is {row.one:.4f} ({signed(row.one - base.one)})."
         )
     if 0 in truth.ids:
         parts.append("One annotation has the id 0, and pycocotools takes a detection that finds it for a false one.")
@@ -218,7 +234,7 @@ def _flags(
 
 
 def _score_cuts(
-    truth: GroundTruth, found: Predictions, iou: float, base: Row, score: float | None
+    truth: GroundTruth, found: Predictions, rule: _Rule, base: Row, score: float | None
 ) -> tuple[list[Row], str]:
     """AP without the low scores (ultralytics pull request #6813)."""
     cuts = sorted({*SCORE_CUTS, score} if score is not None else SCORE_CUTS)
@@ -227,12 +243,12 @@ def _score_cuts(
         kept = found.scores >= cut
         if kept.all():
             continue
-        row = Row(f"only scores of {cut:g} or more", "", *_coco(truth, _kept(found, kept), iou))
+        row = Row(f"only scores of {cut:g} or more", "", *rule(truth, _kept(found, kept)))
         rows.append(row)
         lost = len(found) - np.count_nonzero(kept)
         told.append(
             f"at {cut:g} ({lost:,} of {len(found):,} detections gone) AP is {row.ten:.4f} over ten overlaps "
-            f"({signed(row.ten - base.ten)}) and {row.one:.4f} at {iou:g} ({signed(row.one - base.one)})"
+            f"({signed(row.ten - base.ten)}) and {row.one:.4f} at {rule.iou:g} ({signed(row.one - base.one)})"
         )
     if not rows:
         lowest = f"the lowest score is {found.scores.min():.4g}" if len(found) else "there are no detections"
@@ -246,7 +262,7 @@ def _score_cuts(
     return rows, f"Cut by score: {'; '.join(told)}. {advice}"
 
 
-def _limits(truth: GroundTruth, found: Predictions, iou: float, base: Row) -> tuple[list[Row], str]:
+def _limits(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row) -> tuple[list[Row], str]:
     """A limit per image over all classes, where COCO's is per image and class."""
     rows = []
     most = int(np.bincount(found.image_index, minlength=1).max(initial=0))
@@ -257,16 +273,16 @@ def _limits(truth: GroundTruth, found: Predictions, iou: float, base: Row) -> tu
         kept = np.zeros(len(found), dtype=bool)
         kept[ranking.rows] = True
         what = f"best {limit} of an image, all classes"
-        rows.append(Row(what, who, *_coco(truth, _kept(found, kept), iou)))
+        rows.append(Row(what, who, *rule(truth, _kept(found, kept))))
     if not rows:
         return [], f"No image has more than {most:,} detections, so limits of 100 an image or more change nothing."
     changes = [f"{row.what}: {signed(row.ten - base.ten)}" for row in rows]
     return rows, f"COCO keeps {MAX_DET} detections of each image and class. Other limits: {'; '.join(changes)}."
 
 
-def _empty_classes(truth: GroundTruth, found: Predictions, iou: float, base: Row) -> tuple[list[Row], str]:
+def _empty_classes(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row) -> tuple[list[Row], str]:
     """Classes that are detected and have no boxes: left out by COCO, 0 for others (tidecv)."""
-    table = _coco_table(truth, found, iou)
+    table = rule.table(truth, found)
     detected = np.bincount(found.class_index, minlength=len(truth.categories)) > 0
     empty = (table[-1] < 0) & detected
     if not empty.any():
@@ -275,20 +291,20 @@ def _empty_classes(truth: GroundTruth, found: Predictions, iou: float, base: Row
     row = Row("detected classes without boxes as 0", "tidecv", mean_defined(table[:-1]), mean_defined(table[-1]))
     return [row], (
         f"{_count(empty, 'class is', 'classes are')} detected but {'has' if empty.sum() == 1 else 'have'} no true "
-        f"box that counts. COCO leaves them out of the mean; counted as 0, AP at {iou:g} falls from {base.one:.4f} "
-        f"to {row.one:.4f} ({signed(row.one - base.one)})."
+        f"box that counts. COCO leaves them out of the mean; counted as 0, AP at {rule.iou:g} falls from "
+        f"{base.one:.4f} to {row.one:.4f} ({signed(row.one - base.one)})."
     )
 
 
-def _classes_ignored(truth: GroundTruth, found: Predictions, iou: float, base: Row) -> tuple[list[Row], str]:
+def _classes_ignored(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row) -> tuple[list[Row], str]:
     """All classes as one: what is left when classes are mixed up or numbered from another start."""
     if len(truth.categories) < 2:
         return [], "There is one class, so the mean over classes is that of the class."
     one = replace(truth, categories=Categories(("any",), (1,)), class_index=np.zeros_like(truth.class_index))
     found = replace(found, class_index=np.zeros_like(found.class_index))
-    row = Row("all classes as one", "class-agnostic", *_coco(one, found, iou))
+    row = Row("all classes as one", "class-agnostic", *rule(one, found))
     text = (
-        f"With all classes as one, AP at {iou:g} is {row.one:.4f} ({signed(row.one - base.one)}): every box then "
+        f"With all classes as one, AP at {rule.iou:g} is {row.one:.4f} ({signed(row.one - base.one)}): every box then "
         "weighs the same, and a wrong class is no error."
     )
     if base.one < 0.2 * row.one:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.tables import GroundTruth, Predictions
-from detkit.metrics.coco import match_ranking
+from detkit.metrics.coco import Faults, forget_id_zero, match_ranking, outside_ranges
 from detkit.metrics.overlaps import overlapping_pairs
 from detkit.metrics.ranking import Ranking, rank
 
@@ -60,22 +60,33 @@ def coco_outcomes(
     *,
     max_det: int | None = 100,
     min_score: float | None = None,
+    faults: Faults = Faults(),
 ) -> Outcomes:
-    """Outcomes under COCO's rule (see `matching.match_greedily`); crowd and ignored boxes do not count."""
+    """Outcomes under COCO's rule (see `matching.match_greedily`); crowd and ignored boxes do not count.
+
+    Of `faults`, only that of annotation 0 is repeated here.
+    """
     ranking = _ranked(ground_truth, predictions, max_det, min_score)
     ignored = ground_truth.crowd | ground_truth.ignore
     matches = match_ranking(ground_truth, ranking, np.array([iou]), ignored[None])
+    if faults.id_zero_unmatched:
+        matches = forget_id_zero(ground_truth, matches, ignored[None])
     return outcomes_of_matches(ground_truth, ranking, matches.detection, matches.truth[0, 0])
 
 
 def outcomes_of_matches(
     ground_truth: GroundTruth, ranking: Ranking, detection: NDArray[np.int64], matched: NDArray[np.int32]
 ) -> Outcomes:
-    """Outcomes of detections matched by COCO's rule: positions `detection` (C,) and their boxes `matched` (C,)."""
+    """Outcomes of detections matched by COCO's rule: positions `detection` (C,) and their boxes `matched` (C,).
+
+    A detection that has found nothing and has an area outside of COCO's widest range (width * height below 0, or
+    above 1e10) does not count.
+    """
     ignored = ground_truth.crowd | ground_truth.ignore
     truth = np.full(len(ranking), -1, dtype=np.int64)
     truth[detection] = matched
-    spared = (truth >= 0) & ignored[truth] if len(ignored) else np.zeros(len(ranking), dtype=bool)
+    spared = outside_ranges(ranking.areas)[0]
+    spared[detection] = np.where(matched >= 0, ignored[matched], spared[detection]) if len(ignored) else False
     return _outcomes(ground_truth, ranking, truth, (truth >= 0) & ~spared, ~spared, ~ignored)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from detkit import __version__
 from detkit.metrics.evaluation import Evaluation
-from detkit.metrics.wording import number, signed
+from detkit.metrics.wording import compared, number, signed
 from detkit.report import text
 from detkit.report.plots import svg_plots
 from detkit.report.worst import draw_image, worst_images
@@ -84,7 +84,7 @@ def _section(title: str, content: str) -> str:
 
 def _figures(evaluation: Evaluation) -> str:
     total, curve = evaluation.total, evaluation.curve
-    cells = [(name, number(value)) for name, value in evaluation.figures.items()]
+    cells = [(name, number(value)) for name, value in text.shown_figures(evaluation)]
     tiles = "".join(f"<div class=tile><b>{value}</b><span>{escape(name)}</span></div>" for name, value in cells)
     chosen = "asked for" if evaluation.asked_score is not None else "the highest F1"
     counts = [
@@ -119,17 +119,10 @@ def _intervals(intervals: dict[str, Any] | None) -> str:
 def _comparison(comparison: dict[str, Any] | None) -> str:
     if not comparison:
         return ""
-    rows = [
-        [
-            name,
-            number(one.first),
-            number(one.second),
-            signed(one.difference.value),
-            f"{signed(one.difference.low)} to {signed(one.difference.high)}",
-            f"{one.p_value:.4f}",
-        ]
-        for name, one in comparison.items()
-    ]
+    rows = []
+    for name, one in comparison.items():
+        first, second, difference, low, high, p = compared(one)
+        rows.append([name, first, second, difference, f"{low} to {high}", p])
     return _table(["compared", "first", "second", "difference", "interval", "p"], rows)
 
 

@@ -91,9 +91,13 @@ def svg_plots(evaluation: Evaluation) -> dict[str, str]:
 
 @contextmanager
 def _any_script() -> Iterator[None]:
-    """No warnings about letters that matplotlib's font lacks: a browser has them, a PNG shows boxes."""
+    """No warnings about letters that matplotlib's font lacks, nor about names too long for its layout.
+
+    A browser has the letters, a PNG shows boxes; long names reach out of their place.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         yield
 
 

@@ -7,15 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from detkit.metrics.evaluation import Evaluation
-from detkit.metrics.wording import number, signed
+from detkit.metrics.wording import compared, number, signed
 
 COLUMNS = 3
 
 
-def figures(values: dict[str, float]) -> str:
+def figures(evaluation: Evaluation) -> str:
     """Names and values, three pairs a line."""
-    cells = [f"{name:<5}  {number(value):>6}" for name, value in values.items()]
+    cells = [f"{name:<5}  {number(value):>6}" for name, value in shown_figures(evaluation)]
     return "\n".join("    ".join(cells[row : row + COLUMNS]) for row in range(0, len(cells), COLUMNS))
+
+
+def shown_figures(evaluation: Evaluation) -> list[tuple[str, float]]:
+    """The figures under the names they are shown by: AR by how many detections were kept, where that is not COCO's."""
+    limit = evaluation.max_det
+    names = {f"AR{most}": f"AR{min(most, limit) if most < 100 else limit}" for most in (1, 10, 100)} if limit else {}
+    return [(names.get(name, name), value) for name, value in evaluation.figures.items()]
 
 
 def heading(evaluation: Evaluation) -> str:
@@ -63,17 +70,7 @@ def intervals(values: dict[str, Any]) -> str:
 
 def comparison(values: dict[str, Any]) -> str:
     """A line a figure of two sets of detections; the difference is second minus first."""
-    rows = [
-        [
-            number(one.first),
-            number(one.second),
-            signed(one.difference.value),
-            signed(one.difference.low),
-            signed(one.difference.high),
-            f"{one.p_value:.4f}",
-        ]
-        for one in values.values()
-    ]
+    rows = [compared(one) for one in values.values()]
     return grid(["compared", "first", "second", "diff.", "low", "high", "p"], list(values), rows, 80)
 
 
