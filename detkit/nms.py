@@ -37,11 +37,13 @@ def suppress(
     *,
     agnostic: bool = False,
     max_detections: int | None = None,
+    min_score: float = 0.001,
 ) -> Detections:
     """The detections that survive, best first. With `agnostic`, boxes of different classes compete as well.
 
-    "soft" lowers scores, and "wbf" moves boxes and averages scores; the other methods only drop rows. "none"
-    sorts and cuts to `max_detections`, for networks that suppress by themselves.
+    "soft" lowers scores, drops those that fall below `min_score` and has no use for the threshold; "wbf" moves boxes
+    and averages scores; the other methods only drop rows. "none" sorts and cuts to `max_detections`, for networks that
+    suppress by themselves.
     """
     boxes, scores = detections.boxes, detections.scores
     class_ids = None if agnostic else detections.class_ids
@@ -50,7 +52,7 @@ def suppress(
     elif method == "diou":
         kept = detections[diou_nms(boxes, scores, iou_threshold, class_ids)]
     elif method == "soft":
-        indices, lowered = soft_nms(boxes, scores, class_ids=class_ids)
+        indices, lowered = soft_nms(boxes, scores, class_ids=class_ids, score_threshold=max(min_score, 0.001))
         kept = replace(detections[indices], scores=lowered)
     elif method == "wbf":
         indices, fused, averaged = weighted_box_fusion(boxes, scores, iou_threshold, class_ids)

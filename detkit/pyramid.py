@@ -5,6 +5,7 @@ Levels and window positions are yielded one at a time: nothing here holds more t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -103,14 +104,13 @@ def pyramid(
         raise window_too_large(size, window, enlarge)
 
 
-def window_too_large(size: Size, window: Size, enlarge: float = 1.0) -> InputError:
-    """The error for a picture of `size` that is smaller than the `window` at its first level."""
+def window_too_large(size: Size, window: Size, enlarge: float = 1.0, *, can_enlarge: bool = True) -> InputError:
+    """The error for a picture of `size` that is smaller than the `window` at its first level, with what helps."""
     enlarged = "" if enlarge == 1 else f" enlarged {enlarge:g} times"
-    needed = max(window[0] / size[0], window[1] / size[1])
-    return InputError(
-        f"the window of {window[0]} x {window[1]} is larger than the picture of {size[0]} x {size[1]}{enlarged}; "
-        f"enlarge it at least {needed:.3g} times or take a smaller window"
-    )
+    needed = math.ceil(100 * max(window[0] / size[0], window[1] / size[1])) / 100
+    remedy = f"enlarge it at least {needed:g} times" if can_enlarge else "take a smaller window"
+    shown = f"the picture of {size[0]} x {size[1]}{enlarged}"
+    return InputError(f"the window of {window[0]} x {window[1]} is larger than {shown}; {remedy}")
 
 
 def grid_size(size: Size, window: Size, stride: Size, padding: Size = (0, 0)) -> Size:

@@ -201,3 +201,59 @@ def test_importing_the_commands_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=MODELS.parent, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_training_spares_what_it_reads(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "crops" / "a.png", np.zeros((64, 64, 3), np.uint8))
+    before = (tmp_path / "crops" / "a.png").read_bytes()
+    table = tmp_path / "a.json"
+    table.write_text("{}")
+    for arguments in (
+        [tmp_path / "crops", pictures, "-o", tmp_path / "crops" / "a.png"],
+        [table, "--images", pictures, "-o", table],
+        [table, pictures],
+        [tmp_path / "crops", pictures, "--cost", "nan"],
+        [tmp_path / "crops", pictures, "--seed", 2**40],
+        [tmp_path / "crops", pictures, "--classifier", "mlp", "--cost", 3],
+    ):
+        result = cli("train", "hog", *arguments)
+        assert result.returncode == 2, result.stderr  # type: ignore[attr-defined]
+        _line(result)
+    assert (tmp_path / "crops" / "a.png").read_bytes() == before
+    assert table.read_text() == "{}"
+
+
+def test_options_that_would_do_nothing_are_refused(cli: Cli, pictures: Path) -> None:
+    for arguments, why in [
+        (("--group", "mean-shift", "--iou", 0.2), "for --group maxima"),
+        (("--group", "none", "--agnostic"), "for --group maxima"),
+        (("--nms", "soft", "--iou", 0.2), "--iou is not for --nms soft"),
+        (("--padding", "100000"), "more than fits into memory"),
+    ]:
+        result = cli("hog-detect", pictures / "a.png", *arguments)
+        assert result.returncode == 2, result.stderr  # type: ignore[attr-defined]
+        assert why in " ".join(_line(result).split())
+
+
+def test_lowered_scores_are_cut_at_the_threshold_and_boxes_have_an_area(cli: Cli, pictures: Path) -> None:
+    arguments = (pictures / "a.png", "--conf", 0.002, "--scale", 1.3, "--padding", "64x128", "-f", "jsonl")
+    for nms in ("soft", "greedy"):
+        result = cli("hog-detect", *arguments, "--nms", nms)
+        found = json.loads(result.stdout)["detections"]  # type: ignore[attr-defined]
+        assert found
+        assert min(one["score"] for one in found) >= 0.002
+        assert all(one["box"][2] > one["box"][0] and one["box"][3] > one["box"][1] for one in found)
+
+
+def test_a_class_names_what_coefficients_find(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "svm.npy", np.zeros(3781, np.float32))
+    result = cli("hog-detect", pictures / "a.png", "--svm", tmp_path / "svm.npy", "--class", "dog", "--max-det", 1,
+                 "-f", "jsonl", "--padding", "0x8")  # fmt: skip
+    assert [one["class"] for one in json.loads(result.stdout)["detections"]] == ["dog"]  # type: ignore[attr-defined]
+
+
+def test_the_enlargement_that_is_advised_is_enough(cli: Cli, tmp_path: Path) -> None:
+    write_image(tmp_path / "small.png", np.zeros((118, 100, 3), np.uint8))
+    result = cli("hog-detect", tmp_path / "small.png")
+    assert "enlarge it at least 1.09 times" in _line(result)
+    assert cli("hog-detect", tmp_path / "small.png", "--enlarge", "1.09").returncode == 0  # type: ignore[attr-defined]

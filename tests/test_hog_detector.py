@@ -25,6 +25,8 @@ from detkit.detectors.hog_model import (
 from detkit.detectors.sliding import Grouping
 from detkit.errors import InputError, ModelError
 from detkit.images import read_image
+from detkit.models import models_folder
+from detkit.window_pictures import glyphs
 
 
 def _module(path: Path) -> Any:
@@ -261,3 +263,24 @@ def test_grouping_by_mean_shift_gives_fewer_boxes() -> None:
     single = HogDetector(model, threshold=threshold, grouping=Grouping("none", max_detections=None))(image)
     grouped = HogDetector(model, threshold=threshold, grouping=Grouping("mean-shift"))(image)
     assert 0 < len(grouped) < len(single)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 9), (0, 0, 0, 9), (0, 0, float("nan"), 9), (9, 9, 0, 0)])
+def test_an_object_box_that_is_none_is_refused(box: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="object box"):
+        replace(person_model(), object_box=box)
+    about = json.loads(str(np.load(models_folder() / "person-hog.npz")["model"]))
+    arrays = dict(np.load(models_folder() / "person-hog.npz"))
+    np.savez(tmp_path / "odd.npz", **{**arrays, "model": np.array(json.dumps({**about, "object_box": box}))})
+    with pytest.raises(ModelError, match=r"odd\.npz"):
+        read_model(tmp_path / "odd.npz")
+    np.savez(tmp_path / "odd.npz", **{**arrays, "model": np.array(json.dumps({**about, "version": 9}))})
+    with pytest.raises(ModelError, match=r"odd\.npz"):
+        read_model(tmp_path / "odd.npz")
+
+
+def test_glyphs_keep_the_shape_of_cells_and_a_size_that_fits_memory() -> None:
+    parameters = HogParameters(window=(60, 120), block=(12, 20), block_stride=(6, 10), cell=(6, 10))
+    wide = glyphs(np.zeros((200, 120, 3), np.uint8), parameters)
+    assert wide.shape == (20 * 24, 2 * 20 * 14, 3)
+    assert max(glyphs(np.zeros((2000, 4000, 3), np.uint8), HogParameters()).shape) <= 2 * 250 * 24

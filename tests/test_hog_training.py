@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from detkit.images import Image, read_image, write_image
 from detkit.training.hog import (
     Round,
     Settings,
+    _held_out,
     centred,
     default_object_box,
     samples_from_annotations,
@@ -201,3 +204,43 @@ def test_impossible_settings_are_refused(given: dict[str, Any]) -> None:
 def test_an_object_larger_than_the_window() -> None:
     with pytest.raises(UsageError, match="does not fit into a window of 32 x 32"):
         centred((40, 20), PARAMETERS)
+
+
+def test_pictures_that_cannot_be_read_are_left_out(
+    folders: tuple[Path, Path], annotations: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in folders:
+        shutil.copytree(folder, tmp_path / folder.name)
+        (tmp_path / folder.name / "broken.png").write_bytes(b"no picture")
+    samples = samples_from_folders(tmp_path / folders[0].name, tmp_path / folders[1].name, PARAMETERS)
+    whole = samples_from_folders(*folders, PARAMETERS)
+    np.testing.assert_array_equal(samples.windows, whole.windows)
+    assert len(samples.scenes) == len(whole.scenes)
+    assert caplog.text.count("left out") == 2
+
+    shutil.copytree(annotations.parent, tmp_path / "annotated")
+    (tmp_path / "annotated" / "003.png").unlink()
+    truth = read_ground_truth(tmp_path / "annotated" / annotations.name)
+    box = default_object_box(PARAMETERS)
+    some = samples_from_annotations(truth, tmp_path / "annotated", "RING", PARAMETERS, box, Settings())
+    assert len(some.scenes) == 29
+    assert "003.png" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_objects_in_few_pictures_are_shared_out(annotations: Path, seed: int) -> None:
+    truth = read_ground_truth(annotations)
+    kept = truth.image_index < 3
+    columns = ("image_index", "class_index", "boxes", "areas", "crowd", "difficult", "ignore", "truncated", "occluded")
+    few = replace(truth, ids=truth.ids[:3], **{name: getattr(truth, name)[kept] for name in columns})
+    box = default_object_box(PARAMETERS)
+    samples = samples_from_annotations(few, annotations.parent, "ring", PARAMETERS, box, Settings())
+    scenes, windows = _held_out(samples, 0.01, np.random.default_rng(seed))
+    assert 0 < windows.sum() < len(windows)
+    assert (scenes[samples.owners] == windows).all()
+
+
+def test_what_a_class_is_called(annotations: Path) -> None:
+    truth = read_ground_truth(annotations)
+    with pytest.raises(InputError, match="no class 'rong'; there are ring"):
+        samples_from_annotations(truth, annotations.parent, "rong", PARAMETERS, (0, 0, 9, 9), Settings())

@@ -370,3 +370,41 @@ def test_windows_go_through_the_network_so_many_at_a_time(monkeypatch: pytest.Mo
     assert set(sizes[:-1]) == {7}
     with pytest.raises(UsageError, match="at least 1 window"):
         SlideDetector(MODELS / "lenet5-digits.onnx", windows_per_run=0)
+
+
+def _sigmoid(net: Net) -> Net:
+    return _gemm(net).add("Sigmoid")
+
+
+def test_probabilities_of_each_class_by_itself_stay_as_they_are(tmp_path: Path) -> None:
+    path = _sigmoid(Net()).save(tmp_path / "sigmoid.onnx")
+    classifier = Classifier(path)
+    tensors = np.stack([classifier.tensor(_noise(24, 20)), classifier.tensor(np.zeros((24, 20, 3), np.uint8))])
+    raw = classifier.network.run({"picture": tensors})[0]
+    assert not np.allclose(raw.sum(axis=1), 1, atol=0.1)
+    np.testing.assert_array_equal(classifier.classify(tensors), raw)
+
+
+def test_an_open_input_with_a_fixed_head_takes_its_window(tmp_path: Path) -> None:
+    path = _gemm(Net(shape=("n", 3, "h", "w"))).save(tmp_path / "open.onnx")
+    with pytest.raises(UsageError, match="name the window"):
+        SlideDetector(path)
+    found = SlideDetector(path, window=(20, 24), stride=4, conf=0)(_noise(60, 70))
+    fixed = SlideDetector(_gemm(Net()).save(tmp_path / "fixed.onnx"), stride=4, conf=0)(_noise(60, 70))
+    np.testing.assert_allclose(found.scores, fixed.scores, atol=1e-6)
+
+
+def test_windows_far_smaller_than_the_input_are_refused(tmp_path: Path) -> None:
+    detector = SlideDetector(_gemm(Net()).save(tmp_path / "net.onnx"), window=(1, 1))
+    with pytest.raises(InputError, match="take a larger window"):
+        detector(np.zeros((2000, 3000, 3), np.uint8))
+    with pytest.raises(InputError, match="larger than the picture of 30 x 10; take a smaller window"):
+        SlideDetector(tmp_path / "net.onnx")(np.zeros((10, 30, 3), np.uint8))
+
+
+def test_a_name_stands_for_all_classes_called_so_and_background_for_any_spelling(tmp_path: Path) -> None:
+    names = ["cat", "dog", "__Background__", "Cat", "cow"]
+    path = _gemm(Net()).save(tmp_path / "net.onnx", metadata={"names": json.dumps(names)})
+    detector = SlideDetector(path, classes=["cat"])
+    assert detector._wanted == {0, 3}
+    assert detector.classifier.background == 2

@@ -58,6 +58,8 @@ def run_detection(
 ) -> None:
     """Run the detector that `build` makes over the sources; `own` are the command's own options."""
     start_logging(quiet=options.quiet, verbose=options.verbose)
+    if options.iou is not None and options.nms.value in ("soft", "none"):
+        raise UsageError(f"--iou is not for --nms {options.nms.value}, which drops no box for its overlap")
     out = None if options.out in (None, "-") else Path(str(options.out))
     kind = _output_format(options, out)
     if options.resume and (out is None or is_device(out)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +33,8 @@ def hog_detect(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Coefficients in OpenCV's layout: text, .npy, .npz, .yml or .xml, in place of --model.",
+            help="Coefficients in OpenCV's layout: text, .npy, .npz, .yml or .xml, in place of --model. Scores are "
+            "then not calibrated: --conf 0.5 is OpenCV's threshold 0. A --class names what is found.",
             rich_help_panel=PANEL,
         ),
     ] = None,
@@ -65,7 +67,7 @@ def hog_detect(
 ) -> None:
     """Find people, or what `detkit train hog` learned, by histograms of oriented gradients (Dalal and Triggs 2005)."""
     from detkit.cli.detect import run_detection
-    from detkit.detectors.hog_model import HogParameters, named_model, parameters_from_text, read_opencv_svm
+    from detkit.detectors.hog_model import named_model, parameters_from_text, read_opencv_svm
     from detkit.errors import DeviceError, UsageError
     from detkit.network import available_cores
 
@@ -75,9 +77,13 @@ def hog_detect(
         raise UsageError("--hog describes the coefficients of --svm; a model file knows its own parameters")
     if options.batch not in (None, 1):
         raise UsageError("--batch is for networks; hog-detect takes one picture after the other")
-    parameters = parameters_from_text(hog) if hog else HogParameters()
-    model = named_model(options.model) if svm is None else read_opencv_svm(svm, parameters)
+    parameters = parameters_from_text(hog) if hog else None
+    if svm is None:
+        model = named_model(options.model)
+    else:
+        model = read_opencv_svm(svm, parameters, name=(options.classes or ["object"])[0])
 
+    @functools.cache
     def build() -> HogDetector:
         from detkit.detectors.hog import HogDetector
 
@@ -93,7 +99,7 @@ def hog_detect(
             enlarge=enlarge,
             max_levels=levels,
             stride=size_of(stride, "--stride"),
-            padding=(0, 0) if padding == "0" else size_of(padding, "--padding"),
+            padding=size_of(padding, "--padding", least=0),
             grouping=grouping_of(options, group),
             threads=options.threads or available_cores(),
         )
@@ -110,6 +116,7 @@ def hog_detect(
         return lambda image: iter([("hog", glyphs(image, model.parameters))])
 
     weights = hashlib.sha256(model.weights.tobytes() + model.offsets.tobytes() + model.output.tobytes())
+    weights.update(repr((model.parameters, model.calibration, model.object_box, model.name)).encode())
     own = own_settings(
         weights=weights.hexdigest(),
         svm=str(svm) if svm else None, hog=hog, scale=scale, enlarge=enlarge, levels=levels, stride=stride,

@@ -41,7 +41,7 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="onnxruntime's threads. Default: the cores that this process may use.",
+        help="Of onnxruntime, of pyramids and proposals. Default: the cores that this process may use.",
         rich_help_panel="How it runs",
     ),
 ]
@@ -121,9 +121,7 @@ class DetectionOptions:
     threads: ThreadsOption = None
     batch: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Pictures per run of the network, where it allows more than 1; for slide windows.", **_RUN
-        ),
+        typer.Option(min=1, help="Pictures per run of the network, where it allows more; for slide windows.", **_RUN),
     ] = None
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", **_RUN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,6 +80,7 @@ def slide(
     """Find what any classifier network knows, by sliding it as a window over the picture at many sizes."""
     from detkit.cli.detect import run_detection
 
+    @functools.cache
     def build() -> SlideDetector:
         from detkit.detectors.slide import WINDOWS_PER_RUN, SlideDetector
 

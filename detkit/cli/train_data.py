@@ -25,7 +25,7 @@ ListOption = Annotated[
     typer.Option("--list", metavar="FILE", help="Use only the pictures listed there, like VOC's ImageSets."),
 ]
 HeldOutOption = Annotated[float, typer.Option(min=0, max=0.9, help="Share of the pictures that only measure.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")]
 
 
 def print_figures(figures: tuple[float, float], pictures: int, how: str = "") -> None:

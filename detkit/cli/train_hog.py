@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from detkit.cli.options import QuietOption, VerboseOption
+from detkit.cli.train_data import SeedOption
 from detkit.cli.windows import size_of
 
 
@@ -42,7 +43,8 @@ def train_hog(
         str | None,
         typer.Option(
             metavar="WxH",
-            help="Of the object, in the middle of the window. Default: a quarter of the shorter side left all round.",
+            help="Of the object, in the middle of the window. Default: of crops all of it, of annotated boxes what is "
+            "left by a quarter of the shorter side all round.",
         ),
     ] = None,
     classifier: Annotated[Kind, typer.Option(help="LinearSVC, or a network with one hidden layer.")] = Kind.svm,
@@ -56,9 +58,9 @@ def train_hog(
     hard: Annotated[int, typer.Option(min=1, help="Hard negatives from one picture and round.")] = 4,
     held_out: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the pictures that only measure.")] = 0.15,
     aspect: Annotated[
-        float, typer.Option(min=1.0, help="How many times wider or narrower than the object a box may be.")
+        float, typer.Option(min=1.0, help="How many times wider or narrower than the object an annotated box may be.")
     ] = 1.4,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: SeedOption = 0,
     threads: Annotated[int, typer.Option(min=1, help="Pyramid levels at the same time.")] = 1,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -68,10 +70,14 @@ def train_hog(
     from detkit.detectors.hog_model import HogParameters, parameters_from_text, write_model
     from detkit.errors import UsageError
     from detkit.files import check_writable
+    from detkit.sources import spare_all
     from detkit.training import hog as training
 
     start_logging(quiet=quiet, verbose=verbose)
+    spare_all("--out", out, (positives, negatives, images))
     check_writable(out)
+    if classifier is Kind.mlp and cost:
+        raise UsageError("--cost is for --classifier svm")
     parameters = parameters_from_text(hog) if hog else HogParameters()
     settings = training.Settings(
         classifier=classifier.value, hidden=hidden, rounds=rounds, negatives=random, hard=hard, held_out=held_out,
@@ -81,6 +87,8 @@ def train_hog(
     if negatives is not None:
         if images is not None:
             raise UsageError("--images goes with an annotation file, not with folders of crops and negatives")
+        if positives.is_file():
+            raise UsageError(f"{positives}: is a file; annotations take no NEGATIVES, crops come in a folder")
         samples = training.samples_from_folders(positives, negatives, parameters)
         object_box = (
             None if object_size is None else training.centred(size_of(object_size, "--object-size"), parameters)

@@ -44,10 +44,10 @@ HeatmapOption = Annotated[
 ]  # fmt: skip
 
 
-def size_of(text: str, option: str) -> tuple[int, int]:
-    """(width, height) of "64x128", or of "64" for a square."""
-    match = re.fullmatch(r"(\d+)(?:[xX](\d+))?", text.strip())
-    if match is None or int(match[1]) < 1 or int(match[2] or match[1]) < 1:
+def size_of(text: str, option: str, least: int = 1) -> tuple[int, int]:
+    """(width, height) of "64x128", or of "64" for a square; each at least `least`."""
+    match = re.fullmatch(r"(\d{1,9})(?:[xX](\d{1,9}))?", text.strip())
+    if match is None or int(match[1]) < least or int(match[2] or match[1]) < least:
         raise typer.BadParameter(f"{text!r} is not a size in pixels like 64x128", param_hint=option)
     return int(match[1]), int(match[2] or match[1])
 
@@ -55,8 +55,11 @@ def size_of(text: str, option: str) -> tuple[int, int]:
 def grouping_of(options: DetectionOptions, group: Group) -> Grouping:
     """How windows become boxes, from the shared options and --group."""
     from detkit.detectors.sliding import Grouping
+    from detkit.errors import UsageError
 
     default = Grouping()
+    if group is not Group.maxima and (options.iou is not None or options.nms.value != default.nms or options.agnostic):
+        raise UsageError(f"--nms, --iou and --agnostic are for --group maxima, not for {group.value}")
     return Grouping(
         method=group.value,
         nms=options.nms.value,
@@ -73,6 +76,7 @@ def run_with_pictures(
 
     The sources are gone through a second time; files that cannot be read were named in the first.
     """
+    from detkit.cli.console import say
     from detkit.errors import InputError, UsageError
     from detkit.files import write_bytes
     from detkit.images import encode_image, read_image
@@ -92,6 +96,7 @@ def run_with_pictures(
         pictures = make()
         for item in items:
             if item.video:
+                say(f"{item.name}: is a video, of which --heatmap and --show-hog make no pictures")
                 continue
             try:
                 for name, picture in pictures(read_image(item.path)):

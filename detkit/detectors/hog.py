@@ -30,7 +30,7 @@ from detkit.detectors.hog_model import HogModel, HogParameters, person_model
 from detkit.detectors.sliding import Grouping, ScoreLevel, ScoreMap, group
 from detkit.errors import UsageError
 from detkit.images import Image
-from detkit.pyramid import grid_size, level, scales, window_too_large
+from detkit.pyramid import LARGEST_LEVEL, grid_size, level, scales, window_too_large
 
 Floats = NDArray[np.float32]
 Pair = tuple[int, int]
@@ -235,7 +235,8 @@ class HogDetector:
         """Group the windows of a score map into boxes."""
         found = group({0: scored.score_map}, self.threshold, self.grouping)
         boxes = self.model.object_boxes(found.boxes)
-        return Detections(boxes, found.scores, found.class_ids, self.names).clip(*scored.size)
+        inside = Detections(boxes, found.scores, found.class_ids, self.names).clip(*scored.size)
+        return inside[(inside.boxes[:, 2:] > inside.boxes[:, :2]).all(axis=1)]  # not what lies in the padding
 
     def windows(self, image: Image, margin: float = 0.0) -> tuple[NDArray[np.float64], Floats]:
         """All windows whose margin is at least `margin`, ungrouped: boxes (N, 4) xyxy of whole windows, and margins.
@@ -253,6 +254,8 @@ class HogDetector:
     def _score(self, image: Image, probabilities: bool) -> list[ScoreLevel]:
         size = (image.shape[1], image.shape[0])
         window = self.model.parameters.window
+        if (size[0] + 2 * self.padding[0]) * (size[1] + 2 * self.padding[1]) > LARGEST_LEVEL:
+            raise UsageError(f"a padding of {self.padding[0]} x {self.padding[1]} is more than fits into memory")
         chosen = list(scales(size, window, self.factor, enlarge=self.enlarge, max_levels=self.max_levels))
         if not chosen:
             raise window_too_large(size, window, self.enlarge)

@@ -160,6 +160,8 @@ class HogModel:
         arrays = (self.weights, self.offsets, self.output)
         if not all(np.isfinite(array).all() for array in arrays):
             raise ModelError("the HOG classifier holds weights that are not finite")
+        if self.object_box is not None and not _is_box(self.object_box):
+            raise ModelError(f"the object box of a HOG classifier must be x1 < x2 and y1 < y2, got {self.object_box}")
         if not (np.isfinite(self.calibration).all() and self.calibration[0] > 0):
             raise ModelError(f"the calibration of a HOG classifier needs a slope above 0, got {self.calibration}")
 
@@ -195,6 +197,15 @@ class HogModel:
         return corner + part * (windows[:, [2, 3, 2, 3]] - corner)
 
 
+def _is_box(values: Any) -> bool:
+    """Whether these are x1, y1, x2, y2 of a box with an area."""
+    try:
+        x1, y1, x2, y2 = map(float, values)
+    except (TypeError, ValueError):
+        return False
+    return bool(np.isfinite((x1, y1, x2, y2)).all() and x1 < x2 and y1 < y2)
+
+
 def write_model(path: str | os.PathLike[str], model: HogModel) -> None:
     """Write a model as .npz, all or nothing."""
     about = {
@@ -223,7 +234,7 @@ def read_model(path: str | os.PathLike[str]) -> HogModel:
         with np.load(io.BytesIO(_content(path)), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in ("weights", "offsets", "output")}
             about = json.loads(str(archive["model"]))
-        if about.get("format") != _FORMAT:
+        if about.get("format") != _FORMAT or about.get("version") != 1 or not isinstance(about["name"], str):
             raise ValueError("other format")
         known = {part.name for part in fields(HogParameters)}
         given = {key: _tuples(value) for key, value in about["parameters"].items() if key in known}
@@ -247,11 +258,13 @@ def read_opencv_svm(
     """A linear model from OpenCV's coefficients: as many as the descriptor has, and one more for the offset.
 
     Read are text (numbers between blanks, commas or brackets), .npy, .npz with one array, and OpenCV's own .yml,
-    .xml and .json as `HOGDescriptor.save` writes them, whose parameters then replace the given ones. The margin is
-    sum(w * descriptor) + offset, and it is not calibrated: probability is the logistic function of it.
+    .xml and .json as `HOGDescriptor.save` writes them, with their own parameters: others are a UsageError. The margin
+    is sum(w * descriptor) + offset, and it is not calibrated: probability is the logistic function of it.
     """
     if Path(path).suffix.lower() in (".yml", ".yaml", ".xml", ".json"):
         numbers, stored = _from_file_storage(path)
+        if stored is not None and parameters is not None and stored != parameters:
+            raise UsageError(f"{path}: holds the parameters of its descriptor: do not give others")
         parameters = stored or parameters
     else:
         numbers = _numbers(path)

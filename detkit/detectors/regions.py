@@ -82,5 +82,5 @@ class Selection:
         whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         found = Detections(boxes[whole], scores[whole], classes[whole], names)
         return suppression.suppress(
-            found, self.nms, self.iou, agnostic=self.agnostic, max_detections=self.max_det
-        )  # fmt: skip
+            found, self.nms, self.iou, agnostic=self.agnostic, max_detections=self.max_det, min_score=self.conf
+        )

@@ -23,13 +23,13 @@ from detkit.detections import Detections
 from detkit.detectors.dense_graph import NotDense, make_dense
 from detkit.detectors.picture_input import PictureInput
 from detkit.detectors.sliding import Grouping, ScoreLevel, ScoreMap, group
-from detkit.errors import ModelError, UsageError
+from detkit.errors import InputError, ModelError, UsageError
 from detkit.files import reason
 from detkit.heads.sidecar import Sidecar, read_sidecar
 from detkit.images import Image, as_image, read_image
 from detkit.models import resolve
 from detkit.network import Network
-from detkit.pyramid import grid_size, pyramid, window_too_large
+from detkit.pyramid import LARGEST_LEVEL, grid_size, pyramid, window_too_large
 
 Floats = NDArray[np.float32]
 Pair = tuple[int, int]
@@ -67,10 +67,12 @@ class Classifier:
     model, device, threads   see `Network`
     names       class names, a file of them, "coco" or "voc"; by default those of the sidecar or the metadata
     background  name or number of the class that stands for nothing; by default one named "background"
+    window      (width, height) of the windows where the network leaves the size of its input open
 
     windows_per_run   windows that go through the network together, where its batch is not fixed
 
-    The input is that of `PictureInput`, the output one row of scores a window, logits or probabilities.
+    The input is that of `PictureInput`, the output one row of scores a window: logits, probabilities that sum to 1, or
+    probabilities of each class by itself (all of them from 0 to 1 on four pictures that have nothing in common).
 
     ModelError where the network is no classifier of pictures; UsageError for names that do not fit.
     """
@@ -81,6 +83,7 @@ class Classifier:
         *,
         names: Sequence[str] | str | os.PathLike[str] | None = None,
         background: str | int | None = None,
+        window: Pair | None = None,
         device: str = "auto",
         threads: int | None = None,
         windows_per_run: int = WINDOWS_PER_RUN,
@@ -93,13 +96,22 @@ class Classifier:
         sidecar = read_sidecar(self.network.path)
         self.picture = PictureInput(self.network, sidecar)
         self.input = self.picture.info
-        self.window: Pair | None = self.picture.size
-        probe = self.window or (224, 224)
-        noise = np.random.default_rng(0).integers(0, 256, (probe[1], probe[0], 3), dtype=np.uint8)
-        rows = self._rows(self.tensor(noise)[None])
-        self._logits = not bool((rows >= -1e-3).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3))
+        self.window: Pair | None = self.picture.size or window
+        rows = self._probed(self.window or (224, 224))
+        self._logits = not bool((rows >= -1e-3).all() and (rows <= 1 + 1e-3).all())
         self.names = _class_names(names, sidecar, self.network.metadata, rows.shape[1])
         self.background = _background(background, self.names, self.network.metadata)
+
+    def _probed(self, size: Pair) -> Floats:
+        """The rows of scores (4, classes) of noise and of black, gray and white pictures of `size`."""
+        noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        plain = [np.full_like(noise, value) for value in (0, 128, 255)]
+        try:
+            return np.concatenate([self._rows(self.tensor(image)[None]) for image in (noise, *plain)])
+        except ModelError as error:
+            if self.window is None and "no classifier" not in str(error):
+                raise _size_is_open(self.network.path) from error
+            raise
 
     def tensor(self, image: Image) -> NDArray[Any]:
         """A picture uint8 (H, W, 3) RGB as the network's input: see `PictureInput.tensor`."""
@@ -171,19 +183,20 @@ class SlideDetector:
         threads: int | None = None,
         windows_per_run: int = WINDOWS_PER_RUN,
     ) -> None:
+        if window is not None and min(window) < 1:
+            raise UsageError(f"a window needs at least one pixel, got {window[0]} x {window[1]}")
         self.classifier = Classifier(
-            model, names=names, background=background, device=device, threads=threads, windows_per_run=windows_per_run
-        )
+            model, names=names, background=background, window=window, device=device, threads=threads,
+            windows_per_run=windows_per_run,
+        )  # fmt: skip
         self.network = self.classifier.network
         self.names = self.classifier.names
         self.batch = 1
-        size = self.classifier.window or window
+        size = self.classifier.window
         if size is None:
-            raise UsageError(f"{self.network.path}: leaves the size of its input open: name the window, as WxH")
+            raise _size_is_open(self.network.path)
         self.input_size: Pair = size
         self.window = window or size
-        if min(self.window) < 1:
-            raise UsageError(f"a window needs at least one pixel, got {self.window[0]} x {self.window[1]}")
         self.stride = max(1, min(size) // 8) if stride is None else stride
         if self.stride < 1:
             raise UsageError(f"the window stride must be at least 1 pixel, got {self.stride}")
@@ -200,7 +213,7 @@ class SlideDetector:
     def prepare(self, image: Image) -> Image:
         """The picture, if the window fits: the network's work is done in `detect`, one picture after the other."""
         if image.shape[1] < self.window[0] or image.shape[0] < self.window[1]:
-            raise window_too_large((image.shape[1], image.shape[0]), self.window)
+            raise window_too_large((image.shape[1], image.shape[0]), self.window, can_enlarge=False)
         return image
 
     def detect(self, prepared: Sequence[Image]) -> list[Detections]:
@@ -290,6 +303,11 @@ class SlideDetector:
             max(needed, round(side / ratio))
             for side, ratio, needed in zip((image.shape[1], image.shape[0]), scale, self.input_size, strict=True)
         )
+        if size[0] * size[1] > LARGEST_LEVEL:
+            raise InputError(
+                f"windows of {self.window[0]} x {self.window[1]} are enlarged to the network's {self.input_size[0]} x "
+                f"{self.input_size[1]}, and the picture to {size[0]} x {size[1]}: take a larger window"
+            )
         interpolation = cv2.INTER_AREA if min(scale) > 1 else cv2.INTER_LINEAR_EXACT
         return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8), scale
 
@@ -345,22 +363,28 @@ def _class_names(
 def _background(given: str | int | None, names: tuple[str, ...], metadata: Mapping[str, str]) -> int | None:
     wanted = metadata.get("background") if given is None else str(given)
     if wanted is None:
-        return names.index("background") if "background" in names else None
-    return _class_id(wanted, names)
+        named_so = [number for number, name in enumerate(names) if name.strip("_").casefold() == "background"]
+        return named_so[0] if named_so else None
+    return _class_ids(wanted, names)[0]
 
 
 def _wanted(classes: Sequence[str | int], names: tuple[str, ...]) -> frozenset[int] | None:
-    return frozenset(_class_id(str(name), names) for name in classes) if classes else None
+    return frozenset(number for name in classes for number in _class_ids(str(name), names)) if classes else None
 
 
-def _class_id(name: str, names: tuple[str, ...]) -> int:
-    folded = [known.casefold() for known in names]
-    if name.casefold() in folded:
-        return folded.index(name.casefold())
+def _class_ids(name: str, names: tuple[str, ...]) -> list[int]:
+    """All classes of a name, in any case, or the class of a number."""
+    found = [number for number, known in enumerate(names) if known.casefold() == name.casefold()]
+    if found:
+        return found
     if name.isdecimal() and int(name) < len(names):
-        return int(name)
+        return [int(name)]
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     raise UsageError(f"the network has no class {name!r}; it has {shown}")
+
+
+def _size_is_open(path: Path) -> UsageError:
+    return UsageError(f"{path}: leaves the size of its input open: name the window, as WxH")
 
 
 def _content(path: Path) -> bytes:

@@ -175,8 +175,8 @@ class Yolo:
         detections = Detections(candidates.boxes, candidates.scores, candidates.class_ids, self.names)
         method = self.nms if self.head.nms else "none"
         kept = suppression.suppress(
-            detections, method, self.iou, agnostic=self.agnostic, max_detections=self.max_det
-        )  # fmt: skip
+            detections, method, self.iou, agnostic=self.agnostic, max_detections=self.max_det, min_score=self.conf
+        )
         return replace(kept, boxes=placement.undo(kept.boxes, cut=self.head.cut))
 
     @property

@@ -7,6 +7,7 @@ it gives the figures of every round, and at the end the calibration of the score
 
 from __future__ import annotations
 
+import difflib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -80,8 +81,8 @@ class Settings:
             raise UsageError("rounds must be 0 or more; negatives, hidden units and hard negatives 1 or more")
         if not 0 < self.held_out < 1:
             raise UsageError(f"the held-out share lies between 0 and 1, got {self.held_out:g}")
-        if not self.costs or not min(self.costs) > 0:
-            raise UsageError("C must be above 0")
+        if not self.costs or not all(0 < cost < float("inf") for cost in self.costs):
+            raise UsageError("C must be a number above 0")
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,23 @@ Report = Callable[[Round], None]
 def samples_from_folders(positives: str | Path, negatives: str | Path, parameters: HogParameters) -> Samples:
     """Crops of the object, each brought to the size of the window, and pictures without it; folders are recursive.
 
-    InputError where a folder holds no pictures: a classifier of one class only cannot be trained.
+    A picture that cannot be read is left out with a warning. InputError where a folder holds none that can: a
+    classifier of one class only cannot be trained.
     """
     crops = _pictures(positives, "positives")
     pictures = _pictures(negatives, "negatives")
     windows, mirrored = [], []
     for path in crops:
-        crop: Any = cv2.resize(read_image(path), parameters.window, interpolation=cv2.INTER_AREA)
+        image = _readable(path)
+        if image is None:
+            continue
+        crop: Any = cv2.resize(image, parameters.window, interpolation=cv2.INTER_AREA)
         windows.append(compute(crop, parameters)[0, 0])
         mirrored.append(compute(crop[:, ::-1].copy(), parameters)[0, 0])
-    owners = -1 - np.arange(len(crops), dtype=np.int64)
-    return Samples(np.array(windows), np.array(mirrored), owners, tuple(Scene(path) for path in pictures))
+    scenes = tuple(Scene(path) for path in pictures if _readable(path) is not None)
+    if not windows or not scenes:
+        raise InputError(f"{positives if not windows else negatives}: none of its pictures can be read")
+    return Samples(np.array(windows), np.array(mirrored), -1 - np.arange(len(windows), dtype=np.int64), scenes)
 
 
 def samples_from_annotations(
@@ -153,12 +160,10 @@ def samples_from_annotations(
     """The boxes of one class, cut out so that they fill `object_box` of the window, and all pictures as scenes.
 
     Left out as positives are crowds, ignored and difficult boxes, those cut by the border of the picture, and those
-    whose aspect or size `settings` excludes; none of them gives negatives either. InputError where nothing is left.
+    whose aspect or size `settings` excludes; none of them gives negatives either. A picture that cannot be read is left
+    out with a warning. InputError where nothing is left.
     """
-    if name not in ground_truth.categories.names:
-        known = ", ".join(sorted(ground_truth.categories.names)[:20])
-        raise InputError(f"the annotations hold no class {name!r}; there are {known}")
-    wanted = ground_truth.class_index == ground_truth.categories.names.index(name)
+    wanted = np.isin(ground_truth.class_index, _classes_called(name, ground_truth.categories.names))
     windows: list[Floats] = []
     mirrored: list[Floats] = []
     owners: list[int] = []
@@ -171,7 +176,9 @@ def samples_from_annotations(
         path = Path(images) / (file or f"{table.ids[row]}.jpg")
         here = rows[wanted[rows]]
         boxes = xywh_to_xyxy(ground_truth.boxes[here]).astype(np.float64)
-        image = read_image(path)
+        image = _readable(path)
+        if image is None:
+            continue
         size = (image.shape[1], image.shape[0])
         fit = usable[here] & _fitting(boxes, size, object_box, settings)
         for box in boxes[fit]:
@@ -199,7 +206,10 @@ def train(
     settings = settings or Settings()
     random = np.random.default_rng(settings.seed)
     if len(samples.windows) < 2 * _FOLDS:
-        raise InputError(f"{len(samples.windows)} crops of the object are too few: at least {2 * _FOLDS} are needed")
+        raise InputError(
+            f"{len(samples.windows)} crops of the object are too few: at least {2 * _FOLDS} are needed, of annotated "
+            "boxes those that are whole, large and as wide for their height as the window's object (--aspect)"
+        )
     held_scenes, held_windows = _held_out(samples, settings.held_out, random)
     seen = [scene for scene, held in zip(samples.scenes, held_scenes, strict=True) if not held]
     unseen = [scene for scene, held in zip(samples.scenes, held_scenes, strict=True) if held]
@@ -280,6 +290,26 @@ def _pictures(folder: str | Path, what: str) -> list[Path]:
     return found
 
 
+def _readable(path: Path) -> Image | None:
+    """The picture in a file; None, and a warning, where it cannot be read."""
+    try:
+        return read_image(path)
+    except InputError as error:
+        logger.warning("%s; left out", error)
+        return None
+
+
+def _classes_called(name: str, names: Sequence[str]) -> list[int]:
+    """The classes of this name, else those that differ in case only. InputError names the nearest."""
+    found = [row for row, known in enumerate(names) if known == name]
+    found = found or [row for row, known in enumerate(names) if known.casefold() == name.casefold()]
+    if not found:
+        near = difflib.get_close_matches(name, names, n=5) or sorted(names)[:10]
+        shown = ", ".join(near) + (", ..." if len(names) > len(near) else "")
+        raise InputError(f"the annotations hold no class {name!r}; there are {shown}")
+    return found
+
+
 def _fitting(
     boxes: Doubles, size: tuple[int, int], object_box: tuple[float, float, float, float], settings: Settings
 ) -> NDArray[np.bool_]:
@@ -332,8 +362,12 @@ def _held_out(
     if (owners < 0).all():  # folders of crops: neighbours in the folder often show the same object
         return scenes, _share(len(owners), share, random)
     windows = scenes[owners]
-    if windows.all() or not windows.any():
-        raise InputError("the objects are in too few pictures: some must be held out, and some left to train on")
+    if windows.all() or not windows.any():  # few pictures have objects: their share is drawn among them
+        with_objects = np.unique(owners)
+        if len(with_objects) < 2:
+            raise InputError("the objects are all in one picture: some must be held out, and some left to train on")
+        scenes[with_objects] = _share(len(with_objects), share, random)
+        windows = scenes[owners]
     return scenes, windows
 
 
