@@ -382,6 +382,27 @@ def test_yolo_data_set_of_ultralytics(tmp_path: Path) -> None:
         assert [file.rpartition("/")[2] for file in ground_truth.images.files] == ["a.png", "b.png", "background.png"]
 
 
+def test_yolo_data_set_of_roboflow(tmp_path: Path) -> None:
+    for split, name, size in (("train", "a", 100), ("train", "b", 20), ("valid", "a", 200), ("valid", "c", 40)):
+        for folder in ("images", "labels"):
+            (tmp_path / split / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / split / "images" / f"{name}.png").write_bytes(png(size, size))
+        (tmp_path / split / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("train: ../train/images\nnames: ['cell']\n")
+    ground_truth = read_ground_truth(tmp_path)
+    files = [f"{name}.png" for name in ("train/images/a", "train/images/b", "valid/images/a", "valid/images/c")]
+    assert list(ground_truth.images.files) == files
+    assert ground_truth.image_index.tolist() == [0, 1, 2, 3]
+    assert ground_truth.boxes[:, 2].tolist() == [50, 10, 100, 20]
+    for split in (tmp_path / "train", tmp_path / "train" / "labels"):
+        assert read_ground_truth(split).categories.names == ("cell",)
+    renamed = Images((1, 2, 3), ("train/a.png", "valid/a.png", "b.png"), np.full(3, 10), np.full(3, 10))
+    for label in tmp_path.rglob("*.txt"):
+        label.write_text("0 0.5 0.5 0.5 0.5 0.9\n")
+    predictions = read_predictions(tmp_path, small(images=renamed, categories=Categories(("cell",), (1,))))
+    assert predictions.image_index.tolist() == [0, 2, 1]
+
+
 def test_background_pictures_that_differ_in_their_ending_only(tmp_path: Path) -> None:
     (tmp_path / "sizes.csv").write_text("file,width,height\na.jpg,9,8\na.png,7,6\nb.jpg,5,5\n")
     (tmp_path / "b.txt").write_text("0 0.5 0.5 0.2 0.2\n")

@@ -57,6 +57,7 @@ class Sizes:
 
     def __init__(self, images: Images, folder: Path | None = None) -> None:
         self.files = images.files
+        self._stems = frozenset(without_ending(plain_path(file)) for file in images.files)
         self._matcher = ImageMatcher(images)
         self._known = {
             row: (width, height)
@@ -72,6 +73,10 @@ class Sizes:
             files = image_files(path)
             return cls(_images([(file, 0, 0) for file in files]), path)
         return cls(_images(read_size_table(path)))
+
+    def has(self, stem: str) -> bool:
+        """Whether an image is called so, with its folders and without its ending."""
+        return stem in self._stems
 
     def name(self, file: str) -> str:
         """The name that it knows the image by, `file` itself where it knows none."""

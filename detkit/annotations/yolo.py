@@ -4,9 +4,11 @@ Classes are counted from 0; predictions have their score as the sixth column. Lo
 x2 y2 x3 y3 ...`, with a score behind them where the number of columns is even: their bounds are taken.
 
     data/labels/*.txt  data/images/*.jpg  data/data.yaml      or      folder/*.txt  folder/sizes.csv  folder/classes.txt
+    data/train/labels/*.txt  data/train/images/*.jpg  data/valid/labels/*.txt  data/valid/images/*.jpg  data/data.yaml
 
-Names come from `classes.txt`, `obj.names`, `names.txt`, `data.yaml` or `dataset.yaml`; sizes from `sizes.csv` (file,
-width, height) or from the headers of the pictures. Pictures without a label file are images without boxes.
+Names come from `classes.txt`, `obj.names`, `names.txt`, `data.yaml` or `dataset.yaml`, else from a `data.yaml` one
+folder further up; sizes from `sizes.csv` (file, width, height) or from the headers of the pictures. Pictures without a
+label file are images without boxes.
 """
 
 from __future__ import annotations
@@ -76,11 +78,11 @@ def _roots(path: Path, folder: Path) -> Iterator[Path]:
 
 
 def find_names(path: Path) -> tuple[str, ...]:
-    """The class names that lie with the labels; () where there are none."""
-    for root in _roots(path, label_folder(path)):
-        for name in NAME_FILES:
-            if (root / name).is_file() and not _holds_labels(root / name):
-                return read_names(root / name)
+    """The class names that lie with the labels, or above the split that they are; () where there are none."""
+    roots = list(_roots(path, label_folder(path)))
+    for file in (*(root / name for root in roots for name in NAME_FILES), roots[-1].resolve().parent / NAME_FILES[0]):
+        if file.is_file() and not _holds_labels(file):
+            return read_names(file)
     return ()
 
 
@@ -120,7 +122,7 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
     labelled: set[str] = set()
     pixels = 0
     for file in files:
-        stem = file[:-4]
+        stem = _picture(file[:-4], sizes)
         width, height = sizes(stem)
         image_file = sizes.name(stem)
         labelled.add(image_file)
@@ -143,6 +145,18 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
             if file not in labelled:
                 builder.background(file, *sizes(file))
     return builder.finish()
+
+
+def _picture(stem: str, sizes: Sizes) -> str:
+    """What the image of a label file is called: `train/images/a` for `train/labels/a`, where `sizes` has that."""
+    folders = stem.split("/")[:-1]
+    if "labels" in folders and not sizes.has(stem):
+        place = len(folders) - 1 - folders[::-1].index("labels")
+        before, after = stem.split("/")[:place], stem.split("/")[place + 1 :]
+        for name in ("/".join((*before, "images", *after)), "/".join((*before, *after))):
+            if sizes.has(name):
+                return name
+    return stem
 
 
 class LabelLines(Generic[Entry]):
