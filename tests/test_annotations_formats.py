@@ -462,6 +462,26 @@ def test_yolo_predictions_take_sizes_and_names_from_the_ground_truth(
     assert read_predictions(tmp_path, ground_truth).class_index.tolist() == [0]
 
 
+def test_a_folder_of_images_adds_to_the_sizes_that_are_known(tmp_path: Path) -> None:
+    for folder in ("gt", "dt", "pictures"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(png(7, 7))
+    (tmp_path / "pictures" / "b.png").write_bytes(png(50, 40))
+    (tmp_path / "dt" / "sizes.csv").write_text("file,width,height\nc.jpg,20,10\n")
+    for name in "abc":
+        (tmp_path / "dt" / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.25 0.75\n")
+    images = Images((1, 2, 3), ("a.jpg", "b.jpg", "c.jpg"), np.array([100, 0, 0]), np.array([80, 0, 0]))
+    predictions = read_predictions(tmp_path / "dt", small(images=images), images=tmp_path / "pictures")
+    assert predictions.image_index.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(predictions.boxes[:, 2:], [[20, 20], [10, 10], [4, 2.5]])
+    (tmp_path / "gt" / "sizes.csv").write_text("file,width,height\na.jpg,100,80\nempty.jpg,9,9\n")
+    (tmp_path / "gt" / "a.txt").write_text("0 0.5 0.5 0.2 0.25\n")
+    (tmp_path / "pictures" / "a.png").unlink()
+    ground_truth = read_ground_truth(tmp_path / "gt", images=tmp_path / "pictures")
+    assert ground_truth.images.files == ("a.jpg", "b.png", "empty.jpg")
+    assert ground_truth.boxes[:, 2:].tolist() == [[20, 20]]
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

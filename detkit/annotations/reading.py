@@ -78,7 +78,7 @@ def read_predictions(
 
     Images are found by id or file name and classes by name or category id, as in `detkit.annotations.align`. Without
     names, YOLO's class k is the k-th class of the ground truth in the order of its ids. Sizes for formats that are
-    relative to the image come from `images`, from the detections' own folder, else from the ground truth.
+    relative to the image come from the ground truth, else from `images`, else from the detections' own folder.
     InputError, one line, where it cannot be read, where no image or no class is in common, or where it has no scores.
     """
     path = Path(path)
@@ -90,7 +90,7 @@ def read_predictions(
             results = coco.read_results(path, data, problems)
             predictions = align_results(path, results, ground_truth, problems)
         else:
-            sizes = Sizes(ground_truth.images) if images is None else Sizes.read(Path(images))
+            sizes = Sizes(ground_truth.images).and_then(None if images is None else Sizes.read(Path(images)))
             contents = _contents(path, form, problems, names, sizes, data, ground_truth)
             predictions = _aligned(path, contents, ground_truth, problems)
         odd = replace(
@@ -158,8 +158,8 @@ def _contents(
         from detkit.annotations.yolo import find_names, find_sizes, read_yolo
 
         _need_folder(path, "YOLO")
-        if sizes is None:
-            sizes = find_sizes(path)
+        own_sizes = find_sizes(path)
+        sizes = own_sizes if sizes is None else sizes.and_then(own_sizes)
         if sizes is None:
             raise InputError(f"{path}: YOLO txt is relative to the image; name the folder of its images or a CSV file "
                              "of their sizes (--images), or put sizes.csv beside the labels")  # fmt: skip

@@ -149,14 +149,12 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
 
 def _picture(stem: str, sizes: Sizes) -> str:
     """What the image of a label file is called: `train/images/a` for `train/labels/a`, where `sizes` has that."""
-    folders = stem.split("/")[:-1]
-    if "labels" in folders and not sizes.has(stem):
-        place = len(folders) - 1 - folders[::-1].index("labels")
-        before, after = stem.split("/")[:place], stem.split("/")[place + 1 :]
-        for name in ("/".join((*before, "images", *after)), "/".join((*before, *after))):
-            if sizes.has(name):
-                return name
-    return stem
+    parts = stem.split("/")
+    if "labels" not in parts[:-1]:
+        return stem
+    place = len(parts) - 2 - parts[-2::-1].index("labels")
+    before, after = parts[:place], parts[place + 1 :]
+    return sizes.called(stem, "/".join((*before, "images", *after)), "/".join((*before, *after))) or stem
 
 
 class LabelLines(Generic[Entry]):
