@@ -596,6 +596,17 @@ def test_jsonl_odd_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         assert said in caplog.text
 
 
+def test_jsonl_files_with_one_image_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [{"file": "a.jpg", "image_id": 7}, {"file": "b.jpg", "image_id": 7}, {"file": "c.jpg", "image_id": "d"},
+             {"file": "d.jpg"}, {"file": "e.jpg", "image_id": 7}]  # fmt: skip
+    (tmp_path / "g").write_text("\n".join(json.dumps({**line, "annotations": []}) for line in lines))
+    ground_truth = read_ground_truth(tmp_path / "g")
+    assert ground_truth.images.ids == (7, "b", "d", "d.jpg", "e")
+    assert "the later ones are called by their names: 2 (first: 7, 'b.jpg')" in caplog.text
+    write_ground_truth(ground_truth, tmp_path / "g.json", "coco")
+    assert len({image["id"] for image in json.loads((tmp_path / "g.json").read_text())["images"]}) == 5
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
