@@ -6,6 +6,7 @@ import csv
 import json
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -195,7 +196,87 @@ def test_losses_in_words() -> None:
     turned = losses(small(boxes=np.array([[50.0, 50, -10, 5], [5, 5, 10, 10.5]])), "voc")
     assert "VOC XML stores corners: 1 box with a negative width or height turned over." in turned
     assert "Open Images CSV lists boxes only: 1 of 2 images have none and are lost." in losses(small(), "openimages")
-    assert "KITTI separates columns by spaces: spaces in class names become '_'." in losses(small(), "kitti")
+    both = np.array([0, 1])
+    spaces = "KITTI separates columns by spaces: spaces in class names become '_'."
+    assert spaces in losses(small(class_index=both), "kitti")
+    merged = small(class_index=both, categories=Categories(("A a", "A_a"), (1, 2)))
+    assert "KITTI tells classes apart by their names: 2 classes become 1 ('A_a')." in losses(merged, "kitti")
+    assert not any("apart" in sentence for sentence in losses(merged, "voc"))
+    twins = small(class_index=both, categories=Categories(("x", "x"), (1, 2)))
+    for format in FORMATS:
+        said = any(sentence.endswith("2 classes become 1 ('x').") for sentence in losses(twins, format))
+        assert said == (format not in ("coco", "yolo"))
+    outer = small(class_index=both, categories=Categories((" a", "b\1\n"), (1, 2)))
+    assert (
+        "VOC XML does not keep control characters and outer blanks of names: 2 classes changed (' a' is 'a')."
+    ) in losses(outer, "voc")
+    assert ("Open Images CSV does not keep blanks around class names: 2 classes changed (' a' is 'a').") in losses(
+        outer, "openimages"
+    )
+
+
+ODD_NAMES = (
+    "a\rb",
+    "c\nd",
+    "e\r\nf",
+    "g\u2028h",
+    "i\x0bj",
+    "k\x0cl",
+    "m\x85n",
+    "\u2029",
+    " o ",
+    'p,"q"',
+    "r: #s",
+    "\x7f",
+)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_odd_class_names_come_back_or_their_change_is_said(format: str, tmp_path: Path) -> None:
+    count = len(ODD_NAMES)
+    ground_truth = replace(
+        small(**{flag: np.zeros(count, bool) for flag in FLAGS}),
+        categories=Categories(ODD_NAMES, tuple(range(count))),
+        image_index=np.zeros(count, np.int64),
+        class_index=np.arange(count),
+        boxes=np.array([[1.0, 2, 3 + k, 4] for k in range(count)]),
+        areas=np.arange(4.0 * 3, 4 * (3 + count), 4),
+    )
+    if format in ("voc", "openimages", "kitti"):
+        with pytest.raises(OutputError, match=r"boxes of class 7, as its name '\\u2029' is empty; give it one"):
+            write_ground_truth(ground_truth, tmp_path / "new", format)
+        assert not (tmp_path / "new").exists()
+        ground_truth = replace(
+            ground_truth, categories=Categories((*ODD_NAMES[:7], "x", *ODD_NAMES[8:]), tuple(range(count)))
+        )
+    back = there_and_back(ground_truth, tmp_path, format)
+    names = [back.categories.names[back.class_index[row]] for row in np.argsort(back.boxes[:, 2])]
+    said = any("class names" in sentence or "of names" in sentence for sentence in losses(ground_truth, format))
+    assert said == (names != list(ground_truth.categories.names))
+    assert said == (format in ("voc", "openimages", "kitti"))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_class_without_a_name_is_refused_or_comes_back(format: str, tmp_path: Path) -> None:
+    ground_truth = small(categories=Categories(("", "dog"), (4, 5)))
+    if format in ("coco", "jsonl", "yolo"):
+        back = there_and_back(ground_truth, tmp_path, format)
+        assert [back.categories.names[k] for k in back.class_index] == ["", ""]
+    else:
+        with pytest.raises(OutputError, match="cannot hold the boxes of class 4, as its name '' is empty"):
+            write_ground_truth(ground_truth, tmp_path / "new", format)
+    write_ground_truth(replace(ground_truth, class_index=np.array([1, 1])), tmp_path / "unused", format)
+
+
+def test_kitti_takes_numbers_for_types_and_leaves_polygons_to_yolo(tmp_path: Path) -> None:
+    ground_truth = small(categories=Categories(("0", "1"), (0, 1)), class_index=np.array([0, 1]))
+    back = there_and_back(ground_truth, tmp_path, "kitti")
+    assert described(back) == described(ground_truth)
+    with pytest.raises(InputError, match="is one KITTI label file; name the folder"):
+        read_ground_truth(tmp_path / "annotations" / "a.txt")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 " + "0.1 0.2 " * 7 + "\n")
+    assert recognise(tmp_path / "labels") == "yolo"
 
 
 def test_writing_stays_in_its_folder(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from detkit.annotations.align import IMAGE_SUFFIXES, UNKNOWN, ImageMatcher, plai
 from detkit.annotations.columns import whole_number
 from detkit.annotations.contents import images_table
 from detkit.annotations.sources import check_file, files_under, read_text
+from detkit.annotations.table_csv import csv_writer
 from detkit.annotations.tables import Images
 from detkit.errors import InputError
 from detkit.files import reason
@@ -133,7 +134,7 @@ def read_size_table(path: Path) -> list[tuple[str, int, int]]:
 def size_table(rows: Iterable[tuple[str, int, int]]) -> bytes:
     """The CSV file that `read_size_table` reads, from (file, width, height) rows."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow(("file", "width", "height"))
     writer.writerows(rows)
     return text.getvalue().encode("utf-8")

@@ -9,7 +9,6 @@ does not hold; boxes of images whose size is not known are left out, and that is
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from detkit.annotations.contents import Builder, Contents, corners_to_xywh, in_c
 from detkit.annotations.image_sizes import Sizes
 from detkit.annotations.number_text import number_text
 from detkit.annotations.problems import Problems, quoted, shorten
-from detkit.annotations.table_csv import csv_rows
+from detkit.annotations.table_csv import csv_rows, csv_writer
 from detkit.annotations.tables import GroundTruth
 from detkit.errors import InputError
 
@@ -85,7 +84,7 @@ def read_open_images(
 def open_images_csv(ground_truth: GroundTruth) -> bytes:
     """Annotations with the names of the classes as labels; InputError where the size of an image is not known."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow(HEADER)
     images = ground_truth.images
     corners = ground_truth.boxes.copy()

@@ -77,6 +77,11 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text. They end at a line feed, with or without a carriage return before it, and nowhere else."""
+    return text.replace("\r\n", "\n").split("\n")
+
+
 def _unzip(path: Path, data: bytes) -> bytes:
     limit = max(ALWAYS_ALLOWED_BYTES, _MOST_GROWTH * len(data))
     parts: list[bytes] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -13,12 +15,17 @@ from numpy.typing import NDArray
 from detkit.annotations.align import plain_path, without_ending
 from detkit.annotations.contents import FLAGS
 from detkit.annotations.image_sizes import size_table
+from detkit.annotations.problems import quoted
 from detkit.annotations.recognition import FORMATS
 from detkit.annotations.tables import GroundTruth
+from detkit.annotations.voc import NOT_IN_XML
 from detkit.annotations.yolo import OTHER_TEXTS
 from detkit.boxes import clip
 from detkit.errors import OutputError, UsageError
 from detkit.files import write_bytes
+
+# Characters that JSON writes as they are and that YAML takes for line breaks or refuses.
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 FOLDER_FORMATS = frozenset(("voc", "yolo", "labelme", "kitti"))
 NAMES = {
@@ -52,11 +59,13 @@ def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], 
 
     path    the file; for VOC, YOLO, LabelMe and KITTI a folder, which must be new or empty
     format  one of `FORMATS`
-    OutputError where it cannot be written, or where the format needs image sizes that are not known.
+    OutputError where it cannot be written, where a class has no name and the format goes by names, or where the format
+    needs image sizes that are not known.
     """
     path = Path(path)
     if format not in FORMATS:
         raise UsageError(f"there is no annotation format '{format}'; there are {', '.join(FORMATS)}")
+    _check_class_names(ground_truth, format)
     lost = losses(ground_truth, format)
     if format not in FOLDER_FORMATS:
         if path.is_dir():
@@ -164,9 +173,9 @@ def _ending(file: str) -> str:
 
 
 def yaml_of(names: list[str]) -> bytes:
-    """ultralytics' table of class names; quoted as JSON, which YAML reads too."""
-    lines = [f"  {number}: {orjson.dumps(name).decode()}\n" for number, name in enumerate(names)]
-    return ("names:\n" + "".join(lines)).encode("utf-8")
+    """ultralytics' table of class names; quoted as JSON, which YAML reads too where all of it can be printed."""
+    texts = (_NOT_IN_YAML.sub(lambda m: f"\\u{ord(m[0]):04x}", orjson.dumps(name).decode()) for name in names)
+    return ("names:\n" + "".join(f"  {number}: {name}\n" for number, name in enumerate(texts))).encode("utf-8")
 
 
 def class_positions(ground_truth: GroundTruth) -> NDArray[np.int64]:
@@ -224,8 +233,7 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
         if names:
             said.append(f"KITTI's regions to ignore have no class: {_boxes(count := int(ground_truth.ignore.sum()))} "
                         f"{'becomes' if count == 1 else 'become'} DontCare.")  # fmt: skip
-    if format == "kitti" and any(" " in class_name for class_name in categories.names):
-        said.append("KITTI separates columns by spaces: spaces in class names become '_'.")
+    said += _class_name_losses(ground_truth, format)
     products = ground_truth.boxes[:, 2] * ground_truth.boxes[:, 3]
     own = int((np.abs(ground_truth.areas - products) > 1e-3 * np.abs(products) + 0.01).sum())
     if own and "area" not in holds:
@@ -258,6 +266,41 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
     return said
 
 
+def _class_name_losses(ground_truth: GroundTruth, format: str) -> list[str]:
+    said: list[str] = []
+    written = [ground_truth.categories.names[k] for k in np.unique(ground_truth.class_index)]
+    read = [_read_again(name, format) for name in written]
+    changed = [(old, new) for old, new in zip(written, read, strict=True) if old != new]
+    if changed and format == "kitti":
+        said.append("KITTI separates columns by spaces: spaces in class names become '_'.")
+    elif changed:
+        what = "blanks around class names" if format == "openimages" else "control characters and outer blanks of names"
+        old, new = changed[0]
+        said.append(f"{NAMES[format]} does not keep {what}: {_classes(len(changed))} changed ({old!r} is {new!r}).")
+    twice = {name: count for name, count in Counter(read).items() if count > 1}
+    if twice and format not in ("coco", "yolo"):
+        said.append(f"{NAMES[format]} tells classes apart by their names: {sum(twice.values())} classes become "
+                    f"{len(twice)} ({quoted(twice)}).")  # fmt: skip
+    return said
+
+
+def _read_again(name: str, format: str) -> str:
+    """A class name as it comes back from `format`; "" where its boxes would be lost."""
+    if format == "kitti":
+        return "_".join(name.split())
+    if format == "voc":
+        return NOT_IN_XML.sub("\ufffd", name).strip()
+    return name.strip() if format == "openimages" else name
+
+
+def _check_class_names(ground_truth: GroundTruth, format: str) -> None:
+    categories = ground_truth.categories
+    for row in np.unique(ground_truth.class_index) if format not in ("coco", "jsonl", "yolo") else ():
+        if not _read_again(categories.names[row], format):
+            raise OutputError(f"{NAMES[format]} cannot hold the boxes of class {categories.ids[row]!r}, as its name "
+                              f"{categories.names[row]!r} is empty; give it one")  # fmt: skip
+
+
 def _ids_say_more_than_names(ground_truth: GroundTruth) -> bool:
     for id, file in zip(ground_truth.images.ids, ground_truth.images.files, strict=True):
         stem = without_ending(plain_path(file or str(id)))
@@ -269,6 +312,10 @@ def _ids_say_more_than_names(ground_truth: GroundTruth) -> bool:
 
 def _lose(count: int) -> str:
     return f"{_boxes(count)} {'loses' if count == 1 else 'lose'}"
+
+
+def _classes(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"
 
 
 def _boxes(count: int) -> str:

@@ -25,7 +25,7 @@ from detkit.annotations.image_sizes import Sizes, image_files
 from detkit.annotations.names import read_names
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import Problems, shorten
-from detkit.annotations.sources import files_under, need_files
+from detkit.annotations.sources import files_under, lines_of, need_files
 from detkit.boxes import as_boxes, xyxy_to_cxcywh
 from detkit.errors import InputError
 from detkit.files import is_device, reason
@@ -170,7 +170,7 @@ class LabelLines(Generic[Entry]):
 
     def of(self, file: str) -> Iterator[tuple[str, Entry]]:
         """(place, entry) of the lines of a file that can be read; empty ones do not count."""
-        for number, line in enumerate(label_text(self.folder / file).splitlines(), 1):
+        for number, line in enumerate(lines_of(label_text(self.folder / file)), 1):
             if not line.strip():
                 continue
             self.count += 1
