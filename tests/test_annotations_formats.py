@@ -305,6 +305,30 @@ def test_writing_refuses_what_would_mix_or_overwrite(tmp_path: Path) -> None:
         write_ground_truth(small(), tmp_path / "new", "pdf")
 
 
+@pytest.mark.parametrize("format", ["voc", "yolo", "labelme", "kitti"])
+def test_images_that_no_reader_would_find_are_refused(format: str, tmp_path: Path) -> None:
+    inner = {"voc": "Annotations/a.jpg", "yolo": "labels/a.jpg", "kitti": "label_2/x/a.jpg"}.get(format)
+    for file, said in ((".hid.jpg", "hidden file"), ("x/.y/a.jpg", "hidden file"), (inner, "give the folder another")):
+        if file:
+            images = Images((1, 2), (file, "b.jpg"), np.array([100, 100]), np.array([80, 80]))
+            with pytest.raises(OutputError, match=f"image '{file}' would .*{said}"):
+                write_ground_truth(small(images=images), tmp_path / "new", format)
+            assert not (tmp_path / "new").exists()
+
+
+def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing" / "here")
+    for path in (
+        tmp_path / "file" / "out",
+        tmp_path / "dangling",
+        tmp_path / ("n" * 300),
+        tmp_path / ("n" * 300) / "x",
+    ):
+        with pytest.raises(OutputError, match=f"^cannot write {path}: "):
+            write_ground_truth(small(), path, "yolo")
+
+
 # ------------------------------------------------------------------ VOC
 
 

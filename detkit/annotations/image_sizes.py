@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import struct
 from collections.abc import Iterable
 from copy import copy
@@ -82,7 +83,7 @@ class Sizes:
     @classmethod
     def read(cls, path: Path) -> Sizes:
         """A folder of pictures, or a CSV file with the columns file, width, height."""
-        if path.is_dir():
+        if os.path.isdir(path):
             files = image_files(path)
             return cls(_images([(file, 0, 0) for file in files]), path)
         return cls(_images(read_size_table(path)))

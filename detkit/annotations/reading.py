@@ -19,6 +19,7 @@ from detkit.annotations.recognition import FORMATS, recognise
 from detkit.annotations.sources import paused_gc, read_bytes
 from detkit.annotations.tables import GroundTruth, Predictions
 from detkit.errors import InputError, UsageError
+from detkit.files import reason
 
 PathLike = str | os.PathLike[str]
 
@@ -109,8 +110,10 @@ def _format(path: Path, format: str | None) -> str:
         return recognise(path)
     if format not in FORMATS:
         raise UsageError(f"there is no annotation format '{format}'; there are {', '.join(FORMATS)}")
-    if not path.exists():
-        raise InputError(f"{path}: cannot be read: No such file or directory")
+    try:
+        path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
     return format
 
 

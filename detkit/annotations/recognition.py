@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def recognise(path: Path | str) -> str:
     folder holds files of several formats.
     """
     path = Path(path)
-    return _folder(path) if path.is_dir() else _file(path, read_head(path))
+    return _folder(path) if os.path.isdir(path) else _file(path, read_head(path))
 
 
 def _file(path: Path, head: bytes) -> str:

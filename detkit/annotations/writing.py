@@ -22,10 +22,13 @@ from detkit.annotations.voc import NOT_IN_XML
 from detkit.annotations.yolo import OTHER_TEXTS
 from detkit.boxes import clip
 from detkit.errors import OutputError, UsageError
-from detkit.files import write_bytes
+from detkit.files import reason, write_bytes
 
 # Characters that JSON writes as they are and that YAML takes for line breaks or refuses.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+
+# The folder that is read in place of the one that was named, where it is there.
+_INNER_FOLDERS = {"voc": "Annotations", "yolo": "labels", "kitti": "label_2"}
 
 FOLDER_FORMATS = frozenset(("voc", "yolo", "labelme", "kitti"))
 NAMES = {
@@ -68,15 +71,19 @@ def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], 
     _check_class_names(ground_truth, format)
     lost = losses(ground_truth, format)
     if format not in FOLDER_FORMATS:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise OutputError(f"{path}: is a folder; {NAMES[format]} is one file, give its name")
         write_bytes(path, _one_file(ground_truth, format))
         return lost
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        what = "is not empty" if path.is_dir() else "is a file"
+    is_folder = os.path.isdir(path)
+    if os.path.exists(path) and (not is_folder or any(path.iterdir())):
+        what = "is not empty" if is_folder else "is a file"
         raise OutputError(f"{path}: {what}; {NAMES[format]} is a folder of files, give a new or empty one")
     files = dict(_files(ground_truth, format))
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     for name, content in files.items():
         write_bytes(path / name, content)
     return lost
@@ -103,7 +110,7 @@ def _one_file(ground_truth: GroundTruth, format: str) -> bytes:
 def _files(ground_truth: GroundTruth, format: str) -> Iterator[tuple[str, bytes]]:
     """(relative path, content) of each file of a folder format."""
     images, categories = ground_truth.images, ground_truth.categories
-    stems = _stems(ground_truth)
+    stems = _stems(ground_truth, format)
     corners = corners_of(ground_truth)
     order = np.argsort(ground_truth.image_index, kind="stable")
     bounds = np.searchsorted(ground_truth.image_index[order], np.arange(len(images) + 1))
@@ -194,8 +201,12 @@ def corners_of(ground_truth: GroundTruth) -> NDArray[np.float64]:
     return np.concatenate((np.minimum(boxes[:, :2], far), np.maximum(boxes[:, :2], far)), axis=1)
 
 
-def _stems(ground_truth: GroundTruth) -> list[str]:
-    """For each image the relative path of its file without ending, never outside of the folder, never twice."""
+def _stems(ground_truth: GroundTruth, format: str) -> list[str]:
+    """For each image the relative path of its file without ending, never outside of the folder, never twice.
+
+    OutputError where that is not possible, or where no reader would look for it: in a hidden file, or in the folder
+    that stands for the whole data set.
+    """
     stems: list[str] = []
     seen: dict[str, str] = {}
     for id, file in zip(ground_truth.images.ids, ground_truth.images.files, strict=True):
@@ -204,6 +215,13 @@ def _stems(ground_truth: GroundTruth) -> list[str]:
         stem = without_ending("/".join(part.replace(":", "_").replace("\0", "_") for part in parts))
         if not stem:
             raise OutputError(f"image {id!r} has a name that cannot be a file: '{name}'")
+        if any(part.startswith(".") for part in stem.split("/")):
+            raise OutputError(
+                f"image '{name}' would become a hidden file, which is not read again; give it another name"
+            )
+        if stem.startswith(f"{_INNER_FOLDERS.get(format)}/"):
+            raise OutputError(f"image '{name}' would hide the others, as {NAMES[format]} keeps a whole data set in "
+                              f"'{_INNER_FOLDERS[format]}'; give the folder another name")  # fmt: skip
         if stem.casefold() in seen:
             raise OutputError(
                 f"images '{seen[stem.casefold()]}' and '{name}' would be written to the same file '{stem}'"
