@@ -527,11 +527,28 @@ def test_yolo_odd_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     np.testing.assert_allclose(
         ground_truth.boxes, [[40, 40, 20, 20], [10, 10, 20, 10], [60, 40, -20, 20], [50, 40, 0, 20]]
     )
-    assert ground_truth.categories.names == ("0", "1", "2")
+    assert ground_truth.categories == Categories(("0", "2"), (0, 2))
     assert "lines that are not `class cx cy w h`, left out: 5 (first: a.txt, line 2" in caplog.text
     assert "boxes of images whose size is not known, left out: 1 (first: z.txt, line 1)" in caplog.text
     assert "negative width or height" in caplog.text
     assert "width or height 0" in caplog.text
+
+
+def test_yolo_classes_are_those_with_boxes_or_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "sizes.csv").write_text("file,width,height\na.jpg,100,100\n")
+    (tmp_path / "a.txt").write_text("".join(f"{k} 0.5 0.5 0.2 0.2\n" for k in (9999, 0, 12345678, 1)))
+    unnamed = read_ground_truth(tmp_path)
+    assert unnamed.categories == Categories(("0", "1", "9999", "12345678"), (0, 1, 9999, 12345678))
+    assert unnamed.class_index.tolist() == [2, 0, 3, 1]
+    assert not caplog.messages
+    named = read_ground_truth(tmp_path, names=["cat", "dog", "cat"])
+    assert named.categories == Categories(("cat", "dog", "cat", "9999", "12345678"), (0, 1, 2, 9999, 12345678))
+    assert named.class_index.tolist() == [3, 0, 4, 1]
+    assert "beyond the list of names, called by their number: 2 (first: 9999)" in caplog.text
+    (tmp_path / "a.txt").write_text("".join(f"{k} 0.5 0.5 0.2 0.2 0.{k + 1}\n" for k in (2, 0, 9999)))
+    predictions = read_predictions(tmp_path, unnamed)
+    assert predictions.class_index.tolist() == [0, 2]
+    assert "2" not in unnamed.categories.names
 
 
 def test_yolo_that_cannot_be_used(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def _images(path: Path, entries: list[Any], problems: Problems) -> tuple[Any, di
 def _categories(entries: list[dict[str, Any]], problems: Problems) -> tuple[Categories, dict[Any, int]]:
     rows: dict[Any, int] = {}
     names: list[str] = []
+    seen: set[str] = set()
     ids: list[int | str] = []
     for number, entry in enumerate(entries):
         id = entry.get("id")
@@ -143,9 +144,10 @@ def _categories(entries: list[dict[str, Any]], problems: Problems) -> tuple[Cate
         if id in rows:
             problems.add("category ids given twice, the first name counts", f"id {id}, '{shorten(name)}'")
             continue
-        if name in names:
+        if name in seen:
             problems.add("category names given twice, kept as separate classes", f"'{shorten(name)}', id {id}")
         rows[id] = len(names)
+        seen.add(name)
         names.append(name)
         ids.append(id)
     return Categories(tuple(names), tuple(ids)), rows

@@ -194,11 +194,16 @@ def _names(names: PathLike | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _names_by_id(target: GroundTruth | None, problems: Problems | None = None) -> tuple[str, ...]:
-    """The classes of the ground truth in the order of their ids, which classes 0, 1, 2 ... then mean."""
+    """The classes of the ground truth in the order of their ids, which classes 0, 1, 2 ... then mean.
+
+    Those of YOLO have these numbers themselves, and mean no other class after a gap.
+    """
     if target is None:
         return ()
     table = target.categories
     order = sorted(range(len(table)), key=lambda k: (isinstance(table.ids[k], str), table.ids[k]))
+    if target.source == "yolo":
+        order = [row for number, row in enumerate(order) if table.ids[row] == number]
     names = tuple(table.names[k] for k in order)
     if problems is not None and names:
         problems.add("no class names found, so classes 0, 1, 2 ... are those of the ground truth in the order of "

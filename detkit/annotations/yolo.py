@@ -20,12 +20,13 @@ from typing import Generic, TypeVar
 from numpy.typing import ArrayLike
 
 from detkit.annotations.columns import finite_numbers
-from detkit.annotations.contents import Builder, Contents
+from detkit.annotations.contents import Builder, Contents, with_classes
 from detkit.annotations.image_sizes import Sizes, image_files
 from detkit.annotations.names import read_names
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import Problems, shorten
 from detkit.annotations.sources import files_under, lines_of, need_files
+from detkit.annotations.tables import Categories
 from detkit.boxes import as_boxes, xyxy_to_cxcywh
 from detkit.errors import InputError
 from detkit.files import is_device, reason
@@ -107,7 +108,7 @@ def find_sizes(path: Path) -> Sizes | None:
 def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes, add_images: bool) -> Contents:
     """The tables of a folder of label files.
 
-    names       of classes 0, 1, 2 ...; a class without a name is called by its number
+    names       of classes 0, 1, 2 ...; a class without a name is one where it has boxes, and is called by its number
     sizes       of the images; boxes of an image whose size is not known are left out, and that is said
     add_images  whether images that `sizes` knows and that have no label file belong to the data set
     InputError where no line can be read, or where most boxes are not relative to the image.
@@ -117,8 +118,8 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
     need_files(path, files, ".txt")
     builder = Builder("yolo", problems)
     lines = LabelLines(folder, problems, "`class cx cy w h`", parse_line)
-    for number, name in enumerate(names):
-        builder.category(name, number)
+    for number in range(len(names)):
+        builder.category(str(number), number)
     labelled: set[str] = set()
     pixels = 0
     for file in files:
@@ -134,7 +135,9 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
             if max(cx, cy, w, h) > 2:
                 pixels += 1
             box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
-            builder.box(image, _class_row(builder, names, class_id, problems), box, score=score)
+            if names and class_id >= len(names):
+                problems.add("boxes of classes beyond the list of names, called by their number", class_id)
+            builder.box(image, builder.category(str(class_id), class_id), box, score=score)
     lines.check(path)
     if pixels > lines.count / 2:
         raise InputError(
@@ -144,7 +147,16 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
         for file in sizes.files:
             if file not in labelled:
                 builder.background(file, *sizes(file))
-    return builder.finish()
+    return _named(builder.finish(), names)
+
+
+def _named(contents: Contents, names: Sequence[str]) -> Contents:
+    """The same with the classes, so far in the order of their boxes, in the order of their numbers and by name."""
+    ids = contents.ground_truth.categories.ids
+    order = sorted(range(len(ids)), key=ids.__getitem__)  # type: ignore[arg-type]
+    numbers = [int(ids[row]) for row in order]
+    called = tuple(names[number] if number < len(names) else str(number) for number in numbers)
+    return with_classes(contents, order, Categories(called, tuple(numbers)))
 
 
 def _picture(stem: str, sizes: Sizes) -> str:
@@ -187,16 +199,6 @@ class LabelLines(Generic[Entry]):
         if self.count and self.unreadable == self.count:
             first = next(iter(self.problems.examples.values()))
             raise InputError(f"{path}: none of its {self.count} lines is {self.what} (first: {first})")
-
-
-def _class_row(builder: Builder, names: Sequence[str], class_id: int, problems: Problems) -> int:
-    if class_id < len(names):
-        return class_id
-    if names:
-        problems.add("boxes of classes beyond the list of names, called by their number", class_id)
-    for number in range(len(builder.class_rows), class_id + 1 if class_id < 10000 else 0):
-        builder.category(str(number), number)
-    return builder.category(str(class_id), class_id)
 
 
 def parse_line(line: str) -> tuple[int, tuple[float, float, float, float], float | None] | None:
