@@ -604,6 +604,22 @@ def test_a_folder_of_images_adds_to_the_sizes_that_are_known(tmp_path: Path) -> 
     assert ground_truth.boxes[:, 2:].tolist() == [[20, 20]]
 
 
+def test_boxes_without_any_size_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "sizes.csv").write_text("file,width,height\nb.jpg,10,10\n")
+    (tmp_path / "a" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    said = r"none of its 1 boxes can be used: the size of their image is not known \(first: .*\(--images\)"
+    with pytest.raises(InputError, match=said):
+        read_ground_truth(tmp_path / "a")
+    (tmp_path / "g.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax\na,cat,0,1,0,1\n")
+    with pytest.raises(InputError, match=said):
+        read_ground_truth(tmp_path / "g.csv", images=tmp_path / "a" / "sizes.csv")
+    (tmp_path / "a" / "a.txt").write_text("0 0.5 0.5 0.2 0.2 0.9\n")
+    none = np.zeros(2, np.int64)
+    with pytest.raises(InputError, match=said):
+        read_predictions(tmp_path / "a", small(images=Images((1, 2), ("a.jpg", "b.jpg"), none, none)))
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

@@ -23,6 +23,8 @@ from detkit.annotations.tables import Images
 from detkit.errors import InputError
 from detkit.files import reason
 
+# The kind of problem that formats relative to the image have with an image whose size is not known.
+UNSIZED = "boxes of images whose size is not known, left out"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 

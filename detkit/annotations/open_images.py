@@ -16,7 +16,7 @@ from pathlib import Path
 from detkit.annotations.align import without_ending
 from detkit.annotations.columns import finite_numbers, flag
 from detkit.annotations.contents import Builder, Contents, corners_to_xywh, in_class_order
-from detkit.annotations.image_sizes import Sizes
+from detkit.annotations.image_sizes import UNSIZED, Sizes
 from detkit.annotations.number_text import number_text
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.table_csv import csv_rows, csv_writer
@@ -57,7 +57,7 @@ def read_open_images(
             continue
         width, height = sizes(id)
         if not (width and height):
-            problems.add("boxes of images whose size is not known, left out", where)
+            problems.add(UNSIZED, where)
             continue
         if corners[0] > corners[2] or corners[1] > corners[3]:
             problems.add("reversed boxes, corners put in order", where)

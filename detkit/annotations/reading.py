@@ -13,7 +13,7 @@ from detkit.annotations import coco
 from detkit.annotations.align import match_classes, match_images
 from detkit.annotations.coco_align import align_results
 from detkit.annotations.contents import Contents, note_odd_boxes
-from detkit.annotations.image_sizes import Sizes
+from detkit.annotations.image_sizes import UNSIZED, Sizes
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import FORMATS, recognise
 from detkit.annotations.sources import paused_gc, read_bytes
@@ -50,6 +50,7 @@ def read_ground_truth(
             )
         contents = _contents(path, form, problems, names, sizes, data if form == "coco" else None)
         ground_truth = contents.ground_truth
+        _need_sizes(path, contents, problems)
         scored = np.isfinite(contents.scores)
         if len(scored) and scored.all():
             raise InputError(
@@ -220,6 +221,7 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
             "are the arguments swapped?"
         )
     image_rows = match_images(path, own.images, target.images, problems)
+    _need_sizes(path, contents, problems)
     used = np.bincount(own.class_index, minlength=len(own.categories))
     class_rows = match_classes(path, own.categories, used, target.categories, problems)
     image_index = image_rows[own.image_index]
@@ -229,6 +231,15 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
         problems.add("detections without a score, left out", f"row {np.argmin(scored)}", int((~scored).sum()))
     keep = (image_index >= 0) & (class_index >= 0) & scored
     return Predictions(image_index[keep], class_index[keep], own.boxes[keep], scores[keep])
+
+
+def _need_sizes(path: Path, contents: Contents, problems: Problems) -> None:
+    """InputError where there are boxes and all of them are left out for want of the sizes of their images."""
+    count = problems.counts.get(UNSIZED, 0)
+    if count and not len(contents.ground_truth):
+        raise InputError(f"{path}: none of its {count} boxes can be used: the size of their image is not known (first: "
+                         f"{problems.examples[UNSIZED]}); name the folder of the images or a CSV file of their sizes "
+                         "(--images)")  # fmt: skip
 
 
 def _fill_sizes(ground_truth: GroundTruth, sizes: Sizes) -> GroundTruth:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from detkit.annotations.columns import finite_numbers
 from detkit.annotations.contents import Builder, Contents, with_classes
-from detkit.annotations.image_sizes import Sizes, image_files
+from detkit.annotations.image_sizes import UNSIZED, Sizes, image_files
 from detkit.annotations.names import read_names
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import Problems, shorten
@@ -130,7 +130,7 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
         image = builder.image(stem, image_file, width, height)
         for where, (class_id, (cx, cy, w, h), score) in lines.of(file):
             if not (width and height):
-                problems.add("boxes of images whose size is not known, left out", where)
+                problems.add(UNSIZED, where)
                 continue
             if max(cx, cy, w, h) > 2:
                 pixels += 1
