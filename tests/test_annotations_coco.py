@@ -237,6 +237,14 @@ def test_results_of_other_images_and_classes_are_left_out(save: Any, caplog: pyt
     assert len(caplog.records) == 4
 
 
+def test_results_whose_ids_are_neither_numbers_nor_text(save: Any, caplog: pytest.LogCaptureFixture) -> None:
+    ground_truth = read_ground_truth(save(document(annotation())))
+    found = [detection(), detection(image_id=[1]), detection(category_id=...)]
+    assert len(read_predictions(save(found, "d.json"), ground_truth)) == 1
+    assert "neither a number nor text, left out: 2 (first: entry 1: {'image_id': [1], " in caplog.text
+    assert len(caplog.records) == 1
+
+
 def test_results_as_an_object_with_scores(save: Any) -> None:
     ground_truth = read_ground_truth(save(document(annotation())))
     whole = document(annotation(score=0.25, category_id=7))

@@ -80,7 +80,7 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
-        record = parse_json(f"{path}: line {number}", line)
+        record = parse_json(f"{path}: line {number}", line, is_line=True)
     if not isinstance(record, dict):
         raise InputError(
             f"{path}: line {number} is not a JSON object: {shorten(line[:200].decode('utf-8', 'replace'))}"

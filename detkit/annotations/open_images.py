@@ -21,7 +21,7 @@ from detkit.annotations.number_text import number_text
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.table_csv import csv_rows, csv_writer
 from detkit.annotations.tables import GroundTruth
-from detkit.errors import InputError
+from detkit.errors import InputError, OutputError
 
 HEADER = (
     "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
@@ -82,7 +82,7 @@ def read_open_images(
 
 
 def open_images_csv(ground_truth: GroundTruth) -> bytes:
-    """Annotations with the names of the classes as labels; InputError where the size of an image is not known."""
+    """Annotations with the names of the classes as labels; OutputError where the size of an image is not known."""
     text = io.StringIO(newline="")
     writer = csv_writer(text)
     writer.writerow(HEADER)
@@ -96,7 +96,8 @@ def open_images_csv(ground_truth: GroundTruth) -> bytes:
         width, height = int(images.widths[image]), int(images.heights[image])
         name = images.files[image] or str(images.ids[image])
         if not (width and height):
-            raise InputError(f"Open Images CSV is relative to the size of the image, and that of '{name}' is not known")
+            raise OutputError(f"Open Images CSV is relative to the image, and the size of '{name}' is not known; "
+                              "name the folder of the images (--images)")  # fmt: skip
         x1, y1, x2, y2 = (number_text(side / (width, height)[k % 2]) for k, side in enumerate(box))
         writer.writerow((
             without_ending(name), "detkit", ground_truth.categories.names[category], 1, x1, x2, y1, y2,
