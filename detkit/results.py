@@ -6,7 +6,6 @@ was interrupted and taken up again writes what it would have written without tha
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -237,10 +236,10 @@ def write_jsonl(file: IO[bytes], records: Iterable[Record]) -> None:
 
 def write_csv(file: IO[bytes], records: Iterable[Record]) -> None:
     """A header, then a line a box; a picture without boxes has none, and is named by JSON Lines only."""
-    from detkit.annotations.table_csv import CSV_HEADER
+    from detkit.annotations.table_csv import CSV_HEADER, csv_writer
 
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow(CSV_HEADER)
     for record in records:
         for found in record.get("detections", ()):

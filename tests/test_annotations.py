@@ -164,6 +164,15 @@ def test_folders_that_are_nothing_we_know(tmp_path: Path) -> None:
     assert len(read_ground_truth(tmp_path, format="voc").images) == 1
 
 
+def test_a_name_that_is_too_long_for_a_file(tmp_path: Path, ground_truth: GroundTruth) -> None:
+    for path in (tmp_path / ("n" * 300), tmp_path / ("n" * 5000)):
+        for format in (None, "voc", "yolo", "coco"):
+            with pytest.raises(InputError, match="cannot be read: File name too long"):
+                read_predictions(path, ground_truth, format=format)
+        with pytest.raises(InputError, match="cannot be read: File name too long"):
+            read_ground_truth(tmp_path / "ground_truth", images=path)
+
+
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="missing: cannot be read: No such file or directory"):
         read_ground_truth(tmp_path / "missing")

@@ -6,6 +6,7 @@ import csv
 import json
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -195,7 +196,87 @@ def test_losses_in_words() -> None:
     turned = losses(small(boxes=np.array([[50.0, 50, -10, 5], [5, 5, 10, 10.5]])), "voc")
     assert "VOC XML stores corners: 1 box with a negative width or height turned over." in turned
     assert "Open Images CSV lists boxes only: 1 of 2 images have none and are lost." in losses(small(), "openimages")
-    assert "KITTI separates columns by spaces: spaces in class names become '_'." in losses(small(), "kitti")
+    both = np.array([0, 1])
+    spaces = "KITTI separates columns by spaces: spaces in class names become '_'."
+    assert spaces in losses(small(class_index=both), "kitti")
+    merged = small(class_index=both, categories=Categories(("A a", "A_a"), (1, 2)))
+    assert "KITTI tells classes apart by their names: 2 classes become 1 ('A_a')." in losses(merged, "kitti")
+    assert not any("apart" in sentence for sentence in losses(merged, "voc"))
+    twins = small(class_index=both, categories=Categories(("x", "x"), (1, 2)))
+    for format in FORMATS:
+        said = any(sentence.endswith("2 classes become 1 ('x').") for sentence in losses(twins, format))
+        assert said == (format not in ("coco", "yolo"))
+    outer = small(class_index=both, categories=Categories((" a", "b\1\n"), (1, 2)))
+    assert (
+        "VOC XML does not keep control characters and outer blanks of names: 2 classes changed (' a' is 'a')."
+    ) in losses(outer, "voc")
+    assert ("Open Images CSV does not keep blanks around class names: 2 classes changed (' a' is 'a').") in losses(
+        outer, "openimages"
+    )
+
+
+ODD_NAMES = (
+    "a\rb",
+    "c\nd",
+    "e\r\nf",
+    "g\u2028h",
+    "i\x0bj",
+    "k\x0cl",
+    "m\x85n",
+    "\u2029",
+    " o ",
+    'p,"q"',
+    "r: #s",
+    "\x7f",
+)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_odd_class_names_come_back_or_their_change_is_said(format: str, tmp_path: Path) -> None:
+    count = len(ODD_NAMES)
+    ground_truth = replace(
+        small(**{flag: np.zeros(count, bool) for flag in FLAGS}),
+        categories=Categories(ODD_NAMES, tuple(range(count))),
+        image_index=np.zeros(count, np.int64),
+        class_index=np.arange(count),
+        boxes=np.array([[1.0, 2, 3 + k, 4] for k in range(count)]),
+        areas=np.arange(4.0 * 3, 4 * (3 + count), 4),
+    )
+    if format in ("voc", "openimages", "kitti"):
+        with pytest.raises(OutputError, match=r"boxes of class 7, as its name '\\u2029' is empty; give it one"):
+            write_ground_truth(ground_truth, tmp_path / "new", format)
+        assert not (tmp_path / "new").exists()
+        ground_truth = replace(
+            ground_truth, categories=Categories((*ODD_NAMES[:7], "x", *ODD_NAMES[8:]), tuple(range(count)))
+        )
+    back = there_and_back(ground_truth, tmp_path, format)
+    names = [back.categories.names[back.class_index[row]] for row in np.argsort(back.boxes[:, 2])]
+    said = any("class names" in sentence or "of names" in sentence for sentence in losses(ground_truth, format))
+    assert said == (names != list(ground_truth.categories.names))
+    assert said == (format in ("voc", "openimages", "kitti"))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_class_without_a_name_is_refused_or_comes_back(format: str, tmp_path: Path) -> None:
+    ground_truth = small(categories=Categories(("", "dog"), (4, 5)))
+    if format in ("coco", "jsonl", "yolo"):
+        back = there_and_back(ground_truth, tmp_path, format)
+        assert [back.categories.names[k] for k in back.class_index] == ["", ""]
+    else:
+        with pytest.raises(OutputError, match="cannot hold the boxes of class 4, as its name '' is empty"):
+            write_ground_truth(ground_truth, tmp_path / "new", format)
+    write_ground_truth(replace(ground_truth, class_index=np.array([1, 1])), tmp_path / "unused", format)
+
+
+def test_kitti_takes_numbers_for_types_and_leaves_polygons_to_yolo(tmp_path: Path) -> None:
+    ground_truth = small(categories=Categories(("0", "1"), (0, 1)), class_index=np.array([0, 1]))
+    back = there_and_back(ground_truth, tmp_path, "kitti")
+    assert described(back) == described(ground_truth)
+    with pytest.raises(InputError, match="is one KITTI label file; name the folder"):
+        read_ground_truth(tmp_path / "annotations" / "a.txt")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 " + "0.1 0.2 " * 7 + "\n")
+    assert recognise(tmp_path / "labels") == "yolo"
 
 
 def test_writing_stays_in_its_folder(tmp_path: Path) -> None:
@@ -217,11 +298,35 @@ def test_writing_refuses_what_would_mix_or_overwrite(tmp_path: Path) -> None:
         write_ground_truth(small(images=twins), tmp_path / "new", "voc")
     unsized = Images((1, 2), ("a.jpg", "b.png"), np.array([0, 0]), np.array([0, 0]))
     for format in ("yolo", "openimages"):
-        with pytest.raises((OutputError, InputError), match="not known"):
+        with pytest.raises(OutputError, match=r"size of 'a\.jpg' is not known; name the folder .*--images"):
             write_ground_truth(small(images=unsized), tmp_path / "new", format)
     assert not (tmp_path / "new").exists()
     with pytest.raises(UsageError, match="no annotation format 'pdf'"):
         write_ground_truth(small(), tmp_path / "new", "pdf")
+
+
+@pytest.mark.parametrize("format", ["voc", "yolo", "labelme", "kitti"])
+def test_images_that_no_reader_would_find_are_refused(format: str, tmp_path: Path) -> None:
+    inner = {"voc": "Annotations/a.jpg", "yolo": "labels/a.jpg", "kitti": "label_2/x/a.jpg"}.get(format)
+    for file, said in ((".hid.jpg", "hidden file"), ("x/.y/a.jpg", "hidden file"), (inner, "give the folder another")):
+        if file:
+            images = Images((1, 2), (file, "b.jpg"), np.array([100, 100]), np.array([80, 80]))
+            with pytest.raises(OutputError, match=f"image '{file}' would .*{said}"):
+                write_ground_truth(small(images=images), tmp_path / "new", format)
+            assert not (tmp_path / "new").exists()
+
+
+def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing" / "here")
+    for path in (
+        tmp_path / "file" / "out",
+        tmp_path / "dangling",
+        tmp_path / ("n" * 300),
+        tmp_path / ("n" * 300) / "x",
+    ):
+        with pytest.raises(OutputError, match=f"^cannot write {path}: "):
+            write_ground_truth(small(), path, "yolo")
 
 
 # ------------------------------------------------------------------ VOC
@@ -382,6 +487,27 @@ def test_yolo_data_set_of_ultralytics(tmp_path: Path) -> None:
         assert [file.rpartition("/")[2] for file in ground_truth.images.files] == ["a.png", "b.png", "background.png"]
 
 
+def test_yolo_data_set_of_roboflow(tmp_path: Path) -> None:
+    for split, name, size in (("train", "a", 100), ("train", "b", 20), ("valid", "a", 200), ("valid", "c", 40)):
+        for folder in ("images", "labels"):
+            (tmp_path / split / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / split / "images" / f"{name}.png").write_bytes(png(size, size))
+        (tmp_path / split / "labels" / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("train: ../train/images\nnames: ['cell']\n")
+    ground_truth = read_ground_truth(tmp_path)
+    files = [f"{name}.png" for name in ("train/images/a", "train/images/b", "valid/images/a", "valid/images/c")]
+    assert list(ground_truth.images.files) == files
+    assert ground_truth.image_index.tolist() == [0, 1, 2, 3]
+    assert ground_truth.boxes[:, 2].tolist() == [50, 10, 100, 20]
+    for split in (tmp_path / "train", tmp_path / "train" / "labels"):
+        assert read_ground_truth(split).categories.names == ("cell",)
+    renamed = Images((1, 2, 3), ("train/a.png", "valid/a.png", "b.png"), np.full(3, 10), np.full(3, 10))
+    for label in tmp_path.rglob("*.txt"):
+        label.write_text("0 0.5 0.5 0.5 0.5 0.9\n")
+    predictions = read_predictions(tmp_path, small(images=renamed, categories=Categories(("cell",), (1,))))
+    assert predictions.image_index.tolist() == [0, 2, 1]
+
+
 def test_background_pictures_that_differ_in_their_ending_only(tmp_path: Path) -> None:
     (tmp_path / "sizes.csv").write_text("file,width,height\na.jpg,9,8\na.png,7,6\nb.jpg,5,5\n")
     (tmp_path / "b.txt").write_text("0 0.5 0.5 0.2 0.2\n")
@@ -401,11 +527,28 @@ def test_yolo_odd_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     np.testing.assert_allclose(
         ground_truth.boxes, [[40, 40, 20, 20], [10, 10, 20, 10], [60, 40, -20, 20], [50, 40, 0, 20]]
     )
-    assert ground_truth.categories.names == ("0", "1", "2")
+    assert ground_truth.categories == Categories(("0", "2"), (0, 2))
     assert "lines that are not `class cx cy w h`, left out: 5 (first: a.txt, line 2" in caplog.text
     assert "boxes of images whose size is not known, left out: 1 (first: z.txt, line 1)" in caplog.text
     assert "negative width or height" in caplog.text
     assert "width or height 0" in caplog.text
+
+
+def test_yolo_classes_are_those_with_boxes_or_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "sizes.csv").write_text("file,width,height\na.jpg,100,100\n")
+    (tmp_path / "a.txt").write_text("".join(f"{k} 0.5 0.5 0.2 0.2\n" for k in (9999, 0, 12345678, 1)))
+    unnamed = read_ground_truth(tmp_path)
+    assert unnamed.categories == Categories(("0", "1", "9999", "12345678"), (0, 1, 9999, 12345678))
+    assert unnamed.class_index.tolist() == [2, 0, 3, 1]
+    assert not caplog.messages
+    named = read_ground_truth(tmp_path, names=["cat", "dog", "cat"])
+    assert named.categories == Categories(("cat", "dog", "cat", "9999", "12345678"), (0, 1, 2, 9999, 12345678))
+    assert named.class_index.tolist() == [3, 0, 4, 1]
+    assert "beyond the list of names, called by their number: 2 (first: 9999)" in caplog.text
+    (tmp_path / "a.txt").write_text("".join(f"{k} 0.5 0.5 0.2 0.2 0.{k + 1}\n" for k in (2, 0, 9999)))
+    predictions = read_predictions(tmp_path, unnamed)
+    assert predictions.class_index.tolist() == [0, 2]
+    assert "2" not in unnamed.categories.names
 
 
 def test_yolo_that_cannot_be_used(tmp_path: Path) -> None:
@@ -439,6 +582,42 @@ def test_yolo_predictions_take_sizes_and_names_from_the_ground_truth(
     assert "in the order of their ids: 1 (first: 0 is 'dog')" in caplog.text
     (tmp_path / "classes.txt").write_text("mouse\ncat\n")
     assert read_predictions(tmp_path, ground_truth).class_index.tolist() == [0]
+
+
+def test_a_folder_of_images_adds_to_the_sizes_that_are_known(tmp_path: Path) -> None:
+    for folder in ("gt", "dt", "pictures"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(png(7, 7))
+    (tmp_path / "pictures" / "b.png").write_bytes(png(50, 40))
+    (tmp_path / "dt" / "sizes.csv").write_text("file,width,height\nc.jpg,20,10\n")
+    for name in "abc":
+        (tmp_path / "dt" / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.25 0.75\n")
+    images = Images((1, 2, 3), ("a.jpg", "b.jpg", "c.jpg"), np.array([100, 0, 0]), np.array([80, 0, 0]))
+    predictions = read_predictions(tmp_path / "dt", small(images=images), images=tmp_path / "pictures")
+    assert predictions.image_index.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(predictions.boxes[:, 2:], [[20, 20], [10, 10], [4, 2.5]])
+    (tmp_path / "gt" / "sizes.csv").write_text("file,width,height\na.jpg,100,80\nempty.jpg,9,9\n")
+    (tmp_path / "gt" / "a.txt").write_text("0 0.5 0.5 0.2 0.25\n")
+    (tmp_path / "pictures" / "a.png").unlink()
+    ground_truth = read_ground_truth(tmp_path / "gt", images=tmp_path / "pictures")
+    assert ground_truth.images.files == ("a.jpg", "b.png", "empty.jpg")
+    assert ground_truth.boxes[:, 2:].tolist() == [[20, 20]]
+
+
+def test_boxes_without_any_size_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "sizes.csv").write_text("file,width,height\nb.jpg,10,10\n")
+    (tmp_path / "a" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    said = r"none of its 1 boxes can be used: the size of their image is not known \(first: .*\(--images\)"
+    with pytest.raises(InputError, match=said):
+        read_ground_truth(tmp_path / "a")
+    (tmp_path / "g.csv").write_text("ImageID,LabelName,XMin,XMax,YMin,YMax\na,cat,0,1,0,1\n")
+    with pytest.raises(InputError, match=said):
+        read_ground_truth(tmp_path / "g.csv", images=tmp_path / "a" / "sizes.csv")
+    (tmp_path / "a" / "a.txt").write_text("0 0.5 0.5 0.2 0.2 0.9\n")
+    none = np.zeros(2, np.int64)
+    with pytest.raises(InputError, match=said):
+        read_predictions(tmp_path / "a", small(images=Images((1, 2), ("a.jpg", "b.jpg"), none, none)))
 
 
 @pytest.mark.parametrize(
@@ -555,10 +734,21 @@ def test_jsonl_odd_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         assert said in caplog.text
 
 
+def test_jsonl_files_with_one_image_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [{"file": "a.jpg", "image_id": 7}, {"file": "b.jpg", "image_id": 7}, {"file": "c.jpg", "image_id": "d"},
+             {"file": "d.jpg"}, {"file": "e.jpg", "image_id": 7}]  # fmt: skip
+    (tmp_path / "g").write_text("\n".join(json.dumps({**line, "annotations": []}) for line in lines))
+    ground_truth = read_ground_truth(tmp_path / "g")
+    assert ground_truth.images.ids == (7, "b", "d", "d.jpg", "e")
+    assert "the later ones are called by their names: 2 (first: 7, 'b.jpg')" in caplog.text
+    write_ground_truth(ground_truth, tmp_path / "g.json", "coco")
+    assert len({image["id"] for image in json.loads((tmp_path / "g.json").read_text())["images"]}) == 5
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"file": "a.jpg", "detections": []}\n{"file": "b.jpg", "det', "line 2: is not valid JSON"),
+        ('{"file": "a.jpg", "detections": []}\n{"file": "b.jpg", "det', "line 2: is not valid JSON at column 23: "),
         ('{"file": "a.jpg"}', "line 1 has no list of objects 'detections' or 'annotations'; here are 'file'"),
         ('{"file": "a.jpg", "annotations": [3]}', "line 1 has no list of objects"),
         ('{"file": "a.jpg", "annotations": []}\n[1]', "line 2 is not a JSON object: [1]"),

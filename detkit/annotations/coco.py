@@ -133,6 +133,7 @@ def _images(path: Path, entries: list[Any], problems: Problems) -> tuple[Any, di
 def _categories(entries: list[dict[str, Any]], problems: Problems) -> tuple[Categories, dict[Any, int]]:
     rows: dict[Any, int] = {}
     names: list[str] = []
+    seen: set[str] = set()
     ids: list[int | str] = []
     for number, entry in enumerate(entries):
         id = entry.get("id")
@@ -144,9 +145,10 @@ def _categories(entries: list[dict[str, Any]], problems: Problems) -> tuple[Cate
         if id in rows:
             problems.add("category ids given twice, the first name counts", f"id {id}, '{shorten(name)}'")
             continue
-        if name in names:
+        if name in seen:
             problems.add("category names given twice, kept as separate classes", f"'{shorten(name)}', id {id}")
         rows[id] = len(names)
+        seen.add(name)
         names.append(name)
         ids.append(id)
     return Categories(tuple(names), tuple(ids)), rows
@@ -271,20 +273,27 @@ def read_results(path: Path, data: bytes, problems: Problems) -> Results:
 def _without_unreadable(path: Path, results: Results, rows: Any, problems: Problems) -> Results:
     bad_box = ~np.isfinite(results.boxes).all(axis=1)
     bad_score = ~np.isfinite(results.scores) & ~bad_box
+    bad_id = _missing(results.image_ids) | _missing(results.category_ids)
+    bad_id &= ~(bad_box | bad_score)
     for bad, kind in (
         (bad_box, "detections whose bbox is not four finite numbers, left out"),
         (bad_score, "detections without a score that is a finite number, left out"),
+        (bad_id, "detections whose image_id or category_id is neither a number nor text, left out"),
     ):
         if bad.any():
             row = int(np.argmax(bad))
             problems.add(kind, f"entry {row}: {shorten(str(rows[row])) if rows else ''}", int(bad.sum()))
-    bad = bad_box | bad_score
+    bad = bad_box | bad_score | bad_id
     if not bad.any():
         return results
     if bad.all():
         raise InputError(f"{path}: none of its {len(bad)} detections can be used: {_first_of(problems)}")
     keep = ~bad
     return Results(results.image_ids[keep], results.category_ids[keep], results.boxes[keep], results.scores[keep])
+
+
+def _missing(ids: NDArray[Any]) -> Flag:
+    return np.array([id is None for id in ids.tolist()]) if ids.dtype == object else np.zeros(len(ids), bool)
 
 
 def _id_column(ids: list[Any]) -> NDArray[Any]:

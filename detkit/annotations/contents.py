@@ -152,15 +152,24 @@ def fill_ids(ids: Sequence[int | str | None]) -> list[int | str]:
 
 def in_class_order(contents: Contents) -> Contents:
     """The same with the classes in `class_order`."""
-    ground_truth = contents.ground_truth
-    names = ground_truth.categories.names
+    names = contents.ground_truth.categories.names
     order = class_order(names, [None] * len(names))
     if order == list(names):
         return contents
-    position = np.array([order.index(name) for name in names], np.int64)
-    categories = Categories(tuple(order), tuple(range(1, len(order) + 1)))
-    class_index = position[ground_truth.class_index]
-    return replace(contents, ground_truth=replace(ground_truth, categories=categories, class_index=class_index))
+    rows = {name: row for row, name in enumerate(names)}
+    return with_classes(
+        contents, [rows[name] for name in order], Categories(tuple(order), complete_ids([None] * len(order)))
+    )
+
+
+def with_classes(contents: Contents, order: Sequence[int], categories: Categories) -> Contents:
+    """The same with the table `categories`, whose row k stands for the class that was row `order[k]`."""
+    position = np.empty(len(order), np.int64)
+    position[list(order)] = np.arange(len(order))
+    class_index = position[contents.ground_truth.class_index]
+    return replace(
+        contents, ground_truth=replace(contents.ground_truth, categories=categories, class_index=class_index)
+    )
 
 
 def _mask(count: int, marked: Sequence[int]) -> NDArray[np.bool_]:

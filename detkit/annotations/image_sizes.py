@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import struct
 from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
 from typing import IO
 
-from detkit.annotations.align import IMAGE_SUFFIXES, ImageMatcher, plain_path, without_ending
+from detkit.annotations.align import IMAGE_SUFFIXES, UNKNOWN, ImageMatcher, plain_path, without_ending
 from detkit.annotations.columns import whole_number
 from detkit.annotations.contents import images_table
 from detkit.annotations.sources import check_file, files_under, read_text
+from detkit.annotations.table_csv import csv_writer
 from detkit.annotations.tables import Images
 from detkit.errors import InputError
 from detkit.files import reason
 
+# The kind of problem that formats relative to the image have with an image whose size is not known.
+UNSIZED = "boxes of images whose size is not known, left out"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -52,11 +57,13 @@ def image_size(path: Path) -> tuple[int, int]:
 class Sizes:
     """Sizes of images by file name or stem: from a table of ours, a folder of pictures, or a table of images.
 
-    `files` are the names it knows; a picture is opened when its size is asked for, and only once.
+    `files` are the names it knows; a picture is opened when its size is asked for, and only once. What is not known
+    here is asked of `further`, if there is one.
     """
 
     def __init__(self, images: Images, folder: Path | None = None) -> None:
         self.files = images.files
+        self._stems = frozenset(without_ending(plain_path(file)) for file in images.files)
         self._matcher = ImageMatcher(images)
         self._known = {
             row: (width, height)
@@ -64,18 +71,35 @@ class Sizes:
             if width > 0 and height > 0
         }
         self._folder = folder
+        self._further: Sizes | None = None
+
+    def and_then(self, further: Sizes | None) -> Sizes:
+        """The same with `further`, whose files are added where they are others."""
+        if further is None:
+            return self
+        both = copy(self)
+        both.files += tuple(file for file in further.files if self._matcher.by_file(file) == UNKNOWN)
+        both._further = further if self._further is None else self._further.and_then(further)
+        return both
 
     @classmethod
     def read(cls, path: Path) -> Sizes:
         """A folder of pictures, or a CSV file with the columns file, width, height."""
-        if path.is_dir():
+        if os.path.isdir(path):
             files = image_files(path)
             return cls(_images([(file, 0, 0) for file in files]), path)
         return cls(_images(read_size_table(path)))
 
+    def called(self, *stems: str) -> str | None:
+        """The first of these that an image is called, with its folders and without its ending; None where none is."""
+        found = next((stem for stem in stems if stem in self._stems), None)
+        return found if found or self._further is None else self._further.called(*stems)
+
     def name(self, file: str) -> str:
         """The name that it knows the image by, `file` itself where it knows none."""
         row = self._matcher.by_file(file)
+        if row < 0 and self._further is not None:
+            return self._further.name(file)
         return self.files[row] if row >= 0 and self.files[row] else file
 
     def __call__(self, file: str) -> tuple[int, int]:
@@ -83,6 +107,8 @@ class Sizes:
         row = self._matcher.by_file(file)
         if row >= 0 and row not in self._known and self._folder is not None:
             self._known[row] = image_size(self._folder / self.files[row])
+        if row not in self._known and self._further is not None:
+            return self._further(file)
         return self._known.get(row, (0, 0))
 
 
@@ -111,7 +137,7 @@ def read_size_table(path: Path) -> list[tuple[str, int, int]]:
 def size_table(rows: Iterable[tuple[str, int, int]]) -> bytes:
     """The CSV file that `read_size_table` reads, from (file, width, height) rows."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow(("file", "width", "height"))
     writer.writerows(rows)
     return text.getvalue().encode("utf-8")

@@ -38,6 +38,7 @@ def read_jsonl(path: Path, data: bytes, problems: Problems, default_names: Seque
     InputError, with the line, where a line is not a JSON object.
     """
     images: list[tuple[ImageId, str, int, int]] = []
+    ids: set[ImageId] = set()
     rows: dict[str, int] = {}
     owners: list[int] = []
     found: list[dict[str, Any]] = []
@@ -53,8 +54,8 @@ def read_jsonl(path: Path, data: bytes, problems: Problems, default_names: Seque
             file = plain_path(file) + _frame(record)
             row = rows.setdefault(file, len(images))
             if row == len(images):
-                id = record.get("image_id")
-                id = id if isinstance(id, int | str) else without_ending(file)
+                id = _image_id(record.get("image_id"), file, ids, problems)
+                ids.add(id)
                 images.append((id, file, _size(record.get("width")), _size(record.get("height"))))
             else:
                 problems.add("images with more than one line, joined", f"line {number}, '{shorten(file)}'")
@@ -79,12 +80,23 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
-        record = parse_json(f"{path}: line {number}", line)
+        record = parse_json(f"{path}: line {number}", line, is_line=True)
     if not isinstance(record, dict):
         raise InputError(
             f"{path}: line {number} is not a JSON object: {shorten(line[:200].decode('utf-8', 'replace'))}"
         )
     return record
+
+
+def _image_id(given: object, file: str, taken: set[ImageId], problems: Problems) -> ImageId:
+    """The `image_id` of a line; the stem, else the whole name, where there is none or another file has it."""
+    if isinstance(given, int | str):
+        if given not in taken:
+            return given
+        problems.add("image ids given to several files, the later ones are called by their names",
+                     f"{given!r}, '{shorten(file)}'")  # fmt: skip
+    stem = without_ending(file)
+    return file if stem in taken else stem
 
 
 def _frame(record: dict[str, Any]) -> str:

@@ -30,9 +30,16 @@ def parse_line(line: str) -> tuple[str, list[float]] | None:
     """The type and the 14 or 15 numbers after it; None where the line is something else."""
     parts = line.split()
     numbers = finite_numbers(parts[1:], len(parts) - 1) if len(parts) in (15, 16) else None
-    if numbers is None or finite_numbers(parts[:1], 1) is not None:
-        return None
-    return parts[0], numbers
+    return None if numbers is None else (parts[0], numbers)
+
+
+def is_object(line: str) -> bool:
+    """Whether a line is one of KITTI and no polygon of YOLO: its type is no number, or nothing is known in space."""
+    entry = parse_line(line)
+    if entry is None:
+        return False
+    name, numbers = entry
+    return finite_numbers([name], 1) is None or numbers[7:14] == [float(value) for value in _UNKNOWN_IN_SPACE.split()]
 
 
 def read_kitti(path: Path, problems: Problems, sizes: Sizes | None = None) -> Contents:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detkit.annotations.columns import whole_number
 from detkit.annotations.problems import shorten
-from detkit.annotations.sources import parse_json, read_text
+from detkit.annotations.sources import lines_of, parse_json, read_text
 from detkit.errors import InputError
 
 _KEY = re.compile(r"names\s*:(.*)$")
@@ -29,9 +29,9 @@ def read_names(path: Path) -> tuple[str, ...]:
         document = parse_json(path, text.encode("utf-8"))
         names = document.get("names", document) if isinstance(document, dict) else document
         return _in_order(path, names)
-    if any(_KEY.match(line) for line in text.splitlines()):
+    if any(_KEY.match(line) for line in lines_of(text)):
         return _in_order(path, yaml_names(path, text))
-    lines = tuple(line.strip() for line in text.splitlines())
+    lines = tuple(line.strip() for line in lines_of(text))
     while lines and not lines[-1]:
         lines = lines[:-1]
     if not lines or not all(lines):
@@ -42,7 +42,7 @@ def read_names(path: Path) -> tuple[str, ...]:
 def read_labels(path: Path) -> dict[str, str]:
     """Open Images' table of labels: `/m/011k07,Tortoise` a line."""
     labels: dict[str, str] = {}
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(lines_of(read_text(path)), 1):
         label, comma, name = line.partition(",")
         if line.strip() and not comma:
             raise InputError(f"{path}: line {number} is not 'label,name', as in Open Images' class descriptions")
@@ -57,7 +57,7 @@ def yaml_names(where: object, text: str) -> list[str] | dict[str, str]:
     This is the part of YAML that data set files use: block and flow lists and maps of plain, 'single' and
     "double" quoted names, with comments. InputError for anything else.
     """
-    lines = text.splitlines()
+    lines = lines_of(text)
     for number, line in enumerate(lines):
         match = _KEY.match(line)
         if match:

@@ -9,7 +9,6 @@ does not hold; boxes of images whose size is not known are left out, and that is
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +16,12 @@ from pathlib import Path
 from detkit.annotations.align import without_ending
 from detkit.annotations.columns import finite_numbers, flag
 from detkit.annotations.contents import Builder, Contents, corners_to_xywh, in_class_order
-from detkit.annotations.image_sizes import Sizes
+from detkit.annotations.image_sizes import UNSIZED, Sizes
 from detkit.annotations.number_text import number_text
 from detkit.annotations.problems import Problems, quoted, shorten
-from detkit.annotations.table_csv import csv_rows
+from detkit.annotations.table_csv import csv_rows, csv_writer
 from detkit.annotations.tables import GroundTruth
-from detkit.errors import InputError
+from detkit.errors import InputError, OutputError
 
 HEADER = (
     "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
@@ -58,7 +57,7 @@ def read_open_images(
             continue
         width, height = sizes(id)
         if not (width and height):
-            problems.add("boxes of images whose size is not known, left out", where)
+            problems.add(UNSIZED, where)
             continue
         if corners[0] > corners[2] or corners[1] > corners[3]:
             problems.add("reversed boxes, corners put in order", where)
@@ -83,9 +82,9 @@ def read_open_images(
 
 
 def open_images_csv(ground_truth: GroundTruth) -> bytes:
-    """Annotations with the names of the classes as labels; InputError where the size of an image is not known."""
+    """Annotations with the names of the classes as labels; OutputError where the size of an image is not known."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow(HEADER)
     images = ground_truth.images
     corners = ground_truth.boxes.copy()
@@ -97,7 +96,8 @@ def open_images_csv(ground_truth: GroundTruth) -> bytes:
         width, height = int(images.widths[image]), int(images.heights[image])
         name = images.files[image] or str(images.ids[image])
         if not (width and height):
-            raise InputError(f"Open Images CSV is relative to the size of the image, and that of '{name}' is not known")
+            raise OutputError(f"Open Images CSV is relative to the image, and the size of '{name}' is not known; "
+                              "name the folder of the images (--images)")  # fmt: skip
         x1, y1, x2, y2 = (number_text(side / (width, height)[k % 2]) for k, side in enumerate(box))
         writer.writerow((
             without_ending(name), "detkit", ground_truth.categories.names[category], 1, x1, x2, y1, y2,

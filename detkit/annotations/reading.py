@@ -13,12 +13,13 @@ from detkit.annotations import coco
 from detkit.annotations.align import match_classes, match_images
 from detkit.annotations.coco_align import align_results
 from detkit.annotations.contents import Contents, note_odd_boxes
-from detkit.annotations.image_sizes import Sizes
+from detkit.annotations.image_sizes import UNSIZED, Sizes
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import FORMATS, recognise
 from detkit.annotations.sources import paused_gc, read_bytes
 from detkit.annotations.tables import GroundTruth, Predictions
 from detkit.errors import InputError, UsageError
+from detkit.files import reason
 
 PathLike = str | os.PathLike[str]
 
@@ -49,6 +50,7 @@ def read_ground_truth(
             )
         contents = _contents(path, form, problems, names, sizes, data if form == "coco" else None)
         ground_truth = contents.ground_truth
+        _need_sizes(path, contents, problems)
         scored = np.isfinite(contents.scores)
         if len(scored) and scored.all():
             raise InputError(
@@ -78,7 +80,7 @@ def read_predictions(
 
     Images are found by id or file name and classes by name or category id, as in `detkit.annotations.align`. Without
     names, YOLO's class k is the k-th class of the ground truth in the order of its ids. Sizes for formats that are
-    relative to the image come from `images`, from the detections' own folder, else from the ground truth.
+    relative to the image come from the ground truth, else from `images`, else from the detections' own folder.
     InputError, one line, where it cannot be read, where no image or no class is in common, or where it has no scores.
     """
     path = Path(path)
@@ -90,7 +92,7 @@ def read_predictions(
             results = coco.read_results(path, data, problems)
             predictions = align_results(path, results, ground_truth, problems)
         else:
-            sizes = Sizes(ground_truth.images) if images is None else Sizes.read(Path(images))
+            sizes = Sizes(ground_truth.images).and_then(None if images is None else Sizes.read(Path(images)))
             contents = _contents(path, form, problems, names, sizes, data, ground_truth)
             predictions = _aligned(path, contents, ground_truth, problems)
         odd = replace(
@@ -109,8 +111,10 @@ def _format(path: Path, format: str | None) -> str:
         return recognise(path)
     if format not in FORMATS:
         raise UsageError(f"there is no annotation format '{format}'; there are {', '.join(FORMATS)}")
-    if not path.exists():
-        raise InputError(f"{path}: cannot be read: No such file or directory")
+    try:
+        path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
     return format
 
 
@@ -158,8 +162,8 @@ def _contents(
         from detkit.annotations.yolo import find_names, find_sizes, read_yolo
 
         _need_folder(path, "YOLO")
-        if sizes is None:
-            sizes = find_sizes(path)
+        own_sizes = find_sizes(path)
+        sizes = own_sizes if sizes is None else sizes.and_then(own_sizes)
         if sizes is None:
             raise InputError(f"{path}: YOLO txt is relative to the image; name the folder of its images or a CSV file "
                              "of their sizes (--images), or put sizes.csv beside the labels")  # fmt: skip
@@ -191,11 +195,16 @@ def _names(names: PathLike | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _names_by_id(target: GroundTruth | None, problems: Problems | None = None) -> tuple[str, ...]:
-    """The classes of the ground truth in the order of their ids, which classes 0, 1, 2 ... then mean."""
+    """The classes of the ground truth in the order of their ids, which classes 0, 1, 2 ... then mean.
+
+    Those of YOLO have these numbers themselves, and mean no other class after a gap.
+    """
     if target is None:
         return ()
     table = target.categories
     order = sorted(range(len(table)), key=lambda k: (isinstance(table.ids[k], str), table.ids[k]))
+    if target.source == "yolo":
+        order = [row for number, row in enumerate(order) if table.ids[row] == number]
     names = tuple(table.names[k] for k in order)
     if problems is not None and names:
         problems.add("no class names found, so classes 0, 1, 2 ... are those of the ground truth in the order of "
@@ -212,6 +221,7 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
             "are the arguments swapped?"
         )
     image_rows = match_images(path, own.images, target.images, problems)
+    _need_sizes(path, contents, problems)
     used = np.bincount(own.class_index, minlength=len(own.categories))
     class_rows = match_classes(path, own.categories, used, target.categories, problems)
     image_index = image_rows[own.image_index]
@@ -221,6 +231,15 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
         problems.add("detections without a score, left out", f"row {np.argmin(scored)}", int((~scored).sum()))
     keep = (image_index >= 0) & (class_index >= 0) & scored
     return Predictions(image_index[keep], class_index[keep], own.boxes[keep], scores[keep])
+
+
+def _need_sizes(path: Path, contents: Contents, problems: Problems) -> None:
+    """InputError where there are boxes and all of them are left out for want of the sizes of their images."""
+    count = problems.counts.get(UNSIZED, 0)
+    if count and not len(contents.ground_truth):
+        raise InputError(f"{path}: none of its {count} boxes can be used: the size of their image is not known (first: "
+                         f"{problems.examples[UNSIZED]}); name the folder of the images or a CSV file of their sizes "
+                         "(--images)")  # fmt: skip
 
 
 def _fill_sizes(ground_truth: GroundTruth, sizes: Sizes) -> GroundTruth:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import orjson
 
 from detkit.annotations import kitti, yolo
 from detkit.annotations.problems import quoted, shorten
-from detkit.annotations.sources import files_under, read_head
+from detkit.annotations.sources import files_under, lines_of, read_head
 from detkit.annotations.voc import annotation_folder
 from detkit.errors import InputError
 
@@ -43,7 +44,7 @@ def recognise(path: Path | str) -> str:
     folder holds files of several formats.
     """
     path = Path(path)
-    return _folder(path) if path.is_dir() else _file(path, read_head(path))
+    return _folder(path) if os.path.isdir(path) else _file(path, read_head(path))
 
 
 def _file(path: Path, head: bytes) -> str:
@@ -129,8 +130,8 @@ def _lines(path: Path, text: str) -> str:
         return "csv"
     if {"imageid", "xmin", "xmax"} <= header:
         return "openimages"
-    for name, parse in (("YOLO", yolo.parse_line), ("KITTI", kitti.parse_line)):
-        if parse(first):  # type: ignore[operator]
+    for name, fits in (("KITTI", kitti.is_object), ("YOLO", yolo.parse_line)):
+        if fits(first):  # type: ignore[operator]
             raise InputError(f"{path}: is one {name} label file; name the folder that holds one for every image")
     raise InputError(f"{path}: is none of {_KNOWN}: it begins {shorten(first[:200], 40) or 'with an empty line'}")
 
@@ -171,8 +172,8 @@ def _texts(folder: Path, files: list[str]) -> str | None:
             understood = understood or "empty"
             continue
         text = read_head(folder / file).decode("utf-8", "replace")
-        line = next((line for line in text.splitlines() if line.strip()), "")
-        if kitti.parse_line(line):
+        line = next((line for line in lines_of(text) if line.strip()), "")
+        if kitti.is_object(line):
             return "kitti"
         if yolo.parse_line(line):
             return "yolo"

@@ -77,6 +77,11 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text. They end at a line feed, with or without a carriage return before it, and nowhere else."""
+    return text.replace("\r\n", "\n").split("\n")
+
+
 def _unzip(path: Path, data: bytes) -> bytes:
     limit = max(ALWAYS_ALLOWED_BYTES, _MOST_GROWTH * len(data))
     parts: list[bytes] = []
@@ -119,8 +124,11 @@ def paused_gc() -> Iterator[None]:
             gc.enable()
 
 
-def parse_json(where: object, data: bytes) -> Any:
-    """`data` as Python objects. NaN and Infinity, which Python's json writes, are read; they are not JSON."""
+def parse_json(where: object, data: bytes, is_line: bool = False) -> Any:
+    """`data` as Python objects. NaN and Infinity, which Python's json writes, are read; they are not JSON.
+
+    is_line  whether `where` names a line already, and `data` is that line
+    """
     try:
         with paused_gc():
             return orjson.loads(data)
@@ -132,7 +140,7 @@ def parse_json(where: object, data: bytes) -> Any:
                 return json.loads(data)
             except (ValueError, RecursionError):
                 pass
-        at = f"line {error.lineno}, column {error.colno}"
+        at = f"column {error.colno}" if is_line else f"line {error.lineno}, column {error.colno}"
         cut = "; the file seems to be cut off" if error.pos >= len(data) - 1 else ""
         raise InputError(f"{where}: is not valid JSON at {at}: {error.msg.split(': line')[0]}{cut}") from error
 

@@ -13,7 +13,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -28,6 +28,24 @@ from detkit.errors import InputError
 
 CSV_HEADER = ("file", "width", "height", "x1", "y1", "x2", "y2", "score", "class", "class_id")
 _CORNERS = ("x1", "y1", "x2", "y2")
+
+
+class _LineFeeds:
+    """Ends the lines that a CSV writer gives it at a line feed alone."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, line: str) -> None:
+        self.file.write(line[:-2] + "\n")
+
+
+def csv_writer(file: TextIO) -> Any:
+    """A writer of the csv module whose lines end at a line feed and whose cells may hold carriage returns.
+
+    Python's own quotes those only from 3.13 on, or where they end the lines.
+    """
+    return csv.writer(_LineFeeds(file), lineterminator="\r\n")
 
 
 def csv_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -127,7 +145,7 @@ def _name_of(path: Path, line: int, id: int | str | None, default_names: Sequenc
 def csv_bytes(ground_truth: GroundTruth) -> bytes:
     """Annotations as CSV of ours, with the columns of flags, `area` and `id` after the usual ones."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow((*CSV_HEADER, *FLAGS, "area", "id"))
     images, categories = ground_truth.images, ground_truth.categories
     heads = [

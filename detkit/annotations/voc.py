@@ -30,7 +30,7 @@ from detkit.boxes import as_boxes
 from detkit.errors import InputError
 
 # XML 1.0 has no way to write these characters, not even as references.
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def parse_xml(where: object, data: bytes) -> Element:
@@ -124,8 +124,8 @@ def _read_image(builder: Builder, root: Element, file: str, size_of: Callable[[s
 
 
 def _text(value: str) -> str:
-    text = _NOT_IN_XML.sub("\ufffd", value)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = NOT_IN_XML.sub("\ufffd", value)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
 
 
 def voc_xml(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -13,12 +15,20 @@ from numpy.typing import NDArray
 from detkit.annotations.align import plain_path, without_ending
 from detkit.annotations.contents import FLAGS
 from detkit.annotations.image_sizes import size_table
+from detkit.annotations.problems import quoted
 from detkit.annotations.recognition import FORMATS
 from detkit.annotations.tables import GroundTruth
+from detkit.annotations.voc import NOT_IN_XML
 from detkit.annotations.yolo import OTHER_TEXTS
 from detkit.boxes import clip
 from detkit.errors import OutputError, UsageError
-from detkit.files import write_bytes
+from detkit.files import reason, write_bytes
+
+# Characters that JSON writes as they are and that YAML takes for line breaks or refuses.
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+
+# The folder that is read in place of the one that was named, where it is there.
+_INNER_FOLDERS = {"voc": "Annotations", "yolo": "labels", "kitti": "label_2"}
 
 FOLDER_FORMATS = frozenset(("voc", "yolo", "labelme", "kitti"))
 NAMES = {
@@ -52,22 +62,28 @@ def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], 
 
     path    the file; for VOC, YOLO, LabelMe and KITTI a folder, which must be new or empty
     format  one of `FORMATS`
-    OutputError where it cannot be written, or where the format needs image sizes that are not known.
+    OutputError where it cannot be written, where a class has no name and the format goes by names, or where the format
+    needs image sizes that are not known.
     """
     path = Path(path)
     if format not in FORMATS:
         raise UsageError(f"there is no annotation format '{format}'; there are {', '.join(FORMATS)}")
+    _check_class_names(ground_truth, format)
     lost = losses(ground_truth, format)
     if format not in FOLDER_FORMATS:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise OutputError(f"{path}: is a folder; {NAMES[format]} is one file, give its name")
         write_bytes(path, _one_file(ground_truth, format))
         return lost
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        what = "is not empty" if path.is_dir() else "is a file"
+    is_folder = os.path.isdir(path)
+    if os.path.exists(path) and (not is_folder or any(path.iterdir())):
+        what = "is not empty" if is_folder else "is a file"
         raise OutputError(f"{path}: {what}; {NAMES[format]} is a folder of files, give a new or empty one")
     files = dict(_files(ground_truth, format))
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
     for name, content in files.items():
         write_bytes(path / name, content)
     return lost
@@ -94,7 +110,7 @@ def _one_file(ground_truth: GroundTruth, format: str) -> bytes:
 def _files(ground_truth: GroundTruth, format: str) -> Iterator[tuple[str, bytes]]:
     """(relative path, content) of each file of a folder format."""
     images, categories = ground_truth.images, ground_truth.categories
-    stems = _stems(ground_truth)
+    stems = _stems(ground_truth, format)
     corners = corners_of(ground_truth)
     order = np.argsort(ground_truth.image_index, kind="stable")
     bounds = np.searchsorted(ground_truth.image_index[order], np.arange(len(images) + 1))
@@ -164,9 +180,9 @@ def _ending(file: str) -> str:
 
 
 def yaml_of(names: list[str]) -> bytes:
-    """ultralytics' table of class names; quoted as JSON, which YAML reads too."""
-    lines = [f"  {number}: {orjson.dumps(name).decode()}\n" for number, name in enumerate(names)]
-    return ("names:\n" + "".join(lines)).encode("utf-8")
+    """ultralytics' table of class names; quoted as JSON, which YAML reads too where all of it can be printed."""
+    texts = (_NOT_IN_YAML.sub(lambda m: f"\\u{ord(m[0]):04x}", orjson.dumps(name).decode()) for name in names)
+    return ("names:\n" + "".join(f"  {number}: {name}\n" for number, name in enumerate(texts))).encode("utf-8")
 
 
 def class_positions(ground_truth: GroundTruth) -> NDArray[np.int64]:
@@ -185,8 +201,12 @@ def corners_of(ground_truth: GroundTruth) -> NDArray[np.float64]:
     return np.concatenate((np.minimum(boxes[:, :2], far), np.maximum(boxes[:, :2], far)), axis=1)
 
 
-def _stems(ground_truth: GroundTruth) -> list[str]:
-    """For each image the relative path of its file without ending, never outside of the folder, never twice."""
+def _stems(ground_truth: GroundTruth, format: str) -> list[str]:
+    """For each image the relative path of its file without ending, never outside of the folder, never twice.
+
+    OutputError where that is not possible, or where no reader would look for it: in a hidden file, or in the folder
+    that stands for the whole data set.
+    """
     stems: list[str] = []
     seen: dict[str, str] = {}
     for id, file in zip(ground_truth.images.ids, ground_truth.images.files, strict=True):
@@ -195,6 +215,13 @@ def _stems(ground_truth: GroundTruth) -> list[str]:
         stem = without_ending("/".join(part.replace(":", "_").replace("\0", "_") for part in parts))
         if not stem:
             raise OutputError(f"image {id!r} has a name that cannot be a file: '{name}'")
+        if any(part.startswith(".") for part in stem.split("/")):
+            raise OutputError(
+                f"image '{name}' would become a hidden file, which is not read again; give it another name"
+            )
+        if stem.startswith(f"{_INNER_FOLDERS.get(format)}/"):
+            raise OutputError(f"image '{name}' would hide the others, as {NAMES[format]} keeps a whole data set in "
+                              f"'{_INNER_FOLDERS[format]}'; give the folder another name")  # fmt: skip
         if stem.casefold() in seen:
             raise OutputError(
                 f"images '{seen[stem.casefold()]}' and '{name}' would be written to the same file '{stem}'"
@@ -224,8 +251,7 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
         if names:
             said.append(f"KITTI's regions to ignore have no class: {_boxes(count := int(ground_truth.ignore.sum()))} "
                         f"{'becomes' if count == 1 else 'become'} DontCare.")  # fmt: skip
-    if format == "kitti" and any(" " in class_name for class_name in categories.names):
-        said.append("KITTI separates columns by spaces: spaces in class names become '_'.")
+    said += _class_name_losses(ground_truth, format)
     products = ground_truth.boxes[:, 2] * ground_truth.boxes[:, 3]
     own = int((np.abs(ground_truth.areas - products) > 1e-3 * np.abs(products) + 0.01).sum())
     if own and "area" not in holds:
@@ -258,6 +284,41 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
     return said
 
 
+def _class_name_losses(ground_truth: GroundTruth, format: str) -> list[str]:
+    said: list[str] = []
+    written = [ground_truth.categories.names[k] for k in np.unique(ground_truth.class_index)]
+    read = [_read_again(name, format) for name in written]
+    changed = [(old, new) for old, new in zip(written, read, strict=True) if old != new]
+    if changed and format == "kitti":
+        said.append("KITTI separates columns by spaces: spaces in class names become '_'.")
+    elif changed:
+        what = "blanks around class names" if format == "openimages" else "control characters and outer blanks of names"
+        old, new = changed[0]
+        said.append(f"{NAMES[format]} does not keep {what}: {_classes(len(changed))} changed ({old!r} is {new!r}).")
+    twice = {name: count for name, count in Counter(read).items() if count > 1}
+    if twice and format not in ("coco", "yolo"):
+        said.append(f"{NAMES[format]} tells classes apart by their names: {sum(twice.values())} classes become "
+                    f"{len(twice)} ({quoted(twice)}).")  # fmt: skip
+    return said
+
+
+def _read_again(name: str, format: str) -> str:
+    """A class name as it comes back from `format`; "" where its boxes would be lost."""
+    if format == "kitti":
+        return "_".join(name.split())
+    if format == "voc":
+        return NOT_IN_XML.sub("\ufffd", name).strip()
+    return name.strip() if format == "openimages" else name
+
+
+def _check_class_names(ground_truth: GroundTruth, format: str) -> None:
+    categories = ground_truth.categories
+    for row in np.unique(ground_truth.class_index) if format not in ("coco", "jsonl", "yolo") else ():
+        if not _read_again(categories.names[row], format):
+            raise OutputError(f"{NAMES[format]} cannot hold the boxes of class {categories.ids[row]!r}, as its name "
+                              f"{categories.names[row]!r} is empty; give it one")  # fmt: skip
+
+
 def _ids_say_more_than_names(ground_truth: GroundTruth) -> bool:
     for id, file in zip(ground_truth.images.ids, ground_truth.images.files, strict=True):
         stem = without_ending(plain_path(file or str(id)))
@@ -269,6 +330,10 @@ def _ids_say_more_than_names(ground_truth: GroundTruth) -> bool:
 
 def _lose(count: int) -> str:
     return f"{_boxes(count)} {'loses' if count == 1 else 'lose'}"
+
+
+def _classes(count: int) -> str:
+    return "1 class" if count == 1 else f"{count} classes"
 
 
 def _boxes(count: int) -> str:

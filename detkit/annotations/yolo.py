@@ -4,9 +4,11 @@ Classes are counted from 0; predictions have their score as the sixth column. Lo
 x2 y2 x3 y3 ...`, with a score behind them where the number of columns is even: their bounds are taken.
 
     data/labels/*.txt  data/images/*.jpg  data/data.yaml      or      folder/*.txt  folder/sizes.csv  folder/classes.txt
+    data/train/labels/*.txt  data/train/images/*.jpg  data/valid/labels/*.txt  data/valid/images/*.jpg  data/data.yaml
 
-Names come from `classes.txt`, `obj.names`, `names.txt`, `data.yaml` or `dataset.yaml`; sizes from `sizes.csv` (file,
-width, height) or from the headers of the pictures. Pictures without a label file are images without boxes.
+Names come from `classes.txt`, `obj.names`, `names.txt`, `data.yaml` or `dataset.yaml`, else from a `data.yaml` one
+folder further up; sizes from `sizes.csv` (file, width, height) or from the headers of the pictures. Pictures without a
+label file are images without boxes.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from typing import Generic, TypeVar
 from numpy.typing import ArrayLike
 
 from detkit.annotations.columns import finite_numbers
-from detkit.annotations.contents import Builder, Contents
-from detkit.annotations.image_sizes import Sizes, image_files
+from detkit.annotations.contents import Builder, Contents, with_classes
+from detkit.annotations.image_sizes import UNSIZED, Sizes, image_files
 from detkit.annotations.names import read_names
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import Problems, shorten
-from detkit.annotations.sources import files_under, need_files
+from detkit.annotations.sources import files_under, lines_of, need_files
+from detkit.annotations.tables import Categories
 from detkit.boxes import as_boxes, xyxy_to_cxcywh
 from detkit.errors import InputError
 from detkit.files import is_device, reason
@@ -76,11 +79,11 @@ def _roots(path: Path, folder: Path) -> Iterator[Path]:
 
 
 def find_names(path: Path) -> tuple[str, ...]:
-    """The class names that lie with the labels; () where there are none."""
-    for root in _roots(path, label_folder(path)):
-        for name in NAME_FILES:
-            if (root / name).is_file() and not _holds_labels(root / name):
-                return read_names(root / name)
+    """The class names that lie with the labels, or above the split that they are; () where there are none."""
+    roots = list(_roots(path, label_folder(path)))
+    for file in (*(root / name for root in roots for name in NAME_FILES), roots[-1].resolve().parent / NAME_FILES[0]):
+        if file.is_file() and not _holds_labels(file):
+            return read_names(file)
     return ()
 
 
@@ -105,7 +108,7 @@ def find_sizes(path: Path) -> Sizes | None:
 def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes, add_images: bool) -> Contents:
     """The tables of a folder of label files.
 
-    names       of classes 0, 1, 2 ...; a class without a name is called by its number
+    names       of classes 0, 1, 2 ...; a class without a name is one where it has boxes, and is called by its number
     sizes       of the images; boxes of an image whose size is not known are left out, and that is said
     add_images  whether images that `sizes` knows and that have no label file belong to the data set
     InputError where no line can be read, or where most boxes are not relative to the image.
@@ -115,24 +118,26 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
     need_files(path, files, ".txt")
     builder = Builder("yolo", problems)
     lines = LabelLines(folder, problems, "`class cx cy w h`", parse_line)
-    for number, name in enumerate(names):
-        builder.category(name, number)
+    for number in range(len(names)):
+        builder.category(str(number), number)
     labelled: set[str] = set()
     pixels = 0
     for file in files:
-        stem = file[:-4]
+        stem = _picture(file[:-4], sizes)
         width, height = sizes(stem)
         image_file = sizes.name(stem)
         labelled.add(image_file)
         image = builder.image(stem, image_file, width, height)
         for where, (class_id, (cx, cy, w, h), score) in lines.of(file):
             if not (width and height):
-                problems.add("boxes of images whose size is not known, left out", where)
+                problems.add(UNSIZED, where)
                 continue
             if max(cx, cy, w, h) > 2:
                 pixels += 1
             box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
-            builder.box(image, _class_row(builder, names, class_id, problems), box, score=score)
+            if names and class_id >= len(names):
+                problems.add("boxes of classes beyond the list of names, called by their number", class_id)
+            builder.box(image, builder.category(str(class_id), class_id), box, score=score)
     lines.check(path)
     if pixels > lines.count / 2:
         raise InputError(
@@ -142,7 +147,26 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
         for file in sizes.files:
             if file not in labelled:
                 builder.background(file, *sizes(file))
-    return builder.finish()
+    return _named(builder.finish(), names)
+
+
+def _named(contents: Contents, names: Sequence[str]) -> Contents:
+    """The same with the classes, so far in the order of their boxes, in the order of their numbers and by name."""
+    ids = contents.ground_truth.categories.ids
+    order = sorted(range(len(ids)), key=ids.__getitem__)  # type: ignore[arg-type]
+    numbers = [int(ids[row]) for row in order]
+    called = tuple(names[number] if number < len(names) else str(number) for number in numbers)
+    return with_classes(contents, order, Categories(called, tuple(numbers)))
+
+
+def _picture(stem: str, sizes: Sizes) -> str:
+    """What the image of a label file is called: `train/images/a` for `train/labels/a`, where `sizes` has that."""
+    parts = stem.split("/")
+    if "labels" not in parts[:-1]:
+        return stem
+    place = len(parts) - 2 - parts[-2::-1].index("labels")
+    before, after = parts[:place], parts[place + 1 :]
+    return sizes.called(stem, "/".join((*before, "images", *after)), "/".join((*before, *after))) or stem
 
 
 class LabelLines(Generic[Entry]):
@@ -158,7 +182,7 @@ class LabelLines(Generic[Entry]):
 
     def of(self, file: str) -> Iterator[tuple[str, Entry]]:
         """(place, entry) of the lines of a file that can be read; empty ones do not count."""
-        for number, line in enumerate(label_text(self.folder / file).splitlines(), 1):
+        for number, line in enumerate(lines_of(label_text(self.folder / file)), 1):
             if not line.strip():
                 continue
             self.count += 1
@@ -175,16 +199,6 @@ class LabelLines(Generic[Entry]):
         if self.count and self.unreadable == self.count:
             first = next(iter(self.problems.examples.values()))
             raise InputError(f"{path}: none of its {self.count} lines is {self.what} (first: {first})")
-
-
-def _class_row(builder: Builder, names: Sequence[str], class_id: int, problems: Problems) -> int:
-    if class_id < len(names):
-        return class_id
-    if names:
-        problems.add("boxes of classes beyond the list of names, called by their number", class_id)
-    for number in range(len(builder.class_rows), class_id + 1 if class_id < 10000 else 0):
-        builder.category(str(number), number)
-    return builder.category(str(class_id), class_id)
 
 
 def parse_line(line: str) -> tuple[int, tuple[float, float, float, float], float | None] | None:
