@@ -77,7 +77,8 @@ def spare_all(option: str, target: Path, inputs: Iterable[Path | None]) -> None:
     for path in inputs:
         if path is None:
             continue
-        if kind and path.is_dir() and target.is_file() and target.resolve().is_relative_to(path.resolve()):
+        inside = kind and os.path.isdir(path) and os.path.isfile(target)
+        if inside and target.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{option} would overwrite {target}, which lies in the input {path}; give another name")
         spare_inputs(option, target, {file_id(path)})
 

@@ -164,3 +164,21 @@ def test_places_of_coco_names_become_cocos_ids(tmp_path: Path) -> None:
     source.write_text(json.dumps({"file": "a.jpg", "width": 90, "height": 90, "annotations": [box]}))
     write_ground_truth(read_ground_truth(source), tmp_path / "a.json", "coco")
     assert json.loads((tmp_path / "a.json").read_text())["categories"][0]["id"] == 13
+
+
+def test_coco_names_given_twice_have_ids_of_their_own(tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "classes.txt").write_text("person\nperson\n")
+    (labels / "sizes.csv").write_text("file,width,height\na.jpg,100,100\n")
+    (labels / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.2 0.2 0.1 0.1\n")
+    write_ground_truth(read_ground_truth(labels), tmp_path / "a.json", "coco")
+    ids = [entry["id"] for entry in json.loads((tmp_path / "a.json").read_text())["categories"]]
+    assert len(set(ids)) == 2
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(DOCUMENT))
+    done = runner.invoke(app, [str(tmp_path / "a.json"), str(tmp_path / ("x" * 300)), "--to", "voc"])
+    assert isinstance(done.exception, OutputError)
+    assert "File name too long" in str(done.exception)

@@ -372,7 +372,7 @@ def category_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
     table = ground_truth.categories
     if ground_truth.source == "coco":
         return table.ids
-    if table.names and set(table.names) <= set(COCO_NAMES):
+    if table.names and set(table.names) <= set(COCO_NAMES) and len(set(table.names)) == len(table):
         places = [COCO_NAMES.index(name) for name in table.names]
         if not table.given or list(table.ids) == places:
             return tuple(CATEGORY_IDS[place] for place in places)
