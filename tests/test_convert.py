@@ -66,7 +66,7 @@ def test_what_only_coco_holds_is_counted(tmp_path: Path) -> None:
     result = runner.invoke(app, [str(tmp_path / "g.json"), str(tmp_path / "h.json"), "--to", "coco"])
     assert result.stderr.splitlines()[0] == (
         "lost: boxes and classes are read, not what else the file holds: "
-        "segmentation (2), keypoints (1), attributes (1), supercategory (1)."
+        "attributes (1), keypoints (1), segmentation (2), supercategory (1)."
     )
     again = runner.invoke(app, [str(tmp_path / "h.json"), str(tmp_path / "i.json"), "--to", "coco"])
     assert "lost" not in again.stderr
@@ -182,3 +182,18 @@ def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
     done = runner.invoke(app, [str(tmp_path / "a.json"), str(tmp_path / ("x" * 300)), "--to", "voc"])
     assert isinstance(done.exception, OutputError)
     assert "File name too long" in str(done.exception)
+
+
+def test_what_else_a_coco_file_holds_is_named(tmp_path: Path) -> None:
+    document = json.loads(json.dumps(DOCUMENT))
+    document |= {"info": {"year": 2026}, "licenses": [{"id": 1}]}
+    document["images"][0] |= {"coco_url": "http://x", "license": 1}
+    document["annotations"][0] |= {"id": 77, "track_id": 5, "segmentation": [[1, 2, 3, 4, 5, 6]]}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    truth = read_ground_truth(tmp_path / "a.json")
+    said = " ".join(write_ground_truth(truth, tmp_path / "b.json", "coco"))
+    for what in ("info (1)", "licenses (1)", "coco_url (1)", "license (1)", "track_id (1)", "segmentation (1)"):
+        assert what in said
+    assert "ids of boxes" not in said
+    assert "has no ids of boxes" in " ".join(write_ground_truth(truth, tmp_path / "labels", "labelme"))
+    assert write_ground_truth(read_ground_truth(tmp_path / "b.json"), tmp_path / "c.json", "coco") == []

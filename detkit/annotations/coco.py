@@ -20,6 +20,7 @@ no category table               the ids serve as names
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,27 @@ from detkit.annotations.sources import parse_json
 from detkit.annotations.tables import Categories, GroundTruth
 from detkit.errors import InputError
 
+_INFO = {"description": "written by detkit"}
+# What the tables hold of each kind of entry.
+_HELD = {
+    "images": frozenset(("id", "file_name", "width", "height")),
+    "annotations": frozenset(
+        [
+            "id",
+            "image_id",
+            "category_id",
+            "bbox",
+            "area",
+            "score",
+            "iscrowd",
+            "ignore",
+            "difficult",
+            "truncated",
+            "occluded",
+        ]
+    ),
+    "categories": frozenset(("id", "name")),
+}
 # The ids of COCO's own 80 classes with boxes, in the order of `class_names.COCO_NAMES`: 1 to 90 with ten gaps.
 CATEGORY_IDS: tuple[int, ...] = tuple(
     number for number in range(1, 91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -97,13 +119,17 @@ def read_annotations(path: Path, data: bytes, problems: Problems) -> Contents:
         problems.add("no category table, so the category ids serve as names", quoted(seen))
     categories, class_rows = _categories(table, problems)
     contents = _annotations(path, rows, images, image_rows, categories, class_rows, problems)
-    return replace(contents, ground_truth=replace(contents.ground_truth, unread=_unread(rows, table)))
+    return replace(contents, ground_truth=replace(contents.ground_truth, unread=_unread(document)))
 
 
-def _unread(rows: list[dict[str, Any]], categories: list[dict[str, Any]]) -> dict[str, int]:
+def _unread(document: dict[str, Any]) -> dict[str, int]:
     """How often the file says what the tables do not hold."""
-    counts = {key: sum(1 for row in rows if row.get(key)) for key in ("segmentation", "keypoints", "attributes")}
-    counts["supercategory"] = sum(1 for entry in categories if entry.get("supercategory"))
+    counts: Counter[str] = Counter()
+    for table, held in _HELD.items():
+        rows = [row for row in document.get(table, ()) if type(row) is dict]
+        for key in sorted(set().union(*rows) - held):
+            counts[key] += sum(1 for row in rows if row.get(key))
+    counts.update(key for key in document if key not in _HELD and document[key] and document[key] != _INFO)
     return {key: count for key, count in counts.items() if count}
 
 
@@ -430,7 +456,7 @@ def coco_json(ground_truth: GroundTruth) -> bytes:
         annotation.update({key: 1 for key, values in flags.items() if values[row]})
         annotations.append(annotation)
     document = {
-        "info": {"description": "written by detkit"},
+        "info": _INFO,
         "licenses": [],
         "images": [
             {"id": id, "file_name": file or str(id), "width": width, "height": height}

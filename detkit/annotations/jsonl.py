@@ -176,7 +176,7 @@ def jsonl_bytes(ground_truth: GroundTruth) -> bytes:
     own_area = areas != ground_truth.boxes[:, 2] * ground_truth.boxes[:, 3]
     boxes: list[list[dict[str, Any]]] = [[] for _ in ground_truth.images.ids]
     columns = {key: getattr(ground_truth, key) for key in FLAGS}
-    running = ground_truth.ids in ((), tuple(range(1, len(ground_truth) + 1)))
+    running = ground_truth.has_running_ids
     for row, (image, category, box) in enumerate(
         zip(ground_truth.image_index.tolist(), ground_truth.class_index.tolist(), corners.tolist(), strict=True)
     ):

@@ -83,6 +83,11 @@ class GroundTruth:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def has_running_ids(self) -> bool:
+        """Whether the ids of the boxes are 1, 2, 3 ... in their order, which say nothing."""
+        return self.ids in ((), tuple(range(1, len(self) + 1)))
+
     def rows_by_image(self) -> list[NDArray[np.int64]]:
         """The rows of each picture's boxes, in the order of the file; one array a picture."""
         order = np.argsort(self.image_index, kind="stable")

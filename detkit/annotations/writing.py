@@ -278,6 +278,8 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
         said.append(f"{name} names classes without COCO's ids: the category ids are lost.")
     if "image ids" not in holds and _ids_say_more_than_names(ground_truth):
         said.append(f"{name} names images by their files: the image ids are lost.")
+    if format in ("voc", "yolo", "labelme", "kitti", "openimages") and not ground_truth.has_running_ids:
+        said.append(f"{name} has no ids of boxes: they are lost.")
     if ground_truth.unread:
         counts = ", ".join(f"{what} ({count})" for what, count in ground_truth.unread.items())
         said.append(f"boxes and classes are read, not what else the file holds: {counts}.")

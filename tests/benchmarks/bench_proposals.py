@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--contrib-threads", type=int, default=0, help="0: its own default")
     parser.add_argument("--method", choices=["selective-search", "edge-boxes"], action="append")
-    parser.add_argument("--contrib-python", default="/root/venv-contrib/bin/python")
+    parser.add_argument("--contrib-python", required=True, help="a Python with opencv-contrib-python")
     given = parser.parse_args()
     for method in given.method or ["selective-search", "edge-boxes"]:
         compare(method, pictures(given.images), given.contrib_python, given.threads, given.contrib_threads)
