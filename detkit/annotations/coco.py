@@ -43,23 +43,10 @@ _INFO = {"description": "written by detkit"}
 # What the tables hold of each kind of entry.
 _HELD = {
     "images": frozenset(("id", "file_name", "width", "height")),
-    "annotations": frozenset(
-        [
-            "id",
-            "image_id",
-            "category_id",
-            "bbox",
-            "area",
-            "score",
-            "iscrowd",
-            "ignore",
-            "difficult",
-            "truncated",
-            "occluded",
-        ]
-    ),
+    "annotations": frozenset(("id", "image_id", "category_id", "bbox", "area", "score",
+                              "iscrowd", "ignore", "difficult", "truncated", "occluded")),
     "categories": frozenset(("id", "name")),
-}
+}  # fmt: skip
 # The ids of COCO's own 80 classes with boxes, in the order of `class_names.COCO_NAMES`: 1 to 90 with ten gaps.
 CATEGORY_IDS: tuple[int, ...] = tuple(
     number for number in range(1, 91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
