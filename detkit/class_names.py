@@ -54,6 +54,12 @@ def names_from_text(text: str) -> tuple[str, ...]:
     return ()
 
 
+def classes_called(name: str, names: Sequence[str]) -> list[int]:
+    """The places in `names` of the classes of this name, else of those whose names differ in case only."""
+    found = [row for row, known in enumerate(names) if known == name]
+    return found or [row for row, known in enumerate(names) if known.casefold() == name.casefold()]
+
+
 def class_filter(classes: Sequence[str | int] | str | int, names: tuple[str, ...]) -> NDArray[np.int64] | None:
     """Ids of the wanted classes, given by name or number; None, for all, where none is given. UsageError for others."""
     if isinstance(classes, str | int):

@@ -249,11 +249,12 @@ def _note_flags(truth: GroundTruth, flagged: GroundTruth, protocol: Protocol) ->
 
 def _rows_of(wanted: list[str], truth: GroundTruth) -> list[int]:
     """The classes called so, else those whose names differ in case only, in the order of the table."""
+    from detkit.class_names import classes_called
+
     names = truth.categories.names
     kept: set[int] = set()
     for name in wanted:
-        rows = [row for row, own in enumerate(names) if own == name]
-        rows = rows or [row for row, own in enumerate(names) if own.casefold() == name.casefold()]
+        rows = classes_called(name, names)
         if not rows:
             import difflib
 

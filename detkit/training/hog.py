@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations import GroundTruth
 from detkit.boxes import iou, iou_over_first, xywh_to_xyxy
+from detkit.class_names import classes_called
 from detkit.detectors.hog import HogDetector, compute
 from detkit.detectors.hog_model import HogModel, HogParameters
 from detkit.detectors.sliding import Grouping, group
@@ -301,8 +302,7 @@ def _readable(path: Path) -> Image | None:
 
 def _classes_called(name: str, names: Sequence[str]) -> list[int]:
     """The classes of this name, else those that differ in case only. InputError names the nearest."""
-    found = [row for row, known in enumerate(names) if known == name]
-    found = found or [row for row, known in enumerate(names) if known.casefold() == name.casefold()]
+    found = classes_called(name, names)
     if not found:
         near = difflib.get_close_matches(name, names, n=5) or sorted(names)[:10]
         shown = ", ".join(near) + (", ..." if len(names) > len(near) else "")
