@@ -14,9 +14,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from detkit.detections import Detections
-    from detkit.detectors.fast_rcnn import FasterRcnn, FastRcnn
-    from detkit.detectors.rcnn import Rcnn
-    from detkit.detectors.yolo import Yolo
+    from detkit.detectors.rcnn.fast_rcnn import FasterRcnn, FastRcnn
+    from detkit.detectors.rcnn.rcnn_detector import Rcnn
+    from detkit.detectors.yolo.yolo_detector import Yolo
     from detkit.drawing import draw
     from detkit.errors import DetkitError
     from detkit.images import read_image, write_image
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "Detections": "detkit.detections",
     "DetkitError": "detkit.errors",
-    "FastRcnn": "detkit.detectors.fast_rcnn",
-    "FasterRcnn": "detkit.detectors.fast_rcnn",
-    "Rcnn": "detkit.detectors.rcnn",
-    "Yolo": "detkit.detectors.yolo",
+    "FastRcnn": "detkit.detectors.rcnn.fast_rcnn",
+    "FasterRcnn": "detkit.detectors.rcnn.fast_rcnn",
+    "Rcnn": "detkit.detectors.rcnn.rcnn_detector",
+    "Yolo": "detkit.detectors.yolo.yolo_detector",
     "draw": "detkit.drawing",
     "read_image": "detkit.images",
     "suppress": "detkit.nms",

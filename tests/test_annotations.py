@@ -15,20 +15,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detkit.annotations import (
-    FORMATS,
-    coco,
-    coco_fast,
-    read_ground_truth,
-    read_predictions,
-    recognise,
-    sources,
-    write_ground_truth,
-)
-from detkit.annotations.align import ImageMatcher, rows_by_number, without_ending
+from detkit.annotations import FORMATS, read_ground_truth, read_predictions, recognise, write_ground_truth
+from detkit.annotations import text_files as sources
+from detkit.annotations.alignment import ImageMatcher, rows_by_number, without_ending
+from detkit.annotations.formats import coco_fast
+from detkit.annotations.formats import coco_json as coco
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import top_level_keys
-from detkit.annotations.tables import Categories, GroundTruth, Images
+from detkit.dataset import Categories, GroundTruth, Images
 from detkit.errors import InputError, UsageError
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detkit.annotations import coco, read_ground_truth, read_predictions, write_ground_truth
-from detkit.annotations.class_names import COCO_NAMES
-from detkit.annotations.contents import Builder, in_class_order
+from detkit.annotations import read_ground_truth, read_predictions, write_ground_truth
+from detkit.annotations.building import Builder, in_class_order
+from detkit.annotations.formats import coco_json as coco
 from detkit.annotations.problems import Problems
+from detkit.classes import COCO_NAMES
 from detkit.errors import InputError
 
 Json = dict[str, Any]

@@ -17,16 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detkit.annotations import FORMATS, read_ground_truth, read_predictions, recognise, write_ground_truth
-from detkit.annotations.align import without_ending
-from detkit.annotations.contents import FLAGS
-from detkit.annotations.image_sizes import image_size, size_table
-from detkit.annotations.names import read_labels, read_names, yaml_names
+from detkit.annotations.alignment import without_ending
+from detkit.annotations.building import FLAGS
+from detkit.annotations.formats.csv_table import CSV_HEADER
+from detkit.annotations.formats.voc_xml import voc_xml
+from detkit.annotations.formats.yolo_txt import yolo_lines
+from detkit.annotations.name_files import read_labels, read_names, yaml_names
 from detkit.annotations.number_text import number_text, shortest_doubles
-from detkit.annotations.table_csv import CSV_HEADER
-from detkit.annotations.tables import Categories, GroundTruth, Images
-from detkit.annotations.voc import voc_xml
+from detkit.annotations.sizes import image_size, size_table
 from detkit.annotations.writing import HOLDS, losses
-from detkit.annotations.yolo import yolo_lines
+from detkit.dataset import Categories, GroundTruth, Images
 from detkit.errors import InputError, OutputError, UsageError
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detkit.detectors.yolo import Yolo
-from detkit.models import default_model, registry
+from detkit.detectors.yolo.yolo_detector import Yolo
+from detkit.graphs.registry import default_model, registry
 
 MODELS = Path(__file__).parent.parent / "models"
 BUNDLED = [entry for entry in registry().values() if not entry.url]

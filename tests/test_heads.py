@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from detkit import Yolo
-from detkit.annotations.class_names import COCO_NAMES
-from detkit.class_names import class_filter
+from detkit.classes import COCO_NAMES, chosen_classes
+from detkit.detectors.yolo.heads import HEADS
+from detkit.detectors.yolo.heads.types import Preparation
 from detkit.errors import ModelError, UsageError
-from detkit.heads import HEADS
-from detkit.heads.types import Preparation
 
 W, H = 128, 96
 PICTURE = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
@@ -711,5 +710,5 @@ def test_settings_out_of_range_are_refused(options, message):
 
 
 def test_one_class_may_be_given_without_a_list():
-    assert class_filter("bee", ("ape", "bee")).tolist() == [1]
-    assert class_filter(0, ("ape", "bee")).tolist() == [0]
+    assert chosen_classes("bee", ("ape", "bee")).tolist() == [1]
+    assert chosen_classes(0, ("ape", "bee")).tolist() == [0]

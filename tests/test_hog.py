@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detkit.detectors.hog import (
+from detkit.detectors.hog.hog_detector import (
     _bin_by_tiles,
     _tiled,
     bin_orientations,
@@ -21,7 +21,7 @@ from detkit.detectors.hog import (
     normalize_blocks,
     normalize_gamma_and_colour,
 )
-from detkit.detectors.hog_model import HogParameters, parameters_from_text
+from detkit.detectors.hog.hog_model import HogParameters, parameters_from_text
 from detkit.errors import InputError, UsageError
 from detkit.images import read_image
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from detkit.boxes import iou
-from detkit.detectors.hog import HogDetector, compute, describe, score_grid
-from detkit.detectors.hog_model import (
+from detkit.detectors.hog.hog_detector import HogDetector, compute, describe, score_grid
+from detkit.detectors.hog.hog_model import (
     HogModel,
     HogParameters,
     named_model,
@@ -22,11 +22,11 @@ from detkit.detectors.hog_model import (
     read_opencv_svm,
     write_model,
 )
-from detkit.detectors.sliding import Grouping
+from detkit.detectors.windows.grouping import Grouping
+from detkit.detectors.windows.window_pictures import glyphs
 from detkit.errors import InputError, ModelError
+from detkit.graphs.registry import models_folder
 from detkit.images import read_image
-from detkit.models import models_folder
-from detkit.window_pictures import glyphs
 
 
 def _module(path: Path) -> Any:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from detkit.annotations import read_ground_truth
-from detkit.detectors.hog import HogDetector, compute
-from detkit.detectors.hog_model import HogParameters, read_model, write_model
+from detkit.detectors.hog.hog_detector import HogDetector, compute
+from detkit.detectors.hog.hog_model import HogParameters, read_model, write_model
 from detkit.errors import InputError, UsageError
 from detkit.images import Image, read_image, write_image
 from detkit.training.hog import (

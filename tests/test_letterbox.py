@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detkit.letterbox import FITS, letterbox, place
+from detkit.graphs.letterbox import FITS, letterbox, place
 
 sizes = st.tuples(st.integers(1, 3000), st.integers(1, 3000))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.errors import UsageError
 from detkit.metrics.bootstrap import bootstrap, coco_resampler, compare, voc_resampler
 from detkit.metrics.coco import evaluate_coco

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.confusion import confusion_matrix
 from detkit.metrics.counts import class_counts, image_counts, total_counts
 from detkit.metrics.curves import FROC_FPPI, MISS_RATE_FPPI, Curve, class_curve, mean_precision_curve, pooled_curve

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.coco import AS_PYCOCOTOOLS, evaluate_coco
 from detkit.metrics.explain import Explanation, explain
 

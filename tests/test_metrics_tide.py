@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.tide import BACKGROUND, BOTH, CLASS, DUPLICATE, LOCATION, tide
 
 SHORT = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.voc import evaluate_voc
 
 

@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from detkit import models
-from detkit.detectors.hog_model import named_model
+from detkit.detectors.hog.hog_model import named_model
+from detkit.detectors.yolo.heads import HEADS
 from detkit.errors import ModelError, OutputError
-from detkit.heads import HEADS
+from detkit.graphs import registry as models
+from detkit.graphs.registry import Entry, pull
 from detkit.images import write_image
-from detkit.models import Entry, pull
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 

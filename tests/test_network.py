@@ -3,10 +3,11 @@ import os
 import numpy as np
 import pytest
 
-from detkit import network as networks
+from detkit.cores import available_cores
 from detkit.errors import DeviceError, ModelError
-from detkit.network import Network, available_cores
-from detkit.onnx_file import refuse_data_outside, stored_tensors
+from detkit.graphs import session as networks
+from detkit.graphs.session import Network
+from detkit.graphs.stored import refuse_data_outside, stored_tensors
 
 onnx = pytest.importorskip("onnx")
 

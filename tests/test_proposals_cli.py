@@ -18,9 +18,9 @@ from detkit.boxes import iou
 from detkit.errors import InputError, UsageError
 from detkit.images import read_image
 from detkit.proposals import Proposals
-from detkit.proposals.files import error_line, proposals_line, read_proposals
 from detkit.proposals.grid import grid_proposals
-from detkit.proposals.pictures import COVERED, MISSED, draw_best, draw_cover
+from detkit.proposals.proposal_files import error_line, proposals_line, read_proposals
+from detkit.proposals.proposal_pictures import COVERED, MISSED, draw_best, draw_cover
 from detkit.proposals.selective_search import selective_search
 
 ROOT = Path(__file__).parent.parent

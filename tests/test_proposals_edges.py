@@ -10,7 +10,7 @@ import pytest
 
 from detkit.boxes import iou
 from detkit.errors import InputError, ModelError, UsageError
-from detkit.network import Network
+from detkit.graphs.session import Network
 from detkit.proposals import edges
 from detkit.proposals.edge_boxes import (
     EdgeBoxes,

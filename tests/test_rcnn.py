@@ -15,17 +15,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from detkit.boxes import decode_offsets, encode_offsets, iou
-from detkit.detectors.fast_rcnn import FasterRcnn, FastRcnn
-from detkit.detectors.rcnn import Rcnn
-from detkit.detectors.rcnn_model import FeatureSettings, RcnnModel, read_rcnn_model, write_rcnn_model
-from detkit.detectors.region_features import RegionFeatures, warp
-from detkit.detectors.region_proposals import proposal_source
-from detkit.detectors.rpn import grid_anchors, propose
-from detkit.detectors.two_stage import two_stage
+from detkit.detectors.rcnn.fast_rcnn import FasterRcnn, FastRcnn
+from detkit.detectors.rcnn.rcnn_detector import Rcnn
+from detkit.detectors.rcnn.rcnn_model import FeatureSettings, RcnnModel, read_rcnn_model, write_rcnn_model
+from detkit.detectors.rcnn.region_features import RegionFeatures, warp
+from detkit.detectors.rcnn.region_proposals import proposal_source
+from detkit.detectors.rcnn.rpn import grid_anchors, propose
+from detkit.detectors.rcnn.two_stage import two_stage
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.images import write_image
 from detkit.proposals import Proposals
-from detkit.proposals.files import proposals_line
+from detkit.proposals.proposal_files import proposals_line
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "rcnn_golden.npz")
 
@@ -53,7 +53,7 @@ def save_graph(path: Path, nodes: list, inputs: list, outputs: list, weights: di
 
 
 def parts_graph(path: Path, *, rpn: bool = True, seed: int = 0) -> tuple[Path, dict[str, np.ndarray]]:
-    """A Fast or Faster R-CNN with random weights, in the parts of `detkit.detectors.fast_rcnn`; and its weights."""
+    """A Fast or Faster R-CNN with random weights, in the parts that `fast_rcnn` runs; and its weights."""
     random = np.random.default_rng(seed)
 
     def normal(*shape: int, scale: float = 1.0) -> np.ndarray:

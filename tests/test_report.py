@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.evaluation import Evaluation
 from detkit.report.page import make_report
 from detkit.report.plots import PLOTS, shown_classes, svg_plots, write_plots

@@ -1,10 +1,10 @@
 import pytest
 
 from detkit import Yolo
-from detkit.class_names import names_from_file, names_from_metadata, names_from_text
+from detkit.annotations.class_names import names_from_file, names_from_metadata, names_from_text
 from detkit.errors import InputError, ModelError
-from detkit.heads.sidecar import read_sidecar
-from detkit.heads.types import Preparation
+from detkit.graphs.preparation import Preparation
+from detkit.graphs.sidecar import read_sidecar
 
 
 def write(tmp_path, text):

@@ -13,9 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from detkit.boxes import iou
-from detkit.detectors.dense_graph import Message, NotDense, make_dense
-from detkit.detectors.slide import Classifier, SlideDetector
+from detkit.detectors.windows.slide_detector import Classifier, SlideDetector
 from detkit.errors import InputError, ModelError, UsageError
+from detkit.graphs.dense_graph import Message, NotDense, make_dense
 
 MODELS = Path(__file__).parent.parent / "models"
 

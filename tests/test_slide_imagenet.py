@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from detkit.boxes import iou
-from detkit.detectors.slide import Classifier, SlideDetector
-from detkit.detectors.sliding import Grouping
+from detkit.detectors.windows.grouping import Grouping
+from detkit.detectors.windows.slide_detector import Classifier, SlideDetector
 from detkit.errors import InputError
 from detkit.images import read_image
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detkit.detectors.sliding import Grouping, ScoreLevel, ScoreMap, group, mean_shift
+from detkit.detectors.windows.grouping import Grouping, ScoreLevel, ScoreMap, group, mean_shift
 from detkit.errors import UsageError
 
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from detkit.sources import find_items
+from detkit.runs.sources import find_items
 
 
 @pytest.fixture

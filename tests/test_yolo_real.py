@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detkit import Yolo, read_image
-from detkit.annotations.coco import CATEGORY_IDS
+from detkit.classes import CATEGORY_IDS
 
 
 def average_precision(yolo, coco128):

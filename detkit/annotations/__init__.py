@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detkit.annotations.reading import read_ground_truth, read_predictions
     from detkit.annotations.recognition import FORMATS, recognise
-    from detkit.annotations.tables import Categories, GroundTruth, ImageId, Images, Predictions
     from detkit.annotations.writing import write_ground_truth
 
 # Loaded when first used: detectors need the class names beside these, and must not pay for every format.
 _HOMES = {
     "FORMATS": "recognition",
-    "Categories": "tables",
-    "GroundTruth": "tables",
-    "ImageId": "tables",
-    "Images": "tables",
-    "Predictions": "tables",
     "read_ground_truth": "reading",
     "read_predictions": "reading",
     "recognise": "recognition",
@@ -33,11 +27,6 @@ _HOMES = {
 
 __all__ = [
     "FORMATS",
-    "Categories",
-    "GroundTruth",
-    "ImageId",
-    "Images",
-    "Predictions",
     "read_ground_truth",
     "read_predictions",
     "recognise",

@@ -1,4 +1,4 @@
-"""`read_ground_truth` and `read_predictions`: any format in, the tables of `detkit.annotations.tables` out."""
+"""`read_ground_truth` and `read_predictions`: any format in, the tables of `detkit.dataset` out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.annotations import coco
-from detkit.annotations.align import match_classes, match_images
-from detkit.annotations.coco_align import align_results
-from detkit.annotations.contents import Contents, note_odd_boxes
-from detkit.annotations.image_sizes import UNSIZED, Sizes
+from detkit.annotations.alignment import match_classes, match_images
+from detkit.annotations.building import Contents, note_odd_boxes
+from detkit.annotations.coco_alignment import align_results
+from detkit.annotations.formats import coco_json as coco
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import FORMATS, recognise
-from detkit.annotations.sources import paused_gc, read_bytes
-from detkit.annotations.tables import GroundTruth, Predictions
+from detkit.annotations.sizes import UNSIZED, Sizes
+from detkit.annotations.text_files import paused_gc, read_bytes
+from detkit.dataset import GroundTruth, Predictions
 from detkit.errors import InputError, UsageError
 from detkit.files import reason
 
@@ -78,7 +78,7 @@ def read_predictions(
 ) -> Predictions:
     """The detections of a file or folder, in the rows of `ground_truth`, in the order of the file.
 
-    Images are found by id or file name and classes by name or category id, as in `detkit.annotations.align`. Without
+    Images are found by id or file name and classes by name or category id, as in the module `alignment`. Without
     names, YOLO's class k is the k-th class of the ground truth in the order of its ids. Sizes for formats that are
     relative to the image come from the ground truth, else from `images`, else from the detections' own folder.
     InputError, one line, where it cannot be read, where no image or no class is in common, or where it has no scores.
@@ -135,21 +135,21 @@ def _contents(
     if form == "coco":
         return coco.read_annotations(path, _data(path) if data is None else data, problems)
     if form == "voc":
-        from detkit.annotations.voc import read_voc
+        from detkit.annotations.formats.voc_xml import read_voc
 
         return read_voc(path, problems, sizes)
     if form == "labelme":
-        from detkit.annotations.labelme import read_labelme
+        from detkit.annotations.formats.labelme_json import read_labelme
 
         return read_labelme(path, problems)
     if form == "kitti":
-        from detkit.annotations.kitti import read_kitti
+        from detkit.annotations.formats.kitti_txt import read_kitti
 
         _need_folder(path, "KITTI")
         return read_kitti(path, problems, sizes)
     if form == "openimages":
-        from detkit.annotations.names import read_labels
-        from detkit.annotations.open_images import read_open_images
+        from detkit.annotations.formats.open_images_csv import read_open_images
+        from detkit.annotations.name_files import read_labels
 
         if names is not None and not isinstance(names, str | os.PathLike):
             raise UsageError("Open Images' labels are named by a file of `label,name` lines")
@@ -159,7 +159,7 @@ def _contents(
                              "or a CSV file of their sizes (--images)")  # fmt: skip
         return read_open_images(path, problems, sizes, labels, target is not None, target is None)
     if form == "yolo":
-        from detkit.annotations.yolo import find_names, find_sizes, read_yolo
+        from detkit.annotations.formats.yolo_txt import find_names, find_sizes, read_yolo
 
         _need_folder(path, "YOLO")
         own_sizes = find_sizes(path)
@@ -171,10 +171,10 @@ def _contents(
         return read_yolo(path, problems, own_names, sizes, target is None)
     default_names = _names(names) or _names_by_id(target)
     if form == "jsonl":
-        from detkit.annotations.jsonl import read_jsonl
+        from detkit.annotations.formats.json_lines import read_jsonl
 
         return read_jsonl(path, read_bytes(path), problems, default_names)
-    from detkit.annotations.table_csv import read_csv
+    from detkit.annotations.formats.csv_table import read_csv
 
     return read_csv(path, problems, default_names)
 
@@ -188,7 +188,7 @@ def _names(names: PathLike | Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return ()
     if isinstance(names, str | os.PathLike):
-        from detkit.annotations.names import read_names
+        from detkit.annotations.name_files import read_names
 
         return read_names(Path(names))
     return tuple(names)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import orjson
 
-from detkit.annotations import kitti, yolo
+from detkit.annotations.formats import kitti_txt as kitti
+from detkit.annotations.formats import yolo_txt as yolo
+from detkit.annotations.formats.voc_xml import annotation_folder
 from detkit.annotations.problems import quoted, shorten
-from detkit.annotations.sources import files_under, lines_of, read_head
-from detkit.annotations.voc import annotation_folder
+from detkit.annotations.text_files import files_under, lines_of, read_head
 from detkit.errors import InputError
 
 FORMATS = ("coco", "jsonl", "voc", "yolo", "csv", "labelme", "openimages", "kitti")

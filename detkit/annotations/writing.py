@@ -12,15 +12,15 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.align import plain_path, without_ending
-from detkit.annotations.contents import FLAGS
-from detkit.annotations.image_sizes import size_table
+from detkit.annotations.alignment import plain_path, without_ending
+from detkit.annotations.building import FLAGS
+from detkit.annotations.formats.voc_xml import NOT_IN_XML
+from detkit.annotations.formats.yolo_txt import OTHER_TEXTS
 from detkit.annotations.problems import quoted
 from detkit.annotations.recognition import FORMATS
-from detkit.annotations.tables import GroundTruth
-from detkit.annotations.voc import NOT_IN_XML
-from detkit.annotations.yolo import OTHER_TEXTS
+from detkit.annotations.sizes import size_table
 from detkit.boxes import clip
+from detkit.dataset import GroundTruth
 from detkit.errors import OutputError, UsageError
 from detkit.files import reason, write_bytes
 
@@ -91,18 +91,18 @@ def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], 
 
 def _one_file(ground_truth: GroundTruth, format: str) -> bytes:
     if format == "coco":
-        from detkit.annotations.coco import coco_json
+        from detkit.annotations.formats.coco_json import coco_json
 
         return coco_json(ground_truth)
     if format == "jsonl":
-        from detkit.annotations.jsonl import jsonl_bytes
+        from detkit.annotations.formats.json_lines import jsonl_bytes
 
         return jsonl_bytes(ground_truth)
     if format == "csv":
-        from detkit.annotations.table_csv import csv_bytes
+        from detkit.annotations.formats.csv_table import csv_bytes
 
         return csv_bytes(ground_truth)
-    from detkit.annotations.open_images import open_images_csv
+    from detkit.annotations.formats.open_images_csv import open_images_csv
 
     return open_images_csv(ground_truth)
 
@@ -123,7 +123,7 @@ def _files(ground_truth: GroundTruth, format: str) -> Iterator[tuple[str, bytes]
         names = [categories.names[k] for k in ground_truth.class_index[rows]]
         marks = {key: column[rows] for key, column in flags.items()}
         if format == "voc":
-            from detkit.annotations.voc import voc_xml
+            from detkit.annotations.formats.voc_xml import voc_xml
 
             occluded = marks["occluded"] if flags["occluded"].any() else None
             yield f"{stem}.xml", voc_xml(
@@ -131,7 +131,7 @@ def _files(ground_truth: GroundTruth, format: str) -> Iterator[tuple[str, bytes]
                 difficult=marks["difficult"], truncated=marks["truncated"], occluded=occluded,
             )  # fmt: skip
         elif format == "yolo":
-            from detkit.annotations.yolo import yolo_lines
+            from detkit.annotations.formats.yolo_txt import yolo_lines
 
             if not (width and height):
                 raise OutputError(f"YOLO txt is relative to the image, and the size of '{file}' is not known; "
@@ -142,12 +142,12 @@ def _files(ground_truth: GroundTruth, format: str) -> Iterator[tuple[str, bytes]
                 yolo_lines(cut, yolo_classes[ground_truth.class_index[rows]], width, height).encode(),
             )
         elif format == "labelme":
-            from detkit.annotations.labelme import labelme_json
+            from detkit.annotations.formats.labelme_json import labelme_json
 
             set_flags = [{key: True for key in FLAGS if marks[key][k]} for k in range(len(rows))]
             yield f"{stem}.json", labelme_json(file, width, height, names, corners[rows].tolist(), set_flags)
         else:
-            from detkit.annotations.kitti import kitti_lines
+            from detkit.annotations.formats.kitti_txt import kitti_lines
 
             yield (
                 _label_file(stem, file),

@@ -24,8 +24,8 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Time a network: its stages, its throughput over batch sizes and threads, and where it really ran."""
-    from detkit.bench import measure
     from detkit.cli.console import say
+    from detkit.detectors.yolo.timing import measure
 
     try:
         batches = sorted({int(number) for number in batch.split(",")})

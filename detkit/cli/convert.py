@@ -59,7 +59,7 @@ def convert(
 ) -> None:
     """Convert annotations to another format, and say what that format cannot hold."""
     from detkit.annotations import read_ground_truth, write_ground_truth
-    from detkit.sources import spare_all
+    from detkit.runs.sources import spare_all
 
     spare_all("OUT", out, (annotations, images, names))
     ground_truth = read_ground_truth(

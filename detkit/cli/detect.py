@@ -14,16 +14,16 @@ from typing import IO, Any
 import cv2
 import typer
 
-from detkit.batch import Result, detect_all
 from detkit.cli.console import counted, hint_on_interrupt, progress, say, start_logging
 from detkit.cli.options import DetectionOptions
-from detkit.detectors import Detector
+from detkit.cores import available_cores
+from detkit.detectors.base import Detector
 from detkit.drawing import crops, draw
 from detkit.errors import ExitStatus, InputError, OutputError, UsageError
 from detkit.files import file_id, is_device, write_atomically, write_bytes
 from detkit.images import Image, encode_image
-from detkit.network import available_cores
-from detkit.results import (
+from detkit.runs.batch import Result, detect_all
+from detkit.runs.results import (
     FOLDER_FORMATS,
     CocoIds,
     Format,
@@ -45,7 +45,7 @@ from detkit.results import (
     write_in_folder,
     write_jsonl,
 )
-from detkit.sources import Item, files_of, find_items, spare_inputs
+from detkit.runs.sources import Item, files_of, find_items, spare_inputs
 
 logger = logging.getLogger("detkit")
 

@@ -14,7 +14,7 @@ import typer
 from detkit.cli.console import counted, say
 
 if TYPE_CHECKING:
-    from detkit.annotations.tables import GroundTruth, Predictions
+    from detkit.dataset import GroundTruth, Predictions
     from detkit.metrics.evaluation import Evaluation
 
 SAMPLES = 1000
@@ -106,7 +106,7 @@ def evaluate(
         )
 
     from detkit.annotations import read_ground_truth, read_predictions
-    from detkit.annotations.kitti import regions_of_all_classes
+    from detkit.annotations.formats.kitti_txt import regions_of_all_classes
     from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
     from detkit.metrics.evaluation import Evaluation
     from detkit.metrics.wording import number
@@ -204,7 +204,7 @@ def _check(
 
 def _spare(inputs: tuple[Path | None, ...], json: str | None, report: Path | None, plots: Path | None) -> None:
     """UsageError where an output would overwrite an input, or another output."""
-    from detkit.sources import spare_all
+    from detkit.runs.sources import spare_all
 
     written = [("--json", Path(json))] if json is not None and json != "-" else []
     written += [("--report", report)] if report is not None else []
@@ -249,7 +249,7 @@ def _note_flags(truth: GroundTruth, flagged: GroundTruth, protocol: Protocol) ->
 
 def _rows_of(wanted: list[str], truth: GroundTruth) -> list[int]:
     """The classes called so, else those whose names differ in case only, in the order of the table."""
-    from detkit.class_names import classes_called
+    from detkit.classes import classes_called
 
     names = truth.categories.names
     kept: set[int] = set()

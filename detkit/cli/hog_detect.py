@@ -23,7 +23,7 @@ from detkit.cli.windows import (
 )
 
 if TYPE_CHECKING:
-    from detkit.detectors.hog import HogDetector
+    from detkit.detectors.hog.hog_detector import HogDetector
 
 
 @detection_command
@@ -67,9 +67,9 @@ def hog_detect(
 ) -> None:
     """Find people, or what `detkit train hog` learned, by histograms of oriented gradients (Dalal and Triggs 2005)."""
     from detkit.cli.detect import run_detection
-    from detkit.detectors.hog_model import named_model, parameters_from_text, read_opencv_svm
+    from detkit.cores import available_cores
+    from detkit.detectors.hog.hog_model import named_model, parameters_from_text, read_opencv_svm
     from detkit.errors import DeviceError, UsageError
-    from detkit.network import available_cores
 
     if svm is not None and options.model is not None:
         raise UsageError("--svm and --model both name a classifier: give one of them")
@@ -85,7 +85,7 @@ def hog_detect(
 
     @functools.cache
     def build() -> HogDetector:
-        from detkit.detectors.hog import HogDetector
+        from detkit.detectors.hog.hog_detector import HogDetector
 
         if options.device not in ("auto", "cpu"):
             raise DeviceError(f"device {options.device!r}: hog-detect has no network and runs on the cpu")
@@ -105,13 +105,13 @@ def hog_detect(
         )
 
     def heat() -> Pictures:
-        from detkit.window_pictures import heatmaps
+        from detkit.detectors.windows.window_pictures import heatmaps
 
         detector = build()
         return lambda image: heatmaps(detector.score_map(image), image)
 
     def stars() -> Pictures:
-        from detkit.window_pictures import glyphs
+        from detkit.detectors.windows.window_pictures import glyphs
 
         return lambda image: iter([("hog", glyphs(image, model.parameters))])
 

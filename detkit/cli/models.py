@@ -11,8 +11,8 @@ import typer
 from detkit.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
-    from detkit.detectors.hog_model import HogModel
-    from detkit.network import Network
+    from detkit.detectors.hog.hog_model import HogModel
+    from detkit.graphs.session import Network
 
 app = typer.Typer(no_args_is_help=True, help="Models by name: list, info, pull, path.")
 
@@ -32,7 +32,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)
 @app.command("list")
 def list_(as_json: JsonOption = False) -> None:
     """The models that detkit knows by name."""
-    from detkit.models import default_model, registry
+    from detkit.graphs.registry import default_model, registry
 
     defaults = {entry.name: shown for command, shown in _DEFAULT_OF.items() if (entry := default_model(command))}
     entries = list(registry().values())
@@ -64,7 +64,7 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """What a model is, and how detkit knows."""
-    from detkit.models import registry
+    from detkit.graphs.registry import registry
 
     entry = registry().get(model)
     fields: dict[str, object] = _entry_fields(entry) if entry is not None else {}
@@ -85,8 +85,8 @@ def pull(
 ) -> None:
     """Fetch published networks, check them, and keep them for `--model NAME`."""
     from detkit.cli.console import progress, say
-    from detkit.models import named
-    from detkit.models import pull as fetch
+    from detkit.graphs.registry import named
+    from detkit.graphs.registry import pull as fetch
 
     for entry in [named(name) for name in names]:
         with progress(entry.size, entry.name, shown=not quiet) as bar:
@@ -99,7 +99,7 @@ def pull(
 def path(name: NameArgument) -> None:
     """Print where a model's file is."""
     from detkit.errors import ModelError
-    from detkit.models import resolve
+    from detkit.graphs.registry import resolve
 
     file = resolve(name)
     if not file.is_file():
@@ -110,7 +110,7 @@ def path(name: NameArgument) -> None:
 def _entry_fields(entry: object) -> dict[str, object]:
     from dataclasses import asdict
 
-    from detkit.models import Entry
+    from detkit.graphs.registry import Entry
 
     assert isinstance(entry, Entry)
     fields = {key: value for key, value in asdict(entry).items() if value not in ("", None)}
@@ -119,10 +119,10 @@ def _entry_fields(entry: object) -> dict[str, object]:
 
 
 def _graph_fields(model: str, head: str | None) -> dict[str, object]:
-    from detkit.class_names import names_from_metadata
-    from detkit.heads.recognise import is_classifier
-    from detkit.models import CLASSIFIER, RUN_IN_PARTS, resolve
-    from detkit.network import Network
+    from detkit.annotations.class_names import names_from_metadata
+    from detkit.detectors.yolo.heads.recognise import is_classifier
+    from detkit.graphs.registry import CLASSIFIER, RUN_IN_PARTS, resolve
+    from detkit.graphs.session import Network
 
     path = resolve(model)
     if path.suffix == ".npz":
@@ -133,12 +133,12 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
         names = _shown(names_from_metadata(network.metadata))
         return _network_fields(network) | {"head": network.metadata["head"], "about": about, "classes": names}
     if head is None and is_classifier(network.inputs, network.outputs, network.metadata):
-        from detkit.detectors.slide import Classifier
+        from detkit.detectors.windows.slide_detector import Classifier
 
         about = "a class for the whole picture; detkit slide finds objects with it"
         fields = _network_fields(network)
         return fields | {"head": CLASSIFIER, "about": about, "classes": _shown(Classifier(network.path).names)}
-    from detkit.detectors.yolo import Yolo
+    from detkit.detectors.yolo.yolo_detector import Yolo
 
     yolo = Yolo(model, head=head)
     preparation = yolo.preparation
@@ -156,8 +156,8 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
 
 
 def _svm_fields(path: Path) -> dict[str, object]:
-    from detkit.detectors.hog_model import read_model
-    from detkit.detectors.rcnn_model import read_rcnn_model
+    from detkit.detectors.hog.hog_model import read_model
+    from detkit.detectors.rcnn.rcnn_model import read_rcnn_model
     from detkit.errors import ModelError
 
     try:
@@ -180,7 +180,7 @@ def _svm_fields(path: Path) -> dict[str, object]:
 
 
 def _hog_fields(path: Path, model: HogModel) -> dict[str, object]:
-    from detkit.models import HOG
+    from detkit.graphs.registry import HOG
 
     hog = model.parameters
     units = len(model.offsets)

@@ -120,8 +120,8 @@ def proposals(
     """Propose boxes that may hold an object of any kind, best first, and say how well they cover real ones."""
     from detkit.cli.console import start_logging
     from detkit.cli.proposals_run import ProposalRun
+    from detkit.cores import available_cores
     from detkit.errors import DeviceError
-    from detkit.network import available_cores
     from detkit.proposals.methods import Propose, edge_boxes_method, grid_method, selective_search_method
 
     start_logging(quiet=quiet, verbose=verbose)

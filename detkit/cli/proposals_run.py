@@ -20,9 +20,9 @@ from detkit.errors import ExitStatus, InputError, ModelError, OutputError, Usage
 from detkit.files import file_id, is_device, reason, write_atomically, write_bytes
 from detkit.images import encode_image, read_image
 from detkit.proposals import Proposals
-from detkit.proposals.files import proposals_line
 from detkit.proposals.methods import Propose
-from detkit.proposals.pictures import draw_best, draw_cover
+from detkit.proposals.proposal_files import proposals_line
+from detkit.proposals.proposal_pictures import draw_best, draw_cover
 from detkit.proposals.quality import (
     COUNTS,
     OVERLAPS,
@@ -33,8 +33,8 @@ from detkit.proposals.quality import (
     recall,
     recall_over_overlap,
 )
-from detkit.results import Journal, Record, jsonl_line
-from detkit.sources import Item, files_of, find_items, spare_inputs
+from detkit.runs.results import Journal, Record, jsonl_line
+from detkit.runs.sources import Item, files_of, find_items, spare_inputs
 
 logger = logging.getLogger("detkit")
 
@@ -182,7 +182,7 @@ class _Cover:
 
     def __init__(self, path: Path, most: int) -> None:
         from detkit.annotations import read_ground_truth
-        from detkit.annotations.align import ImageMatcher
+        from detkit.annotations.alignment import ImageMatcher
 
         self.path = path
         self._truth = read_ground_truth(path)

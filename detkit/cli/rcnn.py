@@ -11,7 +11,7 @@ import typer
 from detkit.cli.options import DetectionOptions, detection_command
 
 if TYPE_CHECKING:
-    from detkit.detectors import Detector
+    from detkit.detectors.base import Detector
 
 _REGIONS = "The regions"
 
@@ -73,7 +73,7 @@ def rcnn(
     from detkit.cli.detect import run_detection
 
     def build() -> Detector:
-        from detkit.detectors.two_stage import two_stage
+        from detkit.detectors.rcnn.two_stage import two_stage
 
         return two_stage(
             options.model,

@@ -21,7 +21,7 @@ from detkit.cli.windows import (
 )
 
 if TYPE_CHECKING:
-    from detkit.detectors.slide import SlideDetector
+    from detkit.detectors.windows.slide_detector import SlideDetector
 
 _NETWORK = "The network"
 
@@ -82,7 +82,7 @@ def slide(
 
     @functools.cache
     def build() -> SlideDetector:
-        from detkit.detectors.slide import WINDOWS_PER_RUN, SlideDetector
+        from detkit.detectors.windows.slide_detector import WINDOWS_PER_RUN, SlideDetector
 
         return SlideDetector(
             options.model,
@@ -102,7 +102,7 @@ def slide(
         )
 
     def heat() -> Pictures:
-        from detkit.window_pictures import heatmaps
+        from detkit.detectors.windows.window_pictures import heatmaps
 
         detector = build()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from detkit.annotations.tables import GroundTruth
+    from detkit.dataset import GroundTruth
     from detkit.training.pictures import AnnotatedPicture
 
 DataArgument = Annotated[
@@ -57,7 +57,7 @@ def read_material(
     """What the options name; with `check` without the pictures that cannot be read."""
     from detkit.annotations import read_ground_truth
     from detkit.cli.console import progress, say
-    from detkit.network import available_cores
+    from detkit.cores import available_cores
     from detkit.training.pictures import listed_pictures, readable_pictures, refuse_empty, split
 
     truth = read_ground_truth(data, names=names, images=images)

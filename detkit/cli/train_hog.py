@@ -67,10 +67,10 @@ def train_hog(
 ) -> None:
     """Train a HOG detector: crops, pictures without them, rounds of hard negatives, calibrated scores."""
     from detkit.cli.console import say, start_logging
-    from detkit.detectors.hog_model import HogParameters, parameters_from_text, write_model
+    from detkit.detectors.hog.hog_model import HogParameters, parameters_from_text, write_model
     from detkit.errors import UsageError
     from detkit.files import check_writable
-    from detkit.sources import spare_all
+    from detkit.runs.sources import spare_all
     from detkit.training import hog as training
 
     start_logging(quiet=quiet, verbose=verbose)

@@ -181,10 +181,10 @@ class _Run:
         import os
 
         from detkit.cli.console import progress, say
-        from detkit.detectors.rcnn_model import FeatureSettings, write_rcnn_model
-        from detkit.detectors.region_features import RegionFeatures
-        from detkit.detectors.region_proposals import proposal_source
-        from detkit.models import default_model
+        from detkit.detectors.rcnn.rcnn_model import FeatureSettings, write_rcnn_model
+        from detkit.detectors.rcnn.region_features import RegionFeatures
+        from detkit.detectors.rcnn.region_proposals import proposal_source
+        from detkit.graphs.registry import default_model
         from detkit.training.measure import average_precision
         from detkit.training.rcnn_svm import Settings, cache_features, detect_stored, train_rcnn
 
@@ -242,11 +242,11 @@ class _Run:
         processes: int | None,
     ) -> None:
         from detkit.cli.console import progress, say
-        from detkit.detectors.region_proposals import proposal_source
-        from detkit.detectors.two_stage import two_stage
+        from detkit.cores import available_cores
+        from detkit.detectors.rcnn.region_proposals import proposal_source
+        from detkit.detectors.rcnn.two_stage import two_stage
         from detkit.errors import UsageError
         from detkit.images import read_image
-        from detkit.network import available_cores
         from detkit.training.measure import average_precision
 
         try:

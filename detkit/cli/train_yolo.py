@@ -65,8 +65,8 @@ def train_yolo(
         raise UsageError(
             f"training needs PyTorch, which is not here ({error.name}): pip install 'detkit[train]'"
         ) from error
-    from detkit.detectors.yolo import Yolo
-    from detkit.network import available_cores
+    from detkit.cores import available_cores
+    from detkit.detectors.yolo.yolo_detector import Yolo
     from detkit.training.measure import average_precision
 
     material = read_material(data, images, names, only, held_out, seed, check=True, quiet=quiet)

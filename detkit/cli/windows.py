@@ -13,7 +13,7 @@ import typer
 from detkit.cli.options import DetectionOptions
 
 if TYPE_CHECKING:
-    from detkit.detectors.sliding import Grouping
+    from detkit.detectors.windows.grouping import Grouping
     from detkit.images import Image
 
 Pictures = Callable[["Image"], Iterator[tuple[str, "Image"]]]
@@ -54,7 +54,7 @@ def size_of(text: str, option: str, least: int = 1) -> tuple[int, int]:
 
 def grouping_of(options: DetectionOptions, group: Group) -> Grouping:
     """How windows become boxes, from the shared options and --group."""
-    from detkit.detectors.sliding import Grouping
+    from detkit.detectors.windows.grouping import Grouping
     from detkit.errors import UsageError
 
     default = Grouping()
@@ -80,8 +80,8 @@ def run_with_pictures(
     from detkit.errors import InputError, UsageError
     from detkit.files import write_bytes
     from detkit.images import encode_image, read_image
-    from detkit.results import doubled_stems, stem_of
-    from detkit.sources import files_of, find_items, spare_inputs
+    from detkit.runs.results import doubled_stems, stem_of
+    from detkit.runs.sources import files_of, find_items, spare_inputs
 
     if wanted and "-" in options.sources:
         raise UsageError("--heatmap and --show-hog go through the sources twice: name them in place of -")

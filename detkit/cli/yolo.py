@@ -39,7 +39,7 @@ def yolo(
 ) -> None:
     """Find objects with an exported network: YOLO v1 to v26, YOLOX, NanoDet, RTMDet, DETR and kin."""
     from detkit.cli.detect import run_detection
-    from detkit.detectors.yolo import Yolo
+    from detkit.detectors.yolo.yolo_detector import Yolo
 
     def build() -> Yolo:
         return Yolo(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import GroundTruth, Predictions
+from detkit.dataset import GroundTruth, Predictions
 from detkit.errors import UsageError
 from detkit.metrics.average_precision import (
     COCO_RECALLS,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import GroundTruth, Predictions
+from detkit.dataset import GroundTruth, Predictions
 from detkit.metrics.average_precision import (
     COCO_RECALLS,
     hits_for_recalls,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import GroundTruth
+from detkit.dataset import GroundTruth
 from detkit.metrics.matching import match_greedily
 from detkit.metrics.outcomes import Outcomes
 from detkit.metrics.overlaps import overlapping_pairs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import GroundTruth, Predictions
+from detkit.dataset import GroundTruth, Predictions
 from detkit.errors import UsageError
 from detkit.metrics import coco
 from detkit.metrics.counts import Counts, class_counts, total_counts

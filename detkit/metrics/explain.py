@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import Categories, GroundTruth, Predictions
+from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.metrics.average_precision import COCO_RECALLS, VOC07_RECALLS, mean_defined
 from detkit.metrics.bootstrap import coco_resampler
 from detkit.metrics.coco import IOU_THRESHOLDS, Faults

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import GroundTruth, Predictions
+from detkit.dataset import GroundTruth, Predictions
 from detkit.metrics.coco import Faults, forget_id_zero, match_ranking, outside_ranges
 from detkit.metrics.overlaps import overlapping_pairs
 from detkit.metrics.ranking import Ranking, rank

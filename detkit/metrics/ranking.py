@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import Predictions
+from detkit.dataset import Predictions
 
 Integers = NDArray[np.integer]
 

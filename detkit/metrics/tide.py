@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import GroundTruth, Predictions
+from detkit.dataset import GroundTruth, Predictions
 from detkit.metrics.average_precision import hits_for_recalls, interpolated_precision
 from detkit.metrics.matching import match_greedily
 from detkit.metrics.overlaps import Pairs, overlapping_pairs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import GroundTruth, Predictions
+from detkit.dataset import GroundTruth, Predictions
 from detkit.metrics.average_precision import VOC07_RECALLS, average_precision, mean_defined
 from detkit.metrics.outcomes import Outcomes, voc_outcomes
 

@@ -3,7 +3,7 @@
 proposals = selective_search(image)          # detkit.proposals.selective_search
 proposals = edge_boxes(image)                # detkit.proposals.edge_boxes
 proposals = grid_proposals(640, 480, 2000)   # detkit.proposals.grid
-by_file = read_proposals("found.jsonl")      # detkit.proposals.files
+by_file = read_proposals("found.jsonl")      # detkit.proposals.proposal_files
 best = best_overlaps(proposals.boxes, objects, [100, 1000])   # detkit.proposals.quality
 """
 

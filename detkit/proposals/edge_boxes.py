@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.cores import available_cores
 from detkit.errors import InputError, UsageError
 from detkit.images import Image, as_image
-from detkit.network import available_cores
 from detkit.nms import best_first
 from detkit.proposals import Proposals
 from detkit.proposals.edges import EdgeMap, Edges, gradient_edges, thinned_edges

@@ -19,7 +19,7 @@ from detkit.errors import InputError, ModelError
 from detkit.images import Image, as_image
 
 if TYPE_CHECKING:
-    from detkit.network import Network
+    from detkit.graphs.session import Network
 
 EdgeMap = NDArray[np.float32]
 

@@ -33,7 +33,7 @@ def edge_boxes_method(
     chosen = EdgeBoxes(**parameters)
     strength: Callable[[Image], Any] = gradient_edges
     if edges is not None and edges.suffix.lower() == ".onnx":
-        from detkit.network import Network
+        from detkit.graphs.session import Network
 
         network = Network(edges, device, threads)
 

@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.boxes import clip
+from detkit.cores import available_cores
 from detkit.errors import UsageError
 from detkit.images import Image, as_image
-from detkit.network import available_cores
 from detkit.nms import greedy_nms
 from detkit.proposals import Proposals
 from detkit.proposals.segmentation import SIGMA, Edges, components, smooth, sorted_edges

@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations import GroundTruth
 from detkit.boxes import iou, iou_over_first, xywh_to_xyxy
-from detkit.class_names import classes_called
-from detkit.detectors.hog import HogDetector, compute
-from detkit.detectors.hog_model import HogModel, HogParameters
-from detkit.detectors.sliding import Grouping, group
+from detkit.classes import classes_called
+from detkit.dataset import GroundTruth
+from detkit.detectors.hog.hog_detector import HogDetector, compute
+from detkit.detectors.hog.hog_model import HogModel, HogParameters
+from detkit.detectors.windows.grouping import Grouping, group
 from detkit.errors import InputError, UsageError
 from detkit.images import Image, read_image
-from detkit.sources import SUFFIXES
+from detkit.runs.sources import SUFFIXES
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

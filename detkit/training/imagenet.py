@@ -30,11 +30,11 @@ import torch
 from onnx import helper
 from torch import Tensor, nn
 
-from detkit.class_names import names_from_file
+from detkit.annotations.class_names import names_from_file
 from detkit.errors import DetkitError, InputError, ModelError
 from detkit.files import reason, write_bytes
 from detkit.images import Image, read_image
-from detkit.sources import find_items
+from detkit.runs.sources import find_items
 from detkit.training.yolo.export import OPSET, store_in_half
 from detkit.training.yolo.network import LITE0_STAGES, LITE0_STEM, LITE0_TOP, InvertedResidual
 from detkit.training.yolo.weights import imagenet_weights_path, lite0_layers

@@ -189,7 +189,7 @@ def export(network: LeNet5) -> bytes:
 
 def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
     """The .onnx file `content` with custom metadata."""
-    from detkit.detectors.dense_graph import Message
+    from detkit.graphs.dense_graph import Message
 
     model = Message(content)
     entries = [Message().put(1, key).put(2, value) for key, value in metadata.items()]

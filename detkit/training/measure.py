@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from detkit.annotations import Predictions
-from detkit.annotations.tables import GroundTruth
 from detkit.boxes import xyxy_to_xywh
+from detkit.dataset import GroundTruth, Predictions
 from detkit.detections import Detections
 from detkit.metrics.coco import evaluate_coco
 from detkit.training.pictures import AnnotatedPicture

@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.tables import GroundTruth
 from detkit.boxes import clip, xywh_to_xyxy
+from detkit.dataset import GroundTruth
 from detkit.errors import InputError, UsageError
 from detkit.images import read_image
-from detkit.sources import SUFFIXES
+from detkit.runs.sources import SUFFIXES
 
 logger = logging.getLogger("detkit")
 

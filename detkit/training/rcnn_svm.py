@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from detkit.boxes import encode_offsets, iou
 from detkit.detections import Detections
-from detkit.detectors.rcnn import classify_regions
-from detkit.detectors.rcnn_model import FeatureSettings, RcnnModel
-from detkit.detectors.region_features import RegionFeatures
-from detkit.detectors.region_proposals import ProposalSource
-from detkit.detectors.regions import Selection
+from detkit.detectors.rcnn.rcnn_detector import classify_regions
+from detkit.detectors.rcnn.rcnn_model import FeatureSettings, RcnnModel
+from detkit.detectors.rcnn.region_features import RegionFeatures
+from detkit.detectors.rcnn.region_proposals import ProposalSource
+from detkit.detectors.rcnn.regions import Selection
 from detkit.errors import InputError, OutputError
 from detkit.files import reason, write_atomically, write_bytes
 from detkit.images import read_image

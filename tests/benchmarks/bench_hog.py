@@ -76,8 +76,8 @@ def show(what: str, other: str, ours: float, theirs: float) -> None:
 def side_by_side(paths: list[Path], threads: int) -> None:
     import tempfile
 
-    from detkit.detectors.hog import HogDetector, HogParameters, compute, describe
-    from detkit.detectors.hog_model import named_model
+    from detkit.detectors.hog.hog_detector import HogDetector, HogParameters, compute, describe
+    from detkit.detectors.hog.hog_model import named_model
     from detkit.images import read_image
 
     model = named_model("person-inria")
@@ -121,11 +121,12 @@ def side_by_side(paths: list[Path], threads: int) -> None:
 
 def persons(factor: float, names: list[str]) -> None:
     """Log-average miss rate and AP for `person` on coco128."""
-    from detkit.annotations import Categories, Predictions, read_ground_truth
+    from detkit.annotations import read_ground_truth
+    from detkit.dataset import Categories, Predictions
     from detkit.detections import Detections
-    from detkit.detectors.hog import HogDetector
-    from detkit.detectors.hog_model import named_model
-    from detkit.detectors.sliding import Grouping
+    from detkit.detectors.hog.hog_detector import HogDetector
+    from detkit.detectors.hog.hog_model import named_model
+    from detkit.detectors.windows.grouping import Grouping
     from detkit.errors import InputError
     from detkit.images import read_image
     from detkit.metrics.curves import class_curve

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.annotations import coco, read_ground_truth, read_predictions
+from detkit.annotations import read_ground_truth, read_predictions
+from detkit.annotations.formats import coco_json as coco
 
 IMAGES, BOXES, PER_IMAGE = 4952, 36781, 70
 

@@ -64,7 +64,7 @@ def best(function: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    from detkit.detectors.slide import SlideDetector
+    from detkit.detectors.windows.slide_detector import SlideDetector
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)

@@ -56,9 +56,9 @@ DETKIT_LOOP = """
 import sys, time
 from pathlib import Path
 from detkit import Yolo
-from detkit.batch import detect_all
-from detkit.results import Journal, to_record, write_jsonl
-from detkit.sources import find_items
+from detkit.runs.batch import detect_all
+from detkit.runs.results import Journal, to_record, write_jsonl
+from detkit.runs.sources import find_items
 import cv2
 cv2.setNumThreads(1)
 yolo = Yolo(sys.argv[1], threads=int(sys.argv[3]))

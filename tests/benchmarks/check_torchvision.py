@@ -63,7 +63,7 @@ def export(folder: Path, images: list[str]) -> None:
 
 
 def compare(folder: Path) -> None:
-    from detkit.detectors.two_stage import two_stage
+    from detkit.detectors.rcnn.two_stage import two_stage
 
     for path in sorted(folder.glob("*.onnx")):
         detector = two_stage(path, "faster", conf=0.0)

@@ -1,0 +1,1 @@
+"""The annotation formats, one module each."""

@@ -1,0 +1,180 @@
+"""Pascal VOC XML: one file an image (Everingham et al. 2010).
+
+Coordinates are read and written as they stand, as x1, y1, x2, y2 with fractions. VOC's own files count pixels from 1
+and include the last one; the tools that write this format today count from 0 and do not. Both read without
+correction, a box of VOC's own is one pixel to the right and below, and one pixel smaller each way, the same in the
+annotations and in the detections that were learned from them. (VOC's "+ 1" in the overlap belongs to its metric.)
+
+The name of the XML file is the name of the image: `filename` inside counts only for the ending and where both agree,
+as tools that rename or copy files forget it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from numpy.typing import ArrayLike
+
+from detkit.annotations.alignment import IMAGE_SUFFIXES, without_ending
+from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
+from detkit.annotations.columns import finite_numbers, flag, whole_number
+from detkit.annotations.number_text import number_text, shortest_doubles
+from detkit.annotations.problems import Problems, shorten
+from detkit.annotations.text_files import files_under, need_files, read_bytes
+from detkit.boxes import as_boxes
+from detkit.errors import InputError
+
+# XML 1.0 has no way to write these characters, not even as references.
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def parse_xml(where: object, data: bytes) -> Element:
+    """The root of an XML document. InputError with the line where it is broken.
+
+    A document type (DTD) is refused before it is read: VOC has none, and entities that expand into each other
+    or name files of this machine are declared in one.
+    """
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+
+    def refuse(*_: object) -> NoReturn:
+        raise InputError(f"{where}: has a document type (<!DOCTYPE ...>), which is not read for safety; remove it")
+
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        what = expat.ErrorString(error.code)
+        raise InputError(f"{where}: is not valid XML at line {error.lineno}, column {error.offset}: {what}") from error
+    except (ValueError, LookupError) as error:
+        raise InputError(f"{where}: is not XML in an encoding that can be read: {error}") from error
+    return builder.close()
+
+
+def annotation_folder(path: Path) -> Path:
+    """The folder of the XML files: `path`, or `Annotations` in it where `path` is the root of a VOC data set."""
+    inner = path / "Annotations"
+    return inner if inner.is_dir() and not any(path.glob("*.xml")) else path
+
+
+def read_voc(path: Path, problems: Problems, size_of: Callable[[str], tuple[int, int]] | None = None) -> Contents:
+    """The tables of one XML file or of all in a folder.
+
+    size_of  gives (width, height) of an image by its name where the XML has no size
+    """
+    folder = path.parent if path.is_file() else annotation_folder(path)
+    files = [path.name] if path.is_file() else files_under(folder, (".xml",))
+    need_files(path, files, ".xml")
+    builder = Builder("voc", problems)
+    for file in files:
+        root = parse_xml(folder / file, read_bytes(folder / file))
+        if root.tag != "annotation":
+            problems.add("XML files that are not VOC annotations, left out", f"{file} (<{shorten(root.tag)}>)")
+            continue
+        _read_image(builder, root, file, size_of)
+    if not builder.image_rows:
+        raise InputError(f"{path}: none of its {len(files)} XML files is a VOC annotation (root <annotation>)")
+    return in_class_order(builder.finish())
+
+
+def _read_image(builder: Builder, root: Element, file: str, size_of: Callable[[str], tuple[int, int]] | None) -> None:
+    stem = file[:-4] if file.lower().endswith(".xml") else file
+    name = (root.findtext("filename") or "").replace("\\", "/").rpartition("/")[2].strip()
+    bare = stem.rpartition("/")[2]
+    if name and without_ending(name) not in (bare, without_ending(bare)):
+        builder.problems.add("images named after the XML file, as `filename` inside says another name",
+                             f"{file} says '{shorten(name)}'")  # fmt: skip
+    ending = name[len(without_ending(name)) :]
+    image_file = stem if stem.lower().endswith(IMAGE_SUFFIXES) else stem + ending  # a.jpg.xml is of a.jpg
+    width, height = (max(whole_number(root.findtext(f"size/{side}")) or 0, 0) for side in ("width", "height"))
+    if size_of is not None and not (width and height):
+        width, height = size_of(image_file)
+    image = builder.image(stem, image_file, width, height)
+    for number, entry in enumerate(root.findall("object"), 1):
+        where = f"{file}, object {number}"
+        class_name = (entry.findtext("name") or "").strip()
+        sides = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+        corners = finite_numbers(sides, 4)
+        if not class_name:
+            builder.problems.add("objects without a name, left out", where)
+        elif corners is None:
+            builder.problems.add("objects whose bndbox is not four finite numbers, left out", where)
+        else:
+            if corners[0] > corners[2] or corners[1] > corners[3]:
+                builder.problems.add("reversed boxes, corners put in order", where)
+            score = finite_numbers([entry.findtext("score") or entry.findtext("confidence")], 1)
+            builder.box(
+                image,
+                builder.category(class_name),
+                corners_to_xywh(*corners),
+                score=score[0] if score else None,
+                difficult=flag(entry.findtext("difficult")),
+                truncated=flag(entry.findtext("truncated")),
+                occluded=flag(entry.findtext("occluded")),
+            )
+
+
+def _text(value: str) -> str:
+    text = NOT_IN_XML.sub("\ufffd", value)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
+
+
+def voc_xml(
+    file: str,
+    width: int,
+    height: int,
+    class_names: Sequence[str],
+    boxes: ArrayLike,
+    *,
+    scores: Sequence[float] | ArrayLike | None = None,
+    difficult: Sequence[bool] | ArrayLike | None = None,
+    truncated: Sequence[bool] | ArrayLike | None = None,
+    occluded: Sequence[bool] | ArrayLike | None = None,
+    depth: int = 3,
+) -> bytes:
+    """The XML of one picture, UTF-8.
+
+    file         its name, with the relative folder if there is one; `folder` and `filename` are made from it
+    class_names  one name a box
+    boxes        (N, 4), xyxy in pixels, written as they stand with their fractions (no 1 is added)
+    scores       (N,), written as `score`, which VOC itself does not have; None for annotations
+    difficult, truncated, occluded   (N,), written as 0 or 1
+    """
+    corners = shortest_doubles(as_boxes(boxes, dtype=None))
+    folder, _, name = file.replace("\\", "/").rpartition("/")
+    lines = [
+        "<annotation>",
+        f"\t<folder>{_text(folder)}</folder>",
+        f"\t<filename>{_text(name)}</filename>",
+        "\t<size>",
+        f"\t\t<width>{int(width)}</width>",
+        f"\t\t<height>{int(height)}</height>",
+        f"\t\t<depth>{int(depth)}</depth>",
+        "\t</size>",
+        "\t<segmented>0</segmented>",
+    ]
+    flags = {"truncated": truncated, "occluded": occluded, "difficult": difficult}
+    columns: dict[str, list[Any]] = {key: list(column) for key, column in flags.items() if column is not None}  # type: ignore[arg-type]
+    columns.setdefault("truncated", [False] * len(corners))
+    columns.setdefault("difficult", [False] * len(corners))
+    values = None if scores is None else shortest_doubles(scores).tolist()
+    for row, (class_name, corner) in enumerate(zip(class_names, corners.tolist(), strict=True)):
+        lines += ["\t<object>", f"\t\t<name>{_text(class_name)}</name>", "\t\t<pose>Unspecified</pose>"]
+        lines += [f"\t\t<{key}>{int(bool(columns[key][row]))}</{key}>" for key in flags if key in columns]
+        if values is not None:
+            lines.append(f"\t\t<score>{number_text(values[row])}</score>")
+        lines.append("\t\t<bndbox>")
+        for side, value in zip(("xmin", "ymin", "xmax", "ymax"), corner, strict=True):
+            lines.append(f"\t\t\t<{side}>{number_text(value)}</{side}>")
+        lines += ["\t\t</bndbox>", "\t</object>"]
+    lines.append("</annotation>\n")
+    return "\n".join(lines).encode("utf-8")

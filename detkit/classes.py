@@ -1,0 +1,73 @@
+"""Classes by name: the names of the two data sets that most detectors are trained on, and the choice among names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.errors import UsageError
+
+# One class, or several, by name or by number.
+Choice = Sequence[str | int] | str | int
+
+# Lin et al. 2014, the 80 classes with boxes.
+# fmt: off
+COCO_NAMES: tuple[str, ...] = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+    "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+    "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+    "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+    "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard",
+    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase",
+    "scissors", "teddy bear", "hair drier", "toothbrush",
+)
+
+# Everingham et al. 2010.
+VOC_NAMES: tuple[str, ...] = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)
+# fmt: on
+
+# The ids of COCO's own 80 classes with boxes, in the order of `COCO_NAMES`: 1 to 90 with ten gaps.
+CATEGORY_IDS: tuple[int, ...] = tuple(
+    number for number in range(1, 91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+)
+
+
+def classes_called(name: str | int, names: Sequence[str]) -> list[int]:
+    """The places in `names` of the classes of this name: all that are called so to the letter, else in another case.
+
+    A number, or text that is one and no name, is the place itself. An empty list where there is none.
+    """
+    if isinstance(name, str):
+        found = [row for row, known in enumerate(names) if known == name]
+        found = found or [row for row, known in enumerate(names) if known.casefold() == name.casefold()]
+        if found or not (name.isascii() and name.isdecimal()):
+            return found
+    return [int(name)] if int(name) >= 0 and (not names or int(name) < len(names)) else []
+
+
+def chosen_classes(choice: Choice, names: Sequence[str], whose: str = "the network") -> NDArray[np.int64] | None:
+    """The rising places in `names` of the classes that are chosen; None, for all, where none is named.
+
+    This is what every `--class` and every `classes` means. UsageError for what is no class of `whose`.
+    """
+    wanted = (choice,) if isinstance(choice, str | int) else tuple(choice)
+    if not wanted:
+        return None
+    places: set[int] = set()
+    for one in wanted:
+        found = classes_called(one, names)
+        if not found:
+            near = difflib.get_close_matches(str(one), names, n=3)
+            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            hint = f"did you mean {', '.join(near)}?" if near else f"it has {shown or 'numbers only'}"
+            raise UsageError(f"{whose} has no class {str(one)!r}; {hint}")
+        places.update(found)
+    return np.array(sorted(places), np.int64)

@@ -1,0 +1,254 @@
+"""Fast R-CNN (Girshick, 2015) and Faster R-CNN (Ren, He, Girshick and Sun, 2015).
+
+    image -> feature map, once (Fast, section 2) -> regions of interest: proposals from outside (Fast), or from the
+    region proposal network on the same map (Faster, section 3) -> RoI max pooling 7 x 7 (Fast, 2.1)
+        -> softmax over the classes and box offsets for each class (2.1) -> suppression for each class (2.4)
+
+The file is one ONNX graph of separable parts, as `detkit.training.rcnn` exports it:
+
+    images (1, 3, H, W) RGB 0..1  ->  feature_map (1, C, h, w); with a proposal network rpn_scores (1, 2k, h, w) and
+                                      rpn_offsets (1, 4k, h, w)
+    features (1, C, h, w), rois (R, 5)  ->  class_scores (R, classes + 1), background first, and
+                                            box_offsets (R, classes, 4)
+
+RoI pooling is the operator MaxRoiPool, which onnxruntime computes as the paper describes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit import nms as suppression
+from detkit.annotations.class_names import names_from_metadata
+from detkit.boxes import decode_offsets
+from detkit.classes import chosen_classes
+from detkit.detections import Detections
+from detkit.detectors.rcnn.region_proposals import proposal_source
+from detkit.detectors.rcnn.regions import IOU, ByProposals, Selection
+from detkit.detectors.rcnn.rpn import grid_anchors, propose
+from detkit.errors import ModelError, UsageError
+from detkit.files import reason
+from detkit.graphs.letterbox import Placement, letterbox
+from detkit.graphs.message import DamagedError, metadata_of, part_of
+from detkit.graphs.preparation import Preparation
+from detkit.graphs.registry import RUN_IN_PARTS, resolve
+from detkit.graphs.session import Network
+from detkit.images import Image, as_image, read_image
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture on its way: its tensor (3, H, W), where it lies in it, and its proposals in its own pixels, if any."""
+
+    tensor: NDArray[Any]
+    placement: Placement
+    proposals: Floats | None = None
+
+
+class _RoiDetector:
+    """What both detectors share: the feature map, the RoI head, and what becomes of its outputs."""
+
+    batch = 1
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None,
+        command: str,
+        selection: Selection,
+        bbox_regression: bool,
+        device: str,
+        threads: int | None,
+        extra: Sequence[str] = (),
+    ) -> None:
+        self.path = path = resolve(model, command)
+        try:
+            content = path.read_bytes()
+            metadata = metadata_of(content)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+        except DamagedError as error:
+            raise ModelError(f"{path}: {error}") from error
+        if metadata.get("head") not in RUN_IN_PARTS:
+            raise ModelError(f"{path}: is no Fast or Faster R-CNN of detkit (see detkit train rcnn)")
+        if metadata["head"] == "fast-rcnn" and extra:
+            raise ModelError(f"{path}: has no region proposal network: it is a Fast R-CNN, --variant fast")
+        self.metadata = metadata
+        self.network = self._part(content, ("feature_map", *extra), device, threads)
+        self._head = self._part(content, ("class_scores", "box_offsets"), device, threads)
+        self.names = names_from_metadata(metadata)
+        try:
+            self.stride = int(metadata["stride"])
+            self.preparation = Preparation(fit="top-left", dynamic="aspect", size=int(metadata["size"]))
+        except (KeyError, ValueError) as error:
+            raise ModelError(f"{path}: its metadata lack a size or a stride") from error
+        self.selection, self.bbox_regression = selection, bbox_regression
+        chosen_classes(selection.classes, self.names)  # says now what it would say at the first picture
+
+    def _part(self, content: bytes, outputs: Sequence[str], device: str, threads: int | None) -> Network:
+        """A session of the part of the graph that makes `outputs`; the other parts are not run with it."""
+        try:
+            return Network(self.path, device, threads, content=part_of(content, outputs))
+        except DamagedError as error:
+            raise ModelError(f"{self.path}: {error}") from error
+
+    def feature_map(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+        """The feature map (1, C, h, w) of a picture's tensor (3, H, W), and what the proposal network says of it."""
+        return self.network.run({"images": tensor[None]})
+
+    def roi_head(self, features: NDArray[Any], rois: Floats) -> tuple[Floats, Floats]:
+        """Class probabilities (R, classes) without background's, and offsets (R, classes, 4), of rois (R, 4) xyxy."""
+        count = len(self.names)
+        if not len(rois):
+            return np.zeros((0, count), np.float32), np.zeros((0, count, 4), np.float32)
+        numbered = np.concatenate((np.zeros((len(rois), 1), np.float32), rois.astype(np.float32)), axis=1)
+        feeds = {"features": features, "rois": numbered}
+        scores, offsets = self._head.run(feeds)
+        if scores.shape != (len(rois), count + 1) or offsets.shape != (len(rois), count, 4):
+            raise ModelError(
+                f"{self.path}: {count} classes do not go with scores {scores.shape} and offsets {offsets.shape}"
+            )
+        return scores[:, 1:], offsets
+
+    def _place(self, image: Image) -> tuple[NDArray[Any], Placement]:
+        size = self.preparation.input_size((image.shape[1], image.shape[0]))
+        # Averaging, as its training pictures were reduced: boxes fit better than with every second pixel left out.
+        shrinks = max(size) < max(image.shape[:2])
+        canvas, placement = letterbox(
+            image,
+            size,
+            self.preparation.fit,
+            self.preparation.pad,
+            cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+        )
+        return self.preparation.tensor(canvas, np.dtype(np.float32), False), placement
+
+    def _detections(self, features: NDArray[Any], rois: Floats, placement: Placement) -> Detections:
+        scores, offsets = self.roi_head(features, rois)
+        regions, classes = self.selection.scored(scores, self.names)
+        boxes = rois[regions]
+        if self.bbox_regression:
+            boxes = decode_offsets(boxes, offsets[regions, classes])
+        boxes = placement.undo(boxes.astype(np.float32))
+        return self.selection.detections(boxes, scores[regions, classes], classes, self.names)
+
+
+class FastRcnn(ByProposals, _RoiDetector):
+    """Fast R-CNN: `FastRcnn("name")(image) -> Detections`.
+
+    model          a name of the registry or an .onnx file of `detkit train rcnn`; None takes the bundled default. The
+                   network of a Faster R-CNN serves as well: its proposal network is left out
+    proposals      "selective-search", "edge-boxes", "grid", or a file of `detkit proposals`
+    max_proposals  regions a picture
+    conf, iou, max_det, nms, agnostic, classes   see `Selection`
+    bbox_regression   False leaves the boxes where the proposals are
+    device, threads   see `Network`
+
+    ModelError where the model cannot be loaded or is another one.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        proposals: str = "selective-search",
+        max_proposals: int = 1000,
+        conf: float = 0.25,
+        iou: float = IOU,
+        max_det: int = 300,
+        nms: suppression.Method = "greedy",
+        agnostic: bool = False,
+        classes: Sequence[str | int] = (),
+        bbox_regression: bool = True,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        selection = Selection(conf, iou, max_det, nms, agnostic, classes)
+        super().__init__(model, "fast-rcnn", selection, bbox_regression, device, threads)
+        self._propose = proposal_source(proposals, max_proposals, self.network.threads)
+
+    def prepare_named(self, image: Image, name: str) -> Prepared:
+        """The picture as a tensor, with its proposals, which a file may hold under its name."""
+        tensor, placement = self._place(image)
+        return Prepared(tensor, placement, self._propose(image, name).boxes)
+
+    def detect_one(self, prepared: Prepared) -> Detections:
+        """Detections of a picture with its proposals."""
+        assert prepared.proposals is not None
+        (features,) = self.feature_map(prepared.tensor)
+        return self._detections(features, prepared.placement.apply(prepared.proposals), prepared.placement)
+
+
+class FasterRcnn(_RoiDetector):
+    """Faster R-CNN: `FasterRcnn("name")(image) -> Detections`.
+
+    max_proposals  of the region proposal network, a picture
+    proposal_iou   overlap above which the lower-scored of two proposals is suppressed
+    model, conf, iou, max_det, nms, agnostic, classes, bbox_regression, device, threads   as for `FastRcnn`
+
+    ModelError where the model cannot be loaded, or has no region proposal network.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        max_proposals: int = 300,
+        proposal_iou: float = 0.7,
+        conf: float = 0.25,
+        iou: float = IOU,
+        max_det: int = 300,
+        nms: suppression.Method = "greedy",
+        agnostic: bool = False,
+        classes: Sequence[str | int] = (),
+        bbox_regression: bool = True,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        selection = Selection(conf, iou, max_det, nms, agnostic, classes)
+        super().__init__(
+            model, "faster-rcnn", selection, bbox_regression, device, threads, ("rpn_scores", "rpn_offsets")
+        )
+        if not 0 < proposal_iou <= 1:
+            raise UsageError(f"the overlap among proposals lies between 0 and 1, not {proposal_iou:g}")
+        self.max_proposals, self.proposal_iou = max_proposals, proposal_iou
+        self.anchors = self._anchor_shapes()
+
+    def __call__(self, image: Image | str | os.PathLike[str]) -> Detections:
+        """What is in one picture: an array as `images.as_image` takes it, or a file."""
+        picture = read_image(image) if isinstance(image, str | os.PathLike) else as_image(image)
+        return self.detect([self.prepare(picture)])[0]
+
+    def prepare(self, image: Image) -> Prepared:
+        """The picture as a tensor. Safe to call from threads."""
+        return Prepared(*self._place(image))
+
+    def propose(self, prepared: Prepared) -> tuple[NDArray[Any], Floats]:
+        """The feature map (1, C, h, w) of a picture, and its proposals (N, 4) xyxy in input pixels."""
+        features, scores, offsets = self.feature_map(prepared.tensor)
+        anchors = grid_anchors(scores.shape[2:], self.stride, self.anchors)
+        # The padding below and to the right of the picture holds nothing.
+        placement = prepared.placement
+        inside = (placement.left + placement.resized[0], placement.top + placement.resized[1])
+        found = propose(scores[0], offsets[0], anchors, inside, self.max_proposals, self.proposal_iou)
+        return features, found.boxes
+
+    def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
+        """Detections of prepared pictures, in their order."""
+        return [self._detections(*self.propose(one), one.placement) for one in prepared]
+
+    def _anchor_shapes(self) -> list[tuple[float, float]]:
+        """Width and height of the anchors of a cell, from the metadata."""
+        try:
+            return [(float(width), float(height)) for width, height in json.loads(self.metadata["anchors"])]
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelError(f"{self.path}: its metadata lack the anchors") from error

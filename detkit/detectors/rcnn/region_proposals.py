@@ -1,0 +1,74 @@
+"""Where the regions of R-CNN and Fast R-CNN come from: a method, or a file of boxes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+
+from detkit.boxes import clip
+from detkit.cores import available_cores
+from detkit.errors import InputError, UsageError
+from detkit.images import Image
+from detkit.proposals import Proposals
+from detkit.proposals.methods import edge_boxes_method, grid_method
+
+METHODS = ("selective-search", "edge-boxes", "grid")
+
+# a picture, uint8 (H, W, 3) RGB, and its name in every output -> proposals in its pixels
+ProposalSource = Callable[[Image, str], Proposals]
+
+
+def proposal_source(method: str, max_proposals: int, threads: int | None = None) -> ProposalSource:
+    """The source called `method`: one of METHODS, or a file as `detkit proposals` writes it.
+
+    UsageError where it is neither; the source raises InputError for a picture that the file does not name.
+    """
+    threads = threads or available_cores()
+    if method == "selective-search":
+        from detkit.proposals.selective_search import selective_search
+
+        return lambda image, _: selective_search(image, max_proposals=max_proposals, threads=threads)
+    if method == "edge-boxes":
+        find_boxes = edge_boxes_method(None, max_proposals, threads)
+        return lambda image, _: find_boxes(image)
+    if method == "grid":
+        spread = grid_method(max_proposals)
+        return lambda image, _: spread(image)
+    path = Path(method)
+    if not path.is_file():
+        raise UsageError(f"proposals {method!r}: neither {', '.join(METHODS)} nor a file")
+    from detkit.proposals.proposal_files import read_proposals
+
+    return _from_file(read_proposals(path), path, max_proposals)
+
+
+def _from_file(stored: Mapping[str, Proposals], path: Path, max_proposals: int) -> ProposalSource:
+    """Pictures are found by their name, else by the most folders from the end of it, where that is one picture."""
+    by_file: dict[str, list[str]] = {}
+    for name in stored:
+        by_file.setdefault(PurePosixPath(name).name, []).append(name)
+
+    def name_in_file(name: str) -> str:
+        if name in stored:
+            return name
+        same = by_file.get(PurePosixPath(name).name, [])
+        lengths = [_shared_end(name, one) for one in same]
+        if lengths.count(max(lengths, default=0)) != 1:
+            why = f": it names several files {PurePosixPath(name).name}" if same else ""
+            raise InputError(f"{path} has no proposals for {name or 'a picture without a name'}{why}")
+        return same[lengths.index(max(lengths))]
+
+    def look_up(image: Image, name: str) -> Proposals:
+        own = stored[name_in_file(name)].first(max_proposals)
+        boxes = clip(own.boxes, image.shape[1], image.shape[0])
+        whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        return Proposals(boxes[whole].astype("float32"), own.scores[whole])
+
+    return look_up
+
+
+def _shared_end(one: str, other: str) -> int:
+    """How many last parts two paths have in common."""
+    pairs = zip(reversed(PurePosixPath(one).parts), reversed(PurePosixPath(other).parts), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

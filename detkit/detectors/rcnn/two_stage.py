@@ -1,0 +1,124 @@
+"""R-CNN, Fast R-CNN or Faster R-CNN by the kind of their file, with the options of all three."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from detkit import nms as suppression
+from detkit.detectors.base import Detector
+from detkit.errors import ModelError, UsageError
+from detkit.graphs.message import DamagedError, metadata_of
+from detkit.graphs.registry import RUN_IN_PARTS, default_model, resolve
+
+Variant = Literal["rcnn", "fast", "faster"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+_TWO_STAGE_HEADS = ("torchvision", "faster-rcnn-zoo")
+_COMMANDS = {"rcnn": "rcnn", "fast": "fast-rcnn", "faster": "faster-rcnn"}
+
+
+def two_stage(
+    model: str | os.PathLike[str] | None = None,
+    variant: str | None = None,
+    *,
+    proposals: str | None = None,
+    max_proposals: int | None = None,
+    proposal_iou: float | None = None,
+    bbox_regression: bool = True,
+    context: bool = True,
+    conf: float = 0.25,
+    iou: float | None = None,
+    max_det: int = 300,
+    nms: suppression.Method = "greedy",
+    agnostic: bool = False,
+    classes: Sequence[str | int] = (),
+    device: str = "auto",
+    threads: int | None = None,
+) -> Detector:
+    """The detector of a model, see `Rcnn`, `FastRcnn`, `FasterRcnn`; other graphs are read as `Yolo` reads them.
+
+    variant   one of VARIANTS; None takes what the model is, or "faster" without a model
+
+    UsageError where an option does not go with the variant, ModelError where the model does not.
+    """
+    chosen, path = _chosen(model, variant)
+    _refuse_idle(chosen, proposals, proposal_iou, context)
+    shared: dict[str, Any] = {
+        "conf": conf,
+        "max_det": max_det,
+        "nms": nms,
+        "agnostic": agnostic,
+        "classes": classes,
+        "device": device,
+        "threads": threads,
+    }
+    own = {**shared, "bbox_regression": bbox_regression}
+    if iou is not None:
+        own["iou"] = iou
+    if max_proposals is not None:
+        own["max_proposals"] = max_proposals
+    if chosen == "rcnn":
+        from detkit.detectors.rcnn.rcnn_detector import Rcnn
+
+        return Rcnn(path, proposals=proposals or "selective-search", context=context, **own)
+    if chosen == "fast":
+        from detkit.detectors.rcnn.fast_rcnn import FastRcnn
+
+        return FastRcnn(path, proposals=proposals or "selective-search", **own)
+    if _has_parts(path):
+        from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
+
+        return FasterRcnn(path, proposal_iou=proposal_iou or 0.7, **own)
+    if not bbox_regression or max_proposals is not None or proposal_iou is not None:
+        raise UsageError(f"{path}: does all its steps inside its graph: nothing can be taken out of it or set in it")
+    from detkit.detectors.yolo.yolo_detector import Yolo
+
+    found = Yolo(path, iou=iou, **shared)
+    if found.head.name not in _TWO_STAGE_HEADS:
+        raise UsageError(f"{path}: is no Faster R-CNN, but {found.head.name}: detkit yolo runs it")
+    return found
+
+
+def _chosen(model: str | os.PathLike[str] | None, variant: str | None) -> tuple[str, Path]:
+    """The variant and the file."""
+    if model is None:
+        chosen = variant or "faster"
+        command = _COMMANDS[chosen]
+        if default_model(command) is None:
+            raise ModelError(f"detkit rcnn has no bundled network for --variant {chosen}: name one with --model")
+        return chosen, resolve(None, command)
+    path = resolve(model, "rcnn")
+    if path.suffix.lower() == ".npz":
+        if variant not in (None, "rcnn"):
+            raise UsageError(f"{path}: holds no network, as --variant {variant} needs one, but SVMs")
+        return "rcnn", path
+    if variant == "rcnn":
+        raise UsageError(f"{path}: an R-CNN is an .npz file of detkit train rcnn")
+    if variant == "fast" and not _has_parts(path):
+        raise UsageError(f"{path}: takes no regions from outside: it is no Fast R-CNN of detkit train rcnn")
+    return variant or ("fast" if _metadata(path).get("head") == "fast-rcnn" else "faster"), path
+
+
+def _has_parts(path: Path) -> bool:
+    """Whether the graph is one of detkit's own, whose parts can be run by themselves."""
+    return _metadata(path).get("head") in RUN_IN_PARTS
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The custom metadata of an .onnx file; none where it cannot be read, which loading it then says."""
+    try:
+        return metadata_of(path.read_bytes())
+    except (OSError, DamagedError):
+        return {}
+
+
+def _refuse_idle(variant: str, proposals: str | None, proposal_iou: float | None, context: bool) -> None:
+    """Options that would do nothing are wrong use."""
+    if variant == "faster" and proposals is not None:
+        raise UsageError("--proposals: Faster R-CNN makes its own; --variant fast takes them from outside")
+    if variant != "faster" and proposal_iou is not None:
+        raise UsageError("--proposal-iou is for --variant faster")
+    if variant != "rcnn" and not context:
+        raise UsageError("--no-context is for --variant rcnn: the others see the whole picture")

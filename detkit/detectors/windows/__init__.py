@@ -1,0 +1,1 @@
+"""Any classifier network in a sliding window, and how windows become boxes."""

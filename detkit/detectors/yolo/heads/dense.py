@@ -1,0 +1,129 @@
+"""Heads that predict at every cell of a grid without anchors: YOLO v6, v8, v9 and after, YOLOX, NanoDet, YOLO-NAS.
+
+Every function decodes one picture of a batch: outputs, index, frame -> Candidates in input pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.boxes import Floats, cxcywh_to_xyxy, distances_to_xyxy
+from detkit.detectors.yolo.heads import grid
+from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs
+
+Indices = NDArray[np.int64]
+
+
+def by_score(scores: Floats, frame: Frame) -> tuple[Indices, Indices, Floats]:
+    """Rows, classes and scores of the entries of `scores` (N, C) that count: above `conf`, all or the best of a row."""
+    if frame.multi_label:
+        rows, class_ids = np.nonzero(scores > frame.conf)
+    else:
+        rows = np.flatnonzero(scores.max(axis=1, initial=0) > frame.conf)
+        class_ids = scores[rows].argmax(axis=1) if len(rows) else rows
+    return rows, class_ids, scores[rows, class_ids]
+
+
+def by_class(boxes: Floats, scores: Floats, frame: Frame) -> Candidates:
+    """Boxes (N, 4) xyxy with the classes that count among their scores (N, C)."""
+    rows, class_ids, kept = by_score(scores, frame)
+    return Candidates(boxes[rows], kept, class_ids)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Softmax over the last axis."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """1 / (1 + exp(-x)), without overflow."""
+    return np.exp(-np.logaddexp(0, -logits))
+
+
+def decode_yolov8(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """(B, 4 + C, N): cx, cy, w, h in input pixels, class probabilities. Ultralytics v3u, v5u, v8 on; WongKinYiu v9."""
+    return _by_columns(outputs[0][index], frame, corners=False)
+
+
+def decode_yolov9_xyxy(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """(B, 4 + C, N) as v8, but the boxes are x1, y1, x2, y2: libreyolo's export of v9."""
+    return _by_columns(outputs[0][index], frame, corners=True)
+
+
+def decode_objectness(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """(B, N, 5 + C): cx, cy, w, h in input pixels, objectness, class probabilities; score = objectness * class.
+
+    YOLO v5 and v7 with their grid inside the graph, v6 (whose objectness is 1), YOLOX exported decoded.
+    """
+    _, found = _objects(outputs[0][index], frame)
+    return replace(found, boxes=cxcywh_to_xyxy(found.boxes))
+
+
+def decode_yolox(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """(B, N, 5 + C), raw: xy = (p + grid) * stride, wh = exp(p) * stride (Ge et al. 2021, sec. 2.1).
+
+    Objectness and classes have their sigmoid already; score = objectness * class.
+    """
+    prediction = outputs[0][index]
+    strides = frame.strides or grid.of_rows(frame.size, len(prediction))
+    cells, found = _objects(prediction, frame)
+    points, steps = (array[cells] for array in grid.points(frame.size, strides))
+    centres = (found.boxes[:, :2] + points) * steps
+    sides = np.exp(found.boxes[:, 2:]) * steps
+    return replace(found, boxes=cxcywh_to_xyxy(np.concatenate((centres, sides), axis=1)))
+
+
+def decode_nanodet(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """Per stride: classes (B, n, C) with sigmoid done, and box distributions (B, n, 4 * bins).
+
+    A side's distance from the cell centre is the mean of its softmax over the bins 0, 1, ... times the stride
+    (generalised focal loss, Li et al. 2020, eq. 5).
+    """
+    half = len(outputs) // 2
+    levels = [output[index] for output in outputs]
+    classes = np.concatenate(levels[:half])
+    strides = frame.strides or grid.of_rows(frame.size, len(classes))
+    distributions = np.concatenate(levels[half:])
+    return _distributed(classes, distributions, frame, strides, offset=0.5)
+
+
+def decode_nanodet_plus(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """(B, N, C + 32): NanoDet-Plus, all levels in one output, strides 8 to 64, points at the cells' corners."""
+    prediction = outputs[0][index]
+    strides = frame.strides or grid.of_rows(frame.size, len(prediction))
+    return _distributed(prediction[:, :-32], prediction[:, -32:], frame, strides, offset=0.0)
+
+
+def decode_separate(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """Boxes (B, N, 4) xyxy in input pixels and scores (B, N, C): YOLO-NAS without its NMS."""
+    boxes, scores = outputs[0][index], outputs[1][index]
+    return by_class(boxes, scores, frame)
+
+
+def _by_columns(prediction: Floats, frame: Frame, corners: bool) -> Candidates:
+    cells, class_ids, scores = by_score(prediction[4:].T, frame)
+    boxes = prediction[:4, cells].T
+    return Candidates(boxes if corners else cxcywh_to_xyxy(boxes), scores, class_ids)
+
+
+def _objects(prediction: Floats, frame: Frame) -> tuple[Indices, Candidates]:
+    """Cells whose objectness * class counts, and the first four columns there with these scores and classes."""
+    cells = np.flatnonzero(prediction[:, 4] > frame.conf)  # a class probability is at most 1
+    rows, class_ids, scores = by_score(prediction[cells, 5:] * prediction[cells, 4:5], frame)
+    cells = cells[rows]
+    return cells, Candidates(prediction[cells, :4], scores, class_ids)
+
+
+def _distributed(
+    classes: Floats, distributions: Floats, frame: Frame, strides: tuple[int, ...], offset: float
+) -> Candidates:
+    points, steps = grid.points(frame.size, strides, offset)
+    cells, class_ids, scores = by_score(classes, frame)
+    bins = distributions.shape[1] // 4
+    shares = softmax(distributions[cells].reshape(-1, 4, bins))
+    distances = shares @ np.arange(bins, dtype=shares.dtype) * steps[cells]
+    return Candidates(distances_to_xyxy(points[cells] * steps[cells], distances), scores, class_ids)

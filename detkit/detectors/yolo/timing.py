@@ -1,0 +1,131 @@
+"""Timing a network: stages of the pipeline, and throughput over batch sizes and threads."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from detkit.cores import available_cores
+from detkit.detectors.yolo.yolo_detector import Prepared, Yolo
+from detkit.errors import InputError
+from detkit.images import Image, read_image
+from detkit.runs.sources import Complain, find_items
+
+# Pictures kept in memory at most; more would only measure the same again.
+_MOST_PICTURES = 16
+
+
+def measure(
+    model: str | None,
+    sources: Sequence[str],
+    *,
+    runs: int,
+    batches: Sequence[int],
+    head: str | None,
+    device: str,
+    threads: int | None,
+    complain: Complain,
+) -> dict[str, Any]:
+    """Times of each stage in seconds, and pictures per second of the network alone for each batch and thread count.
+
+    The first run of everything is not counted. Batch sizes are left out where the graph's batch is fixed.
+    """
+    yolo = Yolo(model, head=head, device=device, threads=threads)
+    pictures = _pictures(sources, complain) if sources else [_synthetic()]
+    if not pictures:
+        raise InputError("none of the pictures could be read")
+    fixed = yolo.signature.image.shape[0] if len(yolo.signature.image.shape) == 4 else 1
+    return {
+        "model": str(yolo.network.path),
+        "head": yolo.head.name,
+        "provider": yolo.network.provider,
+        "threads": yolo.network.threads,
+        "fixed_batch": fixed,
+        "stages": _stages(yolo, pictures, runs),
+        "throughput": [
+            entry
+            for count in ([threads] if threads else _thread_counts())
+            for entry in _throughput(model, pictures[0], runs, [fixed] if fixed else batches, head, device, count)
+        ],
+    }
+
+
+def _stages(yolo: Yolo, pictures: list[Image], runs: int) -> dict[str, dict[str, float]]:
+    times: dict[str, list[float]] = {"prepare": [], "run": [], "decode": [], "suppress": []}
+    for number in range(runs + 1):
+        picture = pictures[number % len(pictures)]
+        marks = [time.perf_counter()]
+        prepared = yolo.prepare(picture)
+        marks.append(time.perf_counter())
+        outputs = yolo.run([prepared])
+        marks.append(time.perf_counter())
+        candidates = yolo.decode(outputs, 0, prepared.placement.size)
+        marks.append(time.perf_counter())
+        yolo.suppress(candidates, prepared.placement)
+        marks.append(time.perf_counter())
+        if number:
+            for stage, begin, end in zip(times, marks, marks[1:], strict=False):
+                times[stage].append(end - begin)
+    medians = {stage: statistics.median(values) for stage, values in times.items()}
+    total = sum(medians.values())
+    return {
+        stage: {"median": medians[stage], "best": min(values), "share": medians[stage] / total}
+        for stage, values in times.items()
+    }
+
+
+def _throughput(
+    model: str | None,
+    picture: Image,
+    runs: int,
+    batches: Sequence[int],
+    head: str | None,
+    device: str,
+    threads: int,
+) -> list[dict[str, Any]]:
+    yolo = Yolo(model, head=head, device=device, threads=threads, batch=max(batches))
+    prepared = yolo.prepare(picture)
+    entries = []
+    for batch in batches:
+        seconds = _median_seconds(lambda pictures: yolo.run(pictures), [prepared] * batch, max(2, runs // batch))
+        entries.append({"threads": threads, "batch": batch, "pictures_per_second": batch / seconds})
+    return entries
+
+
+def _median_seconds(run: Callable[[list[Prepared]], Any], pictures: list[Prepared], runs: int) -> float:
+    run(pictures)
+    times = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        run(pictures)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def _thread_counts() -> list[int]:
+    """1, 2, 4, ... up to the cores that this process may use."""
+    cores = available_cores()
+    counts = [1]
+    while counts[-1] * 2 <= cores:
+        counts.append(counts[-1] * 2)
+    return counts if counts[-1] == cores else [*counts, cores]
+
+
+def _pictures(sources: Sequence[str], complain: Complain) -> list[Image]:
+    pictures = []
+    for item in [item for item in find_items(sources, complain) if not item.video][:_MOST_PICTURES]:
+        try:
+            pictures.append(read_image(item.path))
+        except InputError as error:
+            complain(item.name, str(error).removeprefix(f"{item.path}: "))
+    return pictures
+
+
+def _synthetic() -> Image:
+    """A picture of 640 x 480 with coarse noise, so that decoding has something to look at."""
+    coarse = np.random.default_rng(0).integers(0, 256, (15, 20, 3), dtype=np.uint8)
+    return np.ascontiguousarray(coarse.repeat(32, axis=0).repeat(32, axis=1))

@@ -1,0 +1,89 @@
+"""How a picture becomes a network's input: its size, its channels, and the scale of its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.graphs.letterbox import Fit, Placement, letterbox
+from detkit.images import Image
+
+Size = tuple[int, int]
+Anchors = tuple[tuple[tuple[float, float], ...], ...]
+
+# How the input size follows the picture where a graph leaves height and width open:
+#   square    the exporter's square size
+#   aspect    the long side at that size, the short side padded to the next multiple of the stride (ultralytics)
+#   shortest  the short side at `size`, the long one at most `longest` (DETR, Faster R-CNN), to multiples of `stride`
+#   native    the picture as it is: the graph resizes by itself (torchvision)
+Dynamic = Literal["square", "aspect", "shortest", "native"]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a network wants its picture.
+
+    fit, pad     see `letterbox`
+    color        channel order of the input
+    mean, std    of each channel in that order, on the scale 0 to 255: input = (pixel - mean) / std
+    size         side in pixels where the graph leaves it open; see `Dynamic`
+    stride       the input's sides are multiples of it where the graph leaves them open
+    """
+
+    fit: Fit = "center"
+    pad: int = 114
+    color: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    size: int = 640
+    dynamic: Dynamic = "square"
+    stride: int = 32
+    longest: int = 1333
+
+    def input_size(self, source: Size) -> Size:
+        """Input (width, height) for a picture of `source` (width, height), where the graph leaves it open."""
+        width, height = source
+        if self.dynamic == "native":
+            return source
+        if self.dynamic == "square":
+            return self.size, self.size
+        if self.dynamic == "aspect":
+            ratio = self.size / max(width, height)
+        else:
+            ratio = min(self.size / min(width, height), self.longest / max(width, height))
+        return self._multiple(round(width * ratio)), self._multiple(round(height * ratio))
+
+    def _multiple(self, side: int) -> int:
+        return max(1, -(-side // self.stride)) * self.stride
+
+    def place(self, image: Image, size: Size) -> tuple[Image, Placement]:
+        """`image` inside an input of `size`, and where it lies in it."""
+        return letterbox(image, size, self.fit, self.pad)
+
+    def tensor(self, canvas: Image, dtype: np.dtype[Any], channels_last: bool) -> NDArray[Any]:
+        """`canvas` (H, W, 3) RGB as the network's input: (3, H, W), or (H, W, 3) with `channels_last`.
+
+        An integer input takes the pixels as they are, in the network's channel order.
+        """
+        if np.issubdtype(dtype, np.integer):
+            ordered = canvas[:, :, ::-1] if self.color == "bgr" else canvas
+            planes = ordered if channels_last else ordered.transpose(2, 0, 1)
+            return np.ascontiguousarray(planes).astype(dtype, copy=False)
+        scale = 1 / self.std[0]
+        blob = cv2.dnn.blobFromImage(canvas, scale, mean=self.mean, swapRB=self.color == "bgr")[0]
+        for channel in (1, 2):
+            if self.std[channel] != self.std[0]:
+                blob[channel] *= self.std[0] / self.std[channel]
+        if channels_last:
+            blob = np.ascontiguousarray(blob.transpose(1, 2, 0))
+        return blob.astype(dtype, copy=False)
+
+
+RGB = Preparation()
+RAW_BGR = Preparation(fit="top-left", color="bgr", std=(1.0, 1.0, 1.0))
+IMAGENET = Preparation(fit="stretch", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+IMAGENET_BGR = Preparation(color="bgr", mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395))
