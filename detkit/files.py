@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from detkit.errors import OutputError
+from detkit.errors import InputError, OutputError
 
 # Device and inode.
 FileId = tuple[int, int]
@@ -107,6 +107,20 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """`content` as the file `path`, all or nothing; see `write_atomically`."""
     with write_atomically(path) as file:
         file.write(content)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal. InputError where it cannot be read."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
+    return digest.hexdigest()
 
 
 def _umask() -> int:

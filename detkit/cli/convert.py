@@ -59,9 +59,9 @@ def convert(
 ) -> None:
     """Convert annotations to another format, and say what that format cannot hold."""
     from detkit.annotations import read_ground_truth, write_ground_truth
-    from detkit.runs.sources import spare_all
+    from detkit.guard import Guard
 
-    spare_all("OUT", out, (annotations, images, names))
+    Guard(annotations, images, names).spare("OUT", out)
     ground_truth = read_ground_truth(
         annotations, format=from_format.value if from_format else None, names=names, images=images
     )

@@ -204,7 +204,7 @@ def _check(
 
 def _spare(inputs: tuple[Path | None, ...], json: str | None, report: Path | None, plots: Path | None) -> None:
     """UsageError where an output would overwrite an input, or another output."""
-    from detkit.runs.sources import spare_all
+    from detkit.guard import Guard
 
     written = [("--json", Path(json))] if json is not None and json != "-" else []
     written += [("--report", report)] if report is not None else []
@@ -214,8 +214,9 @@ def _spare(inputs: tuple[Path | None, ...], json: str | None, report: Path | Non
         from detkit.report.plots import PLOTS
 
         written += [("--plots", plots / f"{name}.png") for name in PLOTS]
+    guard = Guard(*inputs)
     for option, target in written:
-        spare_all(option, target, inputs)
+        guard.spare(option, target)
 
 
 def _terminal_width() -> int:

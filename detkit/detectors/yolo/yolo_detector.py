@@ -7,15 +7,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit import nms as suppression
 from detkit.annotations.class_names import names_from_file, names_from_metadata
-from detkit.classes import CATEGORY_IDS, COCO_NAMES, VOC_NAMES, chosen_classes
+from detkit.classes import CATEGORY_IDS, COCO_NAMES, VOC_NAMES
 from detkit.detections import Detections
+from detkit.detectors.base import Detector
+from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.heads import HEADS, head_named
 from detkit.detectors.yolo.heads.anchored import default_anchors
 from detkit.detectors.yolo.heads.recognise import Match, Signature, channels_last, image_input, is_classifier, recognise
@@ -24,10 +25,12 @@ from detkit.errors import ModelError, UsageError
 from detkit.graphs.letterbox import Placement
 from detkit.graphs.preparation import Preparation, Size
 from detkit.graphs.registry import CLASSIFIER, RUN_IN_PARTS, other_command, resolve
+from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import read_sidecar, sidecar_path
 from detkit.graphs.stored import stored_tensors
-from detkit.images import Image, as_image, read_image
+from detkit.images import Image
+from detkit.settings import settled
 
 # What a graph that resizes by itself is shown to learn the shapes of its outputs.
 _PROBE_SIDE = 320
@@ -43,22 +46,27 @@ class Prepared:
     placement: Placement
 
 
-class Yolo:
-    """A detector from an .onnx file: `Yolo("name")(image) -> Detections`.
+@dataclass(frozen=True)
+class GraphOptions:
+    """How a graph is read, where it does not tell or is not to be believed.
 
-    model     a name of the registry (`detkit models list`) or an .onnx file; None takes the bundled default
-    conf      boxes with a higher score are kept
-    iou       overlap above which the lower-scored of two boxes is suppressed; None takes the file's or exporter's
-    max_det   boxes kept per image
-    nms       "greedy", "soft", "diou", "wbf" or "none"; graphs that suppress by themselves are left alone
-    agnostic  whether boxes of different classes suppress each other
-    multi_label  whether a box counts for every class above `conf`; None takes the exporter's own choice
-    classes   keep only these, by name or number
     names     class names, a file of them, "coco" or "voc", in place of the graph's own
     head      name of the head, in place of recognising it
     size      side of the input in pixels, where the graph leaves it open
-    device, threads   see `Network`
-    batch     pictures per run, where the graph allows it
+    multi_label  whether a box counts for every class above `conf`; None takes the exporter's own choice
+    """
+
+    names: Sequence[str] | str | os.PathLike[str] | None = None
+    head: str | None = None
+    size: int | None = None
+    multi_label: bool | None = None
+
+
+class Yolo(Detector):
+    """A detector from an .onnx file: `Yolo("name")(image) -> Detections`.
+
+    model     a name of the registry (`detkit models list`) or an .onnx file; None takes the bundled default
+    selection, runtime, options   see `Selection`, `Runtime`, `GraphOptions`
 
     ModelError where the file cannot be loaded or does not tell its head; UsageError for classes it does not have and
     for numbers out of their range.
@@ -67,29 +75,20 @@ class Yolo:
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
-        *,
-        conf: float = 0.25,
-        iou: float | None = None,
-        max_det: int = 300,
-        nms: suppression.Method = "greedy",
-        agnostic: bool = False,
-        multi_label: bool | None = None,
-        classes: Sequence[str | int] | str | int = (),
-        names: Sequence[str] | str | os.PathLike[str] | None = None,
-        head: str | None = None,
-        size: int | None = None,
-        device: str = "auto",
-        threads: int | None = None,
-        batch: int = 1,
+        selection: Selection = Selection(),
+        runtime: Runtime = Runtime(),
+        options: GraphOptions = GraphOptions(),
+        **settings: Any,
     ) -> None:
-        _check_numbers(conf, iou, max_det, nms, batch, threads)
-        self.network = Network(resolve(model, "yolo"), device, threads)
+        self.selection, runtime, options = settled(settings, selection, runtime, options)
+        head, names, size, multi_label = options.head, options.names, options.size, options.multi_label
+        self.network = Network(resolve(model, "yolo"), runtime)
+        self.path = self.network.path
         metadata = self.network.metadata
         if metadata.get("head") in RUN_IN_PARTS:
             raise other_command(self.network.path, metadata["head"])
         if head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
             raise other_command(self.network.path, CLASSIFIER)
-        self.conf, self.max_det, self.nms, self.agnostic = conf, max_det, nms, agnostic
         self._sidecar = read_sidecar(self.network.path)
         self._image = image_input(self.network.inputs)
         self._channels_last = channels_last(self._image)
@@ -103,21 +102,21 @@ class Yolo:
         self.matches = self._recognise(head)
         self.head: Head = head_named(self.matches[0].head)
         self.preparation = self._preparation(size)
-        self.iou = _metadata_iou(self.network.metadata, self.head.iou) if iou is None else iou
+        own_iou = _metadata_iou(self.network.metadata, self.head.iou)
+        self.iou = own_iou if self.selection.iou is None else self.selection.iou
 
         count = self._class_count()
         self.names, self._labels = self._class_table(names, count)
         self._frame = self._decoding_frame(count, self.head.multi_label if multi_label is None else multi_label)
-        self._wanted = chosen_classes(classes, self.names)
+        self._wanted = self.selection.wanted(self.names)
         fixed_batch = self._image.shape[0] if len(self._image.shape) == 4 else 1
-        self.batch = fixed_batch or max(1, batch)
+        self.batch = fixed_batch or runtime.batch or 1
 
-    def __call__(self, image: Image | str | os.PathLike[str]) -> Detections:
-        """What is in one picture: an array as `images.as_image` takes it, or the path of a file."""
-        picture = read_image(image) if isinstance(image, str | os.PathLike) else as_image(image)
-        return self.detect([self.prepare(picture)])[0]
+    def about(self) -> list[str]:
+        """The network and what runs it, and which head was recognised for which reason."""
+        return [self.network.about(), *(f"head {match.head}: {match.reason}" for match in self.matches)]
 
-    def prepare(self, image: Image) -> Prepared:
+    def prepare(self, image: Image, name: str = "") -> Prepared:
         """The picture as a tensor of the network's input size, and its placement in it. Safe to call from threads."""
         size = self._fixed_size or self.preparation.input_size((image.shape[1], image.shape[0]))
         canvas, placement = self.preparation.place(image, size)
@@ -173,10 +172,7 @@ class Yolo:
     def suppress(self, candidates: Candidates, placement: Placement) -> Detections:
         """The candidates that survive suppression, best first, in pixels of the picture."""
         detections = Detections(candidates.boxes, candidates.scores, candidates.class_ids, self.names)
-        method = self.nms if self.head.nms else "none"
-        kept = suppression.suppress(
-            detections, method, self.iou, agnostic=self.agnostic, max_detections=self.max_det, min_score=self.conf
-        )
+        kept = self.selection.suppressed(detections, self.iou, method=None if self.head.nms else "none")
         return replace(kept, boxes=placement.undo(kept.boxes, cut=self.head.cut))
 
     @property
@@ -304,19 +300,7 @@ class Yolo:
                 f"{self.network.path}: {self.head.name} needs its anchors, which the graph does not hold: "
                 f"give them as 'anchors' in {sidecar_path(self.network.path).name}"
             )
-        return Frame((0, 0), self.conf, multi_label, anchors, self._sidecar.strides)
-
-
-def _check_numbers(conf: float, iou: float | None, max_det: int, nms: str, batch: int, threads: int | None) -> None:
-    """UsageError where a setting is out of its range."""
-    for name, share in (("conf", conf), ("iou", iou)):
-        if share is not None and not 0 <= share <= 1:
-            raise UsageError(f"{name} lies from 0 to 1, not at {share}")
-    for name, count in (("max_det", max_det), ("batch", batch), ("threads", threads)):
-        if count is not None and count < 1:
-            raise UsageError(f"{name} is at least 1, not {count}")
-    if nms not in get_args(suppression.Method):
-        raise UsageError(f"there is no nms {nms!r}; there are {', '.join(get_args(suppression.Method))}")
+        return Frame((0, 0), self.selection.conf, multi_label, anchors, self._sidecar.strides)
 
 
 def _classifies(name: str) -> bool:
