@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from detkit import cores
 from detkit.cores import available_cores
 from detkit.errors import DeviceError, ModelError
 from detkit.graphs import session as networks
@@ -98,12 +99,12 @@ def test_devices_become_providers(device, there, first, options):
 
 def test_threads_are_the_cores_of_this_process_onnxruntime_3099(monkeypatch):
     assert available_cores() <= len(os.sched_getaffinity(0))
-    monkeypatch.setattr(networks, "_container_quota", lambda: 0.5)
+    monkeypatch.setattr(cores, "_container_quota", lambda: 0.5)
     assert available_cores() == 1
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(networks, "_container_quota", lambda: 3.2)
+    monkeypatch.setattr(cores, "_container_quota", lambda: 3.2)
     assert available_cores() == 4
-    monkeypatch.setattr(networks, "_container_quota", lambda: None)
+    monkeypatch.setattr(cores, "_container_quota", lambda: None)
     assert available_cores() == 64
 
 

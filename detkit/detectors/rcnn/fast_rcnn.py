@@ -20,7 +20,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -35,13 +35,16 @@ from detkit.detectors.rcnn.region_proposals import proposal_source
 from detkit.detectors.rcnn.regions import IOU, ByProposals, Selection
 from detkit.detectors.rcnn.rpn import grid_anchors, propose
 from detkit.errors import ModelError, UsageError
-from detkit.files import reason
+from detkit.graphs.editing import load, part_of
 from detkit.graphs.letterbox import Placement, letterbox
-from detkit.graphs.message import DamagedError, metadata_of, part_of
 from detkit.graphs.preparation import Preparation
 from detkit.graphs.registry import RUN_IN_PARTS, resolve
 from detkit.graphs.session import Network
+from detkit.graphs.stored import metadata_of
 from detkit.images import Image, as_image, read_image
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Floats = NDArray[np.float32]
 
@@ -71,20 +74,15 @@ class _RoiDetector:
         extra: Sequence[str] = (),
     ) -> None:
         self.path = path = resolve(model, command)
-        try:
-            content = path.read_bytes()
-            metadata = metadata_of(content)
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-        except DamagedError as error:
-            raise ModelError(f"{path}: {error}") from error
+        metadata = metadata_of(path)
         if metadata.get("head") not in RUN_IN_PARTS:
             raise ModelError(f"{path}: is no Fast or Faster R-CNN of detkit (see detkit train rcnn)")
         if metadata["head"] == "fast-rcnn" and extra:
             raise ModelError(f"{path}: has no region proposal network: it is a Fast R-CNN, --variant fast")
         self.metadata = metadata
-        self.network = self._part(content, ("feature_map", *extra), device, threads)
-        self._head = self._part(content, ("class_scores", "box_offsets"), device, threads)
+        graph = load(path)
+        self.network = self._part(graph, ("feature_map", *extra), device, threads)
+        self._head = self._part(graph, ("class_scores", "box_offsets"), device, threads)
         self.names = names_from_metadata(metadata)
         try:
             self.stride = int(metadata["stride"])
@@ -94,12 +92,13 @@ class _RoiDetector:
         self.selection, self.bbox_regression = selection, bbox_regression
         chosen_classes(selection.classes, self.names)  # says now what it would say at the first picture
 
-    def _part(self, content: bytes, outputs: Sequence[str], device: str, threads: int | None) -> Network:
+    def _part(self, graph: ModelProto, outputs: Sequence[str], device: str, threads: int | None) -> Network:
         """A session of the part of the graph that makes `outputs`; the other parts are not run with it."""
         try:
-            return Network(self.path, device, threads, content=part_of(content, outputs))
-        except DamagedError as error:
+            content = part_of(graph, outputs).SerializeToString()
+        except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
+        return Network(self.path, device, threads, content=bytes(content))
 
     def feature_map(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
         """The feature map (1, C, h, w) of a picture's tensor (3, H, W), and what the proposal network says of it."""

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from detkit import nms as suppression
 from detkit.detectors.base import Detector
 from detkit.errors import ModelError, UsageError
-from detkit.graphs.message import DamagedError, metadata_of
 from detkit.graphs.registry import RUN_IN_PARTS, default_model, resolve
+from detkit.graphs.stored import metadata_of
 
 Variant = Literal["rcnn", "fast", "faster"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -109,8 +109,8 @@ def _has_parts(path: Path) -> bool:
 def _metadata(path: Path) -> dict[str, str]:
     """The custom metadata of an .onnx file; none where it cannot be read, which loading it then says."""
     try:
-        return metadata_of(path.read_bytes())
-    except (OSError, DamagedError):
+        return metadata_of(path)
+    except ModelError:
         return {}
 
 
