@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from detkit.boxes import iou
 from detkit.detectors.windows.slide_detector import Classifier, SlideDetector
 from detkit.errors import InputError, ModelError, UsageError
-from detkit.graphs.dense_graph import Message, NotDense, make_dense
+from detkit.graphs.dense_graph import NotDense, make_dense
 
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -206,11 +206,6 @@ def test_dense_graph_is_valid_for_the_onnx_checker(tmp_path: Path) -> None:
     graph = onnx.load_from_string(make_dense(content, (20, 24), (8, 8)))
     onnx.checker.check_model(graph, full_check=True)
     assert [node.op_type for node in graph.graph.node].count("Gemm") == 0
-
-
-def test_messages_are_written_as_they_were_read(tmp_path: Path) -> None:
-    content = _branches(Net()).save(tmp_path / "net.onnx", metadata={"names": "['a', 'b']"}).read_bytes()
-    assert Message(content).encode() == content
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100, 1000])

@@ -6,20 +6,25 @@ dense layer after the last feature map of h x w is a convolution with an h x w k
 convolutions with 1 x 1 kernels, and global pooling is pooling over h x w (Sermanet et al. 2014, "OverFeat",
 section 3.5; Long et al. 2015, section 3.1).
 
-The rewriting is done on the protocol buffer itself, see `detkit.graphs.message`. A graph for which the result would not
-be exact is refused with the reason, never approximated.
+A graph for which the result would not be exact is refused with the reason, never approximated. The `onnx` package is
+imported when a graph is rewritten, not before.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.graphs.message import DamagedError, Message, signed
+from detkit.errors import ModelError
+from detkit.graphs.editing import parsed, with_any_size
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
 
 Pair = tuple[int, int]
 
@@ -33,7 +38,7 @@ _ELEMENTWISE = frozenset((
 # fmt: on
 _PASSED_ON = frozenset(("Identity", "Dropout"))
 _BINARY = frozenset(("Add", "Sub", "Mul", "Div", "PRelu", "Pow", "Min", "Max", "Sum"))
-_ITEM_TYPES: dict[int, Any] = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
+_ONNX = ("", "ai.onnx")  # domains of the standard operators
 
 
 class NotDense(Exception):
@@ -63,59 +68,55 @@ def make_dense(content: bytes, window: Pair, stride: Pair) -> bytes:
     NotDense where that would not be exact, or is not understood.
     """
     try:
-        return _dense(content, window, stride)
-    except DamagedError as error:
+        model = parsed(content)
+    except ModelError as error:
         raise NotDense(str(error)) from error
-
-
-def _dense(content: bytes, window: Pair, stride: Pair) -> bytes:
-    model = Message(content)
-    versions = [entry.one(2, 1) for entry in map(Message, model.all(8)) if entry.text(1) in ("", "ai.onnx")]
-    opset = max(versions, default=1)
-    graph = _Graph(Message(model.one(7, b"")), (window[1], window[0]), (stride[1], stride[0]), opset)
-    return model.put(7, graph.rewritten()).encode()
+    _Graph(model, (window[1], window[0]), (stride[1], stride[0])).rewrite()
+    return bytes(model.SerializeToString())
 
 
 class _Graph:
-    """One graph on its way to the dense one."""
+    """One graph on its way to the dense one; `rewrite` changes the model it is given."""
 
-    def __init__(self, message: Message, window: Pair, stride: Pair, opset: int) -> None:
-        self.message, self.stride, self.opset = message, stride, opset
-        self.tensors = {tensor.text(8): tensor for tensor in map(Message, message.all(5))}
-        self.inputs = [value for value in map(Message, message.all(11)) if value.text(1) not in self.tensors]
-        if len(self.inputs) != 1 or len(message.all(12)) != 1:
+    def __init__(self, model: ModelProto, window: Pair, stride: Pair) -> None:
+        versions = [entry.version for entry in model.opset_import if entry.domain in _ONNX]
+        self.opset = max(versions, default=1)
+        self.graph, self.stride = model.graph, stride
+        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.inputs = [value for value in self.graph.input if value.name not in self.tensors]
+        if len(self.inputs) != 1 or len(self.graph.output) != 1:
             raise NotDense("it has several inputs or outputs")
-        self.maps = {self.inputs[0].text(1): _Map(window, (1, 1))}
-        self.nodes: list[Message] = []
-        self.added: list[Message] = []
+        self.maps = {self.inputs[0].name: _Map(window, (1, 1))}
+        self.nodes: list[NodeProto] = []
+        self.added: list[TensorProto] = []
 
-    def rewritten(self) -> Message:
-        for node in map(Message, self.message.all(1)):
+    def rewrite(self) -> None:
+        for node in self.graph.node:
             self._rewrite(node)
-        output = Message(self.message.one(12, b""))
-        last = self.maps.get(output.text(1))
+        output = self.graph.output[0]
+        last = self.maps.get(output.name)
         if last is None or last.size != (1, 1):
             raise NotDense("its output is not one row of scores for the window")
         if last.gap != self.stride:
             raise NotDense(f"its own stride of {last.gap[1]} x {last.gap[0]} pixels cannot give the one asked for")
-        graph = self.message
-        graph.put(1, self.nodes)
-        graph.put(5, [*map(Message, graph.all(5)), *self.added])
-        graph.put(11, [_any_shape(Message(value), self.inputs[0].text(1)) for value in graph.all(11)])
-        graph.put(12, [_any_shape(output, output.text(1))])
-        graph.put(13, [])
-        return graph
+        nodes = [*self.nodes]
+        del self.graph.node[:]
+        self.graph.node.extend(nodes)
+        self.graph.initializer.extend(self.added)
+        with_any_size(self.inputs[0])
+        with_any_size(output)
+        del self.graph.value_info[:]
 
-    def _rewrite(self, node: Message) -> None:
-        kind, sources = node.text(4), node.texts(1)
+    def _rewrite(self, node: NodeProto) -> None:
+        kind, sources = node.op_type, list(node.input)
         if kind == "Constant":
             self._constant(node)
             return
         if kind == "Cast" and sources[0] in self.tensors:
             self._cast_constant(node)
             return
-        if node.text(7) not in ("", "ai.onnx"):
-            raise NotDense(f"it holds the operator {node.text(7)}.{kind}")
+        if node.domain not in _ONNX:
+            raise NotDense(f"it holds the operator {node.domain}.{kind}")
         maps = [self.maps[source] for source in sources if source in self.maps]
         if not maps:
             raise NotDense(f"{kind} works on something other than the picture")
@@ -139,7 +140,8 @@ class _Graph:
                 raise NotDense(f"{kind} works on every number of the window by itself")
             result = first
         elif kind in _PASSED_ON:
-            node.put(4, "Identity").put(1, sources[:1]).put(2, node.texts(2)[:1]).put(5, [])
+            _become(node, "Identity", sources[:1])
+            del node.output[1:]
             result = first
         elif kind in _BINARY:
             result = self._combine(node, maps)
@@ -152,36 +154,41 @@ class _Graph:
         else:
             raise NotDense(f"{kind} has no dense form here")
         self.nodes.append(node)
-        self.maps[node.texts(2)[0]] = result
+        self.maps[node.output[0]] = result
 
-    def _constant(self, node: Message) -> None:
+    def _constant(self, node: NodeProto) -> None:
         """A Constant node becomes a named tensor, so that constants are looked up in one place."""
-        attributes = [Message(value) for value in node.all(5)]
-        tensors = [Message(item.one(5, b"")) for item in attributes if item.text(1) == "value"]
+        tensors = [attribute.t for attribute in node.attribute if attribute.name == "value"]
         if not tensors:
             raise NotDense("it holds a constant that is not a tensor")
-        name = node.texts(2)[0]
-        self.tensors[name] = tensors[0].put(8, name)
+        tensors[0].name = node.output[0]
+        self.tensors[node.output[0]] = tensors[0]
         self.added.append(tensors[0])
 
-    def _cast_constant(self, node: Message) -> None:
+    def _cast_constant(self, node: NodeProto) -> None:
         """Weights that are stored in 16 bits and computed with in 32: stored in 32 instead."""
-        name = node.texts(2)[0]
         if _attribute(node, "to", 0) != 1:
             raise NotDense("it converts its weights to another type than 32-bit numbers")
-        self.tensors[name] = _tensor(name, _values(self.tensors[node.texts(1)[0]]).astype("<f4"), 1)
-        self.added.append(self.tensors[name])
+        name = node.output[0]
+        self.tensors[name] = self._add(name, _values(self.tensors[node.input[0]]).astype(np.float32))
 
-    def _convolve(self, node: Message, source: _Map) -> _Map:
-        weight = self.tensors.get(node.texts(1)[1])
-        if weight is None or source.flat or node.texts(1)[0] not in self.maps:
+    def _add(self, name: str, values: NDArray[Any]) -> TensorProto:
+        """A further stored tensor."""
+        from onnx import numpy_helper
+
+        self.added.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return self.added[-1]
+
+    def _convolve(self, node: NodeProto, source: _Map) -> _Map:
+        weight = self.tensors.get(node.input[1])
+        if weight is None or source.flat or node.input[0] not in self.maps:
             raise NotDense("a convolution's kernel is not constant")
-        return self._slide(node, source, weight.integers(1)[2:])
+        return self._slide(node, source, list(weight.dims)[2:])
 
-    def _slide(self, node: Message, source: _Map, kernel: list[int]) -> _Map:
+    def _slide(self, node: NodeProto, source: _Map, kernel: list[int]) -> _Map:
         """A layer that slides its kernel over the map, without padding."""
-        kind = node.text(4)
-        if source.flat or len(kernel) != 2 or len(node.texts(2)) > 1:
+        kind = node.op_type
+        if source.flat or len(kernel) != 2 or len(node.output) > 1:
             raise NotDense(f"{kind} does not work on a feature map of two dimensions")
         if any(_attribute(node, "pads", [])) or _attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             raise NotDense(f"{kind} pads: at the border of a window it sees zeros, in the picture its surroundings")
@@ -209,42 +216,42 @@ class _Graph:
             raise NotDense(f"windows can only be multiples of {x} x {y} pixels apart, the stride of its layers")
         return self.stride[0] // gap[0], self.stride[1] // gap[1]
 
-    def _pool_all(self, node: Message, source: _Map, kind: str) -> _Map:
+    def _pool_all(self, node: NodeProto, source: _Map, kind: str) -> _Map:
         if source.flat:
             raise NotDense(f"Global{kind} works on something other than a feature map")
-        node.put(4, kind).put(5, [])
+        _become(node, kind, list(node.input))
         _set_attribute(node, "kernel_shape", list(source.size))
         _set_attribute(node, "strides", list(self._hop(source.gap) if source.size != (1, 1) else (1, 1)))
         return _Map((1, 1), self.stride if source.size != (1, 1) else source.gap)
 
-    def _reduce_mean(self, node: Message, source: _Map) -> _Map:
+    def _reduce_mean(self, node: NodeProto, source: _Map) -> _Map:
         axes = _attribute(node, "axes", [])
-        if len(node.texts(1)) > 1:
-            axes = self._numbers(node.texts(1)[1]).tolist()
+        if len(node.input) > 1:
+            axes = self._numbers(node.input[1]).tolist()
         if sorted(int(axis) % 4 for axis in axes) != [2, 3]:
             raise NotDense("ReduceMean works on other axes than height and width")
         keep = _attribute(node, "keepdims", 1)
-        node.put(1, node.texts(1)[:1])
+        del node.input[1:]
         pooled = self._pool_all(node, source, "AveragePool")
         return pooled if keep else replace(pooled, flat=True)
 
-    def _flatten(self, node: Message, kind: str, source: _Map) -> _Map:
+    def _flatten(self, node: NodeProto, kind: str, source: _Map) -> _Map:
         """(N, C, h, w) to (N, C h w): in the dense graph, nothing yet; the next dense layer takes the map."""
         if kind == "Flatten":
             fits = _attribute(node, "axis", 1) == 1
         elif kind == "Reshape":
-            shape = [int(side) for side in self._numbers(node.texts(1)[1])]
+            shape = [int(side) for side in self._numbers(node.input[1])]
             fits = len(shape) == 2 and shape[0] in (0, 1, -1) and (shape[1] != 1)
         else:
             fits = source.size == (1, 1)
         if not fits:
             raise NotDense(f"{kind} does not bring the map of a window to one row")
-        node.put(4, "Identity").put(1, node.texts(1)[:1]).put(5, [])
+        _become(node, "Identity", node.input[:1])
         return replace(source, flat=True)
 
-    def _dense_layer(self, node: Message, kind: str, source: _Map) -> _Map:
+    def _dense_layer(self, node: NodeProto, kind: str, source: _Map) -> _Map:
         """Gemm or MatMul of the row by a constant matrix: a convolution with a kernel of the map's size."""
-        sources = node.texts(1)
+        sources = list(node.input)
         weight = self.tensors.get(sources[1]) if len(sources) > 1 else None
         if weight is None or not source.flat or sources[0] not in self.maps:
             raise NotDense(f"{kind} is not a layer over the row of the window's numbers")
@@ -259,26 +266,25 @@ class _Graph:
         outputs, length = matrix.shape
         if length % (height * width):
             raise NotDense(f"{kind} does not fit the map of {width} x {height} before it")
-        kernel = np.ascontiguousarray(matrix).reshape(outputs, length // (height * width), height, width)
         name = f"{sources[1]}/dense/{len(self.added)}"
-        self.added.append(_tensor(name, kernel, weight.one(2, 1)))
+        self._add(name, matrix.reshape(outputs, length // (height * width), height, width))
         if len(sources) > 2:
             bias = self.tensors.get(sources[2])
-            if bias is None or math.prod(bias.integers(1)) != outputs:
+            if bias is None or math.prod(bias.dims) != outputs:
                 raise NotDense("Gemm adds something other than one number for each output")
             sources[2] = f"{sources[2]}/dense/{len(self.added)}"
-            self.added.append(_tensor(sources[2], _values(bias).reshape(-1), bias.one(2, 1)))
-        node.put(4, "Conv").put(5, []).put(1, [sources[0], name, *sources[2:3]])
+            self._add(sources[2], _values(bias).reshape(-1))
+        _become(node, "Conv", [sources[0], name, *sources[2:3]])
         _set_attribute(node, "kernel_shape", [height, width])
         whole = source.size != (1, 1)
         _set_attribute(node, "strides", list(self._hop(source.gap) if whole else (1, 1)))
         return _Map((1, 1), self.stride if whole else source.gap, flat=True)
 
-    def _softmax(self, node: Message, source: _Map) -> _Map:
+    def _softmax(self, node: NodeProto, source: _Map) -> _Map:
         axis = _attribute(node, "axis", -1 if source.flat else 1)
         if source.size != (1, 1) or axis not in ((1, -1) if source.flat else (1, -3)):
             raise NotDense("Softmax runs over another axis than the classes")
-        if self.opset < 13 and node.text(4) == "Softmax":
+        if self.opset < 13 and node.op_type == "Softmax":
             self._old_softmax(node)
         elif self.opset < 13:
             raise NotDense("LogSoftmax of operator sets before 13 runs over all that follows its axis")
@@ -286,35 +292,31 @@ class _Graph:
             _set_attribute(node, "axis", 1)
         return source
 
-    def _old_softmax(self, node: Message) -> None:
+    def _old_softmax(self, node: NodeProto) -> None:
         """Before operator set 13, Softmax runs over all axes from its axis on: spelt out, it runs over one."""
-        source, result = node.texts(1)[0], node.texts(2)[0]
-        names = [f"{result}/dense/{part}" for part in ("max", "shifted", "exp", "sum")]
-        steps = (
-            ("ReduceMax", [source], names[0]),
-            ("Sub", [source, names[0]], names[1]),
-            ("Exp", [names[1]], names[2]),
-            ("ReduceSum", [names[2]], names[3]),
-        )
-        for kind, sources, target in steps:
-            step = Message().put(1, sources).put(2, [target]).put(4, kind)
-            if kind.startswith("Reduce"):
-                _set_attribute(step, "axes", [1])
-            self.nodes.append(step)
-        node.put(4, "Div").put(1, [names[2], names[3]]).put(5, [])
+        from onnx import helper
 
-    def _combine(self, node: Message, maps: list[_Map]) -> _Map:
+        source, result = node.input[0], node.output[0]
+        largest, shifted, exponential, total = (f"{result}/dense/{part}" for part in ("max", "shifted", "exp", "sum"))
+        self.nodes += [
+            helper.make_node("ReduceMax", [source], [largest], axes=[1]),
+            helper.make_node("Sub", [source, largest], [shifted]),
+            helper.make_node("Exp", [shifted], [exponential]),
+            helper.make_node("ReduceSum", [exponential], [total], axes=[1]),
+        ]
+        _become(node, "Div", [exponential, total])
+
+    def _combine(self, node: NodeProto, maps: list[_Map]) -> _Map:
         """Arithmetic of maps that lie on one grid, and of constants with one number, or one for each channel."""
         if any(other != maps[0] for other in maps):
-            raise NotDense(f"{node.text(4)} joins maps that do not lie on one grid")
-        sources = node.texts(1)
-        for place, source in enumerate(sources):
+            raise NotDense(f"{node.op_type} joins maps that do not lie on one grid")
+        for place, source in enumerate(node.input):
             if source in self.maps:
                 continue
             tensor = self.tensors.get(source)
             if tensor is None:
-                raise NotDense(f"{node.text(4)} uses something other than the picture and constants")
-            shape = tensor.integers(1)
+                raise NotDense(f"{node.op_type} uses something other than the picture and constants")
+            shape = list(tensor.dims)
             if math.prod(shape) == 1:
                 channels = [1] * len(shape)
             elif maps[0].flat and shape[:-1] == [1] * (len(shape) - 1) and maps[0].size == (1, 1):
@@ -322,74 +324,57 @@ class _Graph:
             elif not maps[0].flat and shape[-2:] == [1, 1] and shape[:-3] == [1] * len(shape[:-3]):
                 channels = shape
             else:
-                raise NotDense(f"{node.text(4)} uses a constant that differs from place to place")
+                raise NotDense(f"{node.op_type} uses a constant that differs from place to place")
             name = f"{source}/dense/{len(self.added)}"
-            self.added.append(_tensor(name, _values(tensor).reshape(channels), tensor.one(2, 1)))
-            sources[place] = name
-        node.put(1, sources)
+            self._add(name, _values(tensor).reshape(channels))
+            node.input[place] = name
         return maps[0]
 
     def _numbers(self, name: str) -> NDArray[Any]:
         """The whole numbers of a constant."""
+        from onnx import numpy_helper
+
         tensor = self.tensors.get(name)
         if tensor is None:
             raise NotDense("a shape is computed from the picture")
-        raw = tensor.one(9, None)
-        if raw is not None and tensor.one(2, 0) == 7:
-            return np.frombuffer(raw, "<i8")
-        return np.array(tensor.integers(7), np.int64)
+        return numpy_helper.to_array(tensor).astype(np.int64).ravel()
 
 
-def _attribute(node: Message, name: str, default: Any) -> Any:
+def _attribute(node: NodeProto, name: str, default: Any) -> Any:
     """An attribute's value: integers, one integer, a number or a text, by the type of `default`."""
-    for item in map(Message, node.all(5)):
-        if item.text(1) == name:
+    for item in node.attribute:
+        if item.name == name:
             if isinstance(default, list):
-                return item.integers(8)
+                return list(item.ints)
             if isinstance(default, str):
-                return item.text(4)
-            if isinstance(default, float):
-                return float(np.array([item.one(2, 0)], np.uint32).view(np.float32)[0])
-            return signed(item.one(3, 0))
+                return item.s.decode(errors="replace")
+            return item.f if isinstance(default, float) else item.i
     return default
 
 
-def _set_attribute(node: Message, name: str, value: int | list[int]) -> None:
-    kept = [item for item in map(Message, node.all(5)) if item.text(1) != name]
-    attribute = Message().put(1, name)
-    attribute = attribute.put(8, value).put(20, 7) if isinstance(value, list) else attribute.put(3, value).put(20, 2)
-    node.put(5, [*kept, attribute])
+def _set_attribute(node: NodeProto, name: str, value: int | list[int]) -> None:
+    from onnx import helper
+
+    kept = [item for item in node.attribute if item.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute(name, value)])
 
 
-def _values(tensor: Message) -> NDArray[Any]:
+def _become(node: NodeProto, kind: str, sources: Sequence[str]) -> None:
+    """Make the node another operator, with these inputs and without attributes."""
+    kept = list(sources)
+    node.op_type = kind
+    del node.input[:], node.attribute[:]
+    node.input.extend(kept)
+
+
+def _values(tensor: TensorProto) -> NDArray[Any]:
     """The numbers of a floating-point tensor stored in the file itself."""
-    kind = tensor.one(2, 0)
-    if kind not in _ITEM_TYPES or tensor.one(14, 0):
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE) or tensor.external_data:
         raise NotDense("its weights are not floating-point numbers inside the file")
-    shape = tensor.integers(1)
-    raw = tensor.one(9, None)
-    if raw is not None:
-        return np.frombuffer(raw, _ITEM_TYPES[kind]).reshape(shape)
-    if kind != 1:
-        raise NotDense("its weights are stored in an unusual way")
-    packed = b"".join(
-        value if wire == 2 else value.to_bytes(4, "little") for number, wire, value in tensor.fields if number == 4
-    )
-    return np.frombuffer(packed, "<f4").reshape(shape)
-
-
-def _tensor(name: str, values: NDArray[Any], kind: int) -> Message:
-    message = Message().put(1, [int(side) for side in values.shape]).put(2, kind)
-    return message.put(8, name).put(9, np.ascontiguousarray(values).tobytes())
-
-
-def _any_shape(value: Message, picture: str) -> Message:
-    """The description of an input or output with four axes of any length, but for the channels of the picture."""
-    if value.text(1) != picture:
-        return value
-    kind = Message(value.one(2, b""))
-    tensor = Message(kind.one(1, b""))
-    shape = Message(tensor.one(2, b""))
-    channels = Message(shape.all(1)[1]) if len(shape.all(1)) == 4 else Message()
-    axes = [Message().put(1, 1), channels, Message(), Message()]
-    return value.put(2, kind.put(1, tensor.put(2, Message().put(1, axes))))
+    try:
+        return numpy_helper.to_array(tensor)
+    except ValueError as error:
+        raise NotDense("the file is damaged: a tensor is shorter than it says") from error

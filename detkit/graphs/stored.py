@@ -1,22 +1,24 @@
-"""A look into an .onnx file without loading it: where its weights lie and how its initializers are shaped.
+"""A look into an .onnx file without loading it: its metadata, where its weights lie, how its initializers are shaped.
 
 Only the protocol buffer fields that this needs are walked (onnx.proto, ModelProto); everything else, the weights
-above all, is skipped by its length. The `onnx` package would do it too, at 20 MB more to install.
+above all, is skipped by its length. The `onnx` package would do it too, but takes 0.2 s to import, which every start
+would pay; graphs are changed with it, see `detkit.graphs.editing`.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from detkit.errors import ModelError
 from detkit.files import reason
 
 # Field numbers of the messages that hold graphs, nodes and tensors.
-_MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
+_MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE_INITIALIZER = 1, 5, 15
 _FUNCTION_NODE = 7
 _NODE_ATTRIBUTE = 5
@@ -58,16 +60,17 @@ def stored_tensors(path: str | os.PathLike[str]) -> list[Tensor]:
 
     ModelError where the file cannot be read or is no protocol buffer.
     """
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise ModelError(f"{path}: is empty (0 bytes)")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
-                return list(_tensors(view, 0, len(view), "model"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-    except (IndexError, ValueError) as error:
-        raise ModelError(f"{path}: is not an ONNX file, or is damaged") from error
+    return _looked_into(path, lambda view: list(_tensors(view, 0, len(view), "model")))
+
+
+def metadata_of(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The custom metadata of an .onnx file. ModelError where it cannot be read or is no protocol buffer."""
+
+    def entries(view: memoryview) -> dict[str, str]:
+        found = [_entry(view, b, e) for number, b, e in _fields(view, 0, len(view)) if number == _MODEL_METADATA]
+        return dict(found)
+
+    return _looked_into(path, entries)
 
 
 def refuse_data_outside(path: str | os.PathLike[str]) -> None:
@@ -79,6 +82,23 @@ def refuse_data_outside(path: str | os.PathLike[str]) -> None:
     for location in sorted({tensor.location for tensor in stored_tensors(path)} - {""}):
         if not (folder / location).resolve().is_relative_to(folder):
             raise ModelError(f"{path}: refused: its weights lie outside its own folder, in {location!r}")
+
+
+Found = TypeVar("Found")
+
+
+def _looked_into(path: str | os.PathLike[str], look: Callable[[memoryview], Found]) -> Found:
+    """What `look` finds in the bytes of a file. ModelError where it cannot be read or is no protocol buffer."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ModelError(f"{path}: is empty (0 bytes)")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
+                return look(view)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+    except (IndexError, ValueError) as error:
+        raise ModelError(f"{path}: is not an ONNX file, or is damaged") from error
 
 
 def _tensors(view: memoryview, start: int, end: int, kind: str) -> Iterator[Tensor]:
@@ -103,10 +123,15 @@ def _tensor(view: memoryview, start: int, end: int) -> Tensor:
         elif number == _TENSOR_NAME:
             name = bytes(view[begin:stop]).decode(errors="replace")
         elif number == _TENSOR_EXTERNAL_DATA:
-            entry = {key: bytes(view[b:e]).decode(errors="replace") for key, b, e in _fields(view, begin, stop)}
-            if entry.get(_ENTRY_KEY) == "location":
-                location = entry.get(_ENTRY_VALUE, "")
+            key, text = _entry(view, begin, stop)
+            location = text if key == "location" else location
     return Tensor(name, tuple(shape), location)
+
+
+def _entry(view: memoryview, start: int, end: int) -> tuple[str, str]:
+    """Key and value of an entry of metadata or of external data."""
+    entry = {number: bytes(view[b:e]).decode(errors="replace") for number, b, e in _fields(view, start, end) if e >= 0}
+    return entry.get(_ENTRY_KEY, ""), entry.get(_ENTRY_VALUE, "")
 
 
 def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from detkit.files import write_bytes
+from detkit.graphs.editing import with_metadata
 
 SIDE = 32
 NAMES = (*"0123456789", "background")
@@ -185,15 +186,6 @@ def export(network: LeNet5) -> bytes:
         content.getvalue(),
         {"names": json.dumps(dict(enumerate(NAMES))), "mean": "[0]", "std": "[255]", "background": NAMES[BACKGROUND]},
     )
-
-
-def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
-    """The .onnx file `content` with custom metadata."""
-    from detkit.graphs.dense_graph import Message
-
-    model = Message(content)
-    entries = [Message().put(1, key).put(2, value) for key, value in metadata.items()]
-    return model.put(14, entries).encode()
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -35,15 +35,18 @@ from detkit.detectors.rcnn.regions import RegionOptions, suppressed
 from detkit.detectors.rcnn.rpn import PROPOSAL_IOU, grid_anchors, propose
 from detkit.detectors.selection import Selection
 from detkit.errors import ModelError
-from detkit.files import reason
+from detkit.graphs.editing import load, part_of
 from detkit.graphs.letterbox import Placement, letterbox
-from detkit.graphs.message import DamagedError, metadata_of, part_of
 from detkit.graphs.preparation import Preparation
 from detkit.graphs.registry import RUN_IN_PARTS, resolve
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
+from detkit.graphs.stored import metadata_of
 from detkit.images import Image
 from detkit.settings import settled
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Floats = NDArray[np.float32]
 
@@ -73,20 +76,15 @@ class _RoiDetector(Detector):
         extra = ("rpn_scores", "rpn_offsets") if variant == "faster" else ()
         self.selection, self.options = selection, options.without_idle(variant)
         self.path = path = resolve(model, f"{variant}-rcnn")
-        try:
-            content = path.read_bytes()
-            metadata = metadata_of(content)
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-        except DamagedError as error:
-            raise ModelError(f"{path}: {error}") from error
+        metadata = metadata_of(path)
         if metadata.get("head") not in RUN_IN_PARTS:
             raise ModelError(f"{path}: is no Fast or Faster R-CNN of detkit (see detkit train rcnn)")
         if metadata["head"] == "fast-rcnn" and extra:
             raise ModelError(f"{path}: has no region proposal network: it is a Fast R-CNN, --variant fast")
         self.metadata = metadata
-        self.network = self._part(content, ("feature_map", *extra), runtime)
-        self._head = self._part(content, ("class_scores", "box_offsets"), runtime)
+        graph = load(path)
+        self.network = self._part(graph, ("feature_map", *extra), runtime)
+        self._head = self._part(graph, ("class_scores", "box_offsets"), runtime)
         self.names = names_from_metadata(metadata)
         try:
             self.stride = int(metadata["stride"])
@@ -95,12 +93,13 @@ class _RoiDetector(Detector):
             raise ModelError(f"{path}: its metadata lack a size or a stride") from error
         selection.wanted(self.names)  # says now what it would say at the first picture
 
-    def _part(self, content: bytes, outputs: Sequence[str], runtime: Runtime) -> Network:
+    def _part(self, graph: ModelProto, outputs: Sequence[str], runtime: Runtime) -> Network:
         """A session of the part of the graph that makes `outputs`; the other parts are not run with it."""
         try:
-            return Network(self.path or "", runtime, content=part_of(content, outputs))
-        except DamagedError as error:
+            content = part_of(graph, outputs).SerializeToString()
+        except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
+        return Network(str(self.path), runtime, content=bytes(content))
 
     def about(self) -> list[str]:
         """The network, and what runs it."""

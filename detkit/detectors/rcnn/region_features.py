@@ -12,21 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import ModelError
-from detkit.files import reason
 from detkit.graphs.classifier_input import PictureInput
-from detkit.graphs.message import DamagedError, Message
+from detkit.graphs.editing import load, with_open_size, with_outputs
 from detkit.graphs.registry import resolve
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import read_sidecar
 from detkit.images import Image
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Floats = NDArray[np.float32]
 Pair = tuple[int, int]
@@ -69,15 +71,15 @@ class RegionFeatures:
         runtime: Runtime = Runtime(),
     ) -> None:
         path = resolve(model, "slide")
-        content = _content(path)
+        graph = load(path)
         plain = Network(path, runtime)
         picture = PictureInput(plain, read_sidecar(path))
         size = wanted.size or picture.size or (224, 224)
         if size != picture.size:
-            content = _of_open_size(content, picture)
-        row = wanted.row or _classified_from(content, path)
-        grid = wanted.grid or _last_map(path, content, plain, picture, size)
-        self.network = Network(path, runtime, content=_with_outputs(content, (row, grid), path))
+            graph = with_open_size(graph, picture.info.name, 1 if picture.channels_last else 2)
+        row = wanted.row or _classified_from(graph, path)
+        grid = wanted.grid or _last_map(path, graph, plain, picture, size)
+        self.network = Network(path, runtime, content=_content(path, graph, (row, grid)))
         self.picture, self.size, self.context = picture, size, wanted.context
         self.row, self.grid = row, grid
         if 2 * wanted.context >= min(size):
@@ -168,26 +170,19 @@ def _flat(features: NDArray[Any]) -> Floats:
     return np.ascontiguousarray(values.reshape(len(values), -1))
 
 
-def _nodes(content: bytes, path: Path) -> list[Message]:
-    try:
-        return [Message(node) for node in Message(Message(content).one(7, b"")).all(1)]
-    except DamagedError as error:
-        raise ModelError(f"{path}: {error}") from error
-
-
-def _classified_from(content: bytes, path: Path) -> str:
+def _classified_from(model: ModelProto, path: Path) -> str:
     """The tensor that the last dense layer takes."""
-    for node in reversed(_nodes(content, path)):
-        if node.text(4) in ("Gemm", "MatMul"):
-            return node.texts(1)[0]
+    for node in reversed(model.graph.node):
+        if node.op_type in ("Gemm", "MatMul"):
+            return node.input[0]
     raise ModelError(f"{path}: has no dense layer whose input could be the features: name a tensor")
 
 
-def _last_map(path: Path, content: bytes, network: Network, picture: PictureInput, size: Pair) -> str:
+def _last_map(path: Path, model: ModelProto, network: Network, picture: PictureInput, size: Pair) -> str:
     """The last feature map of several positions and of no more channels than AlexNet's, by running the graph once."""
     kinds = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "BatchNormalization", "Concat", "Mul")
-    names = [node.texts(2)[0] for node in _nodes(content, path) if node.text(4) in kinds]
-    probing = Network(path, Runtime("cpu", network.threads), content=_with_outputs(content, names, path))
+    names = [node.output[0] for node in model.graph.node if node.op_type in kinds]
+    probing = Network(path, Runtime("cpu", network.threads), content=_content(path, model, names))
     tensor = picture.tensor(np.zeros((size[1], size[0], 3), np.uint8))[None]
     outputs = probing.run({picture.info.name: np.repeat(tensor, picture.info.shape[0] or 1, axis=0)}, names)
     for name, output in zip(reversed(names), reversed(outputs), strict=True):
@@ -196,39 +191,9 @@ def _last_map(path: Path, content: bytes, network: Network, picture: PictureInpu
     raise ModelError(f"{path}: has no feature map of at most {_WIDEST_MAP} channels: name a tensor")
 
 
-def _with_outputs(content: bytes, names: Sequence[str], path: Path) -> bytes:
-    """The graph with these inner tensors as outputs beside its own."""
-    model = Message(content)
-    graph = Message(model.one(7, b""))
-    known = {name for node in map(Message, graph.all(1)) for name in node.texts(2)}
-    present = {Message(value).text(1) for value in graph.all(12)}
-    for name in names:
-        if name not in known:
-            raise ModelError(f"{path}: has no tensor {name!r}")
-    added = [Message().put(1, name) for name in dict.fromkeys(names) if name not in present]
-    graph.put(12, [*map(Message, graph.all(12)), *added])
-    return model.put(7, graph).encode()
-
-
-def _of_open_size(content: bytes, picture: PictureInput) -> bytes:
-    """The graph with the height and width of its input left open."""
-    model = Message(content)
-    graph = Message(model.one(7, b""))
-    values = [Message(value) for value in graph.all(11)]
-    for value in values:
-        if value.text(1) == picture.info.name:
-            kind = Message(value.one(2, b""))
-            tensor = Message(kind.one(1, b""))
-            axes = [Message(axis) for axis in Message(tensor.one(2, b"")).all(1)]
-            first = 1 if picture.channels_last else 2
-            axes[first : first + 2] = [Message(), Message()]
-            value.put(2, kind.put(1, tensor.put(2, Message().put(1, axes))))
-    graph.put(11, values).put(13, [])
-    return model.put(7, graph).encode()
-
-
-def _content(path: Path) -> bytes:
+def _content(path: Path, model: ModelProto, names: Sequence[str]) -> bytes:
+    """The graph with these inner tensors as outputs beside its own, as the bytes of a file."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+        return bytes(with_outputs(model, names).SerializeToString())
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error

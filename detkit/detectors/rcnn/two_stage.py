@@ -10,9 +10,9 @@ from detkit.detectors.base import Detector
 from detkit.detectors.rcnn.regions import RegionOptions
 from detkit.detectors.selection import Selection
 from detkit.errors import ModelError, UsageError
-from detkit.graphs.message import DamagedError, metadata_of
 from detkit.graphs.registry import RUN_IN_PARTS, default_model, resolve
 from detkit.graphs.runtime import Runtime
+from detkit.graphs.stored import metadata_of
 from detkit.settings import settled
 
 Variant = Literal["rcnn", "fast", "faster"]
@@ -86,6 +86,6 @@ def _has_parts(path: Path) -> bool:
 def _metadata(path: Path) -> dict[str, str]:
     """The custom metadata of an .onnx file; none where it cannot be read, which loading it then says."""
     try:
-        return metadata_of(path.read_bytes())
-    except (OSError, DamagedError):
+        return metadata_of(path)
+    except ModelError:
         return {}
