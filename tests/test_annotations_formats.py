@@ -25,7 +25,7 @@ from detkit.annotations.formats.yolo_txt import yolo_lines
 from detkit.annotations.name_files import read_labels, read_names, yaml_names
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.sizes import image_size, size_table
-from detkit.annotations.writing import HOLDS, losses
+from detkit.annotations.writing import losses
 from detkit.dataset import Categories, GroundTruth, Images
 from detkit.errors import InputError, OutputError, UsageError
 
@@ -101,20 +101,20 @@ def there_and_back(ground_truth: GroundTruth, folder: Path, format: str) -> Grou
 @given(ground_truth=ground_truths())
 def test_round_trip(format: str, ground_truth: GroundTruth, tmp_path_factory: pytest.TempPathFactory) -> None:
     back = there_and_back(ground_truth, tmp_path_factory.mktemp("out"), format)
-    held = [key for key in FLAGS if key in HOLDS[format]]
+    held = [key for key in FLAGS if key in FORMATS[format].holds]
     expected = described(ground_truth, *held)
     assert [row[:2] + row[6:] for row in described(back, *held)] == [row[:2] + row[6:] for row in expected]
     ours = np.array([row[2:6] for row in described(back)]).reshape(-1, 4)
     np.testing.assert_allclose(ours, np.array([row[2:6] for row in expected]).reshape(-1, 4), atol=2e-4)
-    if "images without boxes" in HOLDS[format] or format == "openimages":
+    if "images without boxes" in FORMATS[format].holds or format == "openimages":
         assert sorted(back.images.files) == sorted(ground_truth.images.files)
     order = np.argsort(np.array(back.images.files, object))
     own = [ground_truth.images.files.index(back.images.files[k]) for k in order]
     assert back.images.widths[order].tolist() == ground_truth.images.widths[own].tolist()
     assert back.images.heights[order].tolist() == ground_truth.images.heights[own].tolist()
-    if "classes without boxes" in HOLDS[format]:
+    if "classes without boxes" in FORMATS[format].holds:
         assert set(back.categories.names) == set(ground_truth.categories.names)
-    if "category ids" in HOLDS[format] and format != "coco":
+    if "category ids" in FORMATS[format].holds and format != "coco":
         ids = dict(zip(ground_truth.categories.names, ground_truth.categories.ids, strict=True))
         assert all(ids[name] == id for name, id in zip(back.categories.names, back.categories.ids, strict=True))
 
@@ -272,7 +272,7 @@ def test_kitti_takes_numbers_for_types_and_leaves_polygons_to_yolo(tmp_path: Pat
     ground_truth = small(categories=Categories(("0", "1"), (0, 1)), class_index=np.array([0, 1]))
     back = there_and_back(ground_truth, tmp_path, "kitti")
     assert described(back) == described(ground_truth)
-    with pytest.raises(InputError, match="is one KITTI label file; name the folder"):
+    with pytest.raises(InputError, match="is one KITTI file; name the folder"):
         read_ground_truth(tmp_path / "annotations" / "a.txt")
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("0 " + "0.1 0.2 " * 7 + "\n")
