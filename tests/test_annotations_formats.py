@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 import struct
 import zlib
 from dataclasses import replace
@@ -646,6 +648,47 @@ def test_names_in_yaml(text: str, names: Any) -> None:
 def test_names_in_yaml_that_is_not_read(text: str) -> None:
     with pytest.raises(InputError, match=r"^data\.yaml: "):
         yaml_names("data.yaml", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("names: [no, yes, 1, null, ~, 1.50, 010]", ["no", "yes", "1", "null", "~", "1.50", "010"]),
+        ("path: ../d\ntrain: images\nnames: &n\n  0: a\nother: *n\n", {"0": "a"}),
+        ("names:\n  0: >-\n    long\n    name\n  1: !!str b\n", {"0": "long name", "1": "b"}),
+        ("---\nnames: [a]\n...\n", ["a"]),
+        ("names: ['', a]", ["", "a"]),
+        ("names:\n    - a\n    - b: c\n".replace("b: c", "'b: c'"), ["a", "b: c"]),
+    ],
+)
+def test_names_in_yaml_are_text(text: str, names: Any) -> None:
+    assert yaml_names("data.yaml", text) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nc: 2\nnames: [a,\n  b\nval: x", "line 4"),
+        ("names:\n  0: a\n  0: b\n", "line 3 gives the key '0' a second time"),
+        ("names:\n  0: 'a\n  1: b\n", "line"),
+        ("names:\n\t- a", "line 2"),
+        ("- a\n- b\n", "is not a map"),
+        ("names: *x", "line 1: found undefined alias"),
+        ("names: " + "[" * 3000 + "]" * 3000, "line 1"),
+        ("\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+                   + [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 9)]), "values"),
+    ],
+)  # fmt: skip
+def test_yaml_that_cannot_be_read_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        yaml_names("data.yaml", text)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_yaml_is_imported_when_it_is_read() -> None:
+    code = "import sys, detkit.annotations.reading, detkit.annotations.writing; print('yaml' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_names_in_other_files(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import without_ending
 from detkit.annotations.columns import number_column
+from detkit.annotations.finding import without_ending
 from detkit.annotations.format import FLAGS
 from detkit.annotations.problems import Problems
 from detkit.classes import COCO_NAMES, VOC_NAMES

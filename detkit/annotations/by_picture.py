@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import plain_path, without_ending
+from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import FLAGS, Format
 from detkit.dataset import GroundTruth
 from detkit.errors import OutputError

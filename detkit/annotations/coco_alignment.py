@@ -23,9 +23,9 @@ from detkit.annotations.alignment import (
     no_class_in_common,
     no_image_in_common,
     rows_by_number,
-    without_ending,
 )
 from detkit.annotations.building import images_table
+from detkit.annotations.finding import without_ending
 from detkit.annotations.formats import format_of
 from detkit.annotations.formats.coco_json import Results, category_ids
 from detkit.annotations.problems import Problems, quoted

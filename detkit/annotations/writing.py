@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.annotations.alignment import plain_path, without_ending
 from detkit.annotations.by_picture import corners_of
+from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import FLAGS, Format
 from detkit.annotations.formats import find_format, format_of
 from detkit.annotations.problems import boxes_text, quoted

@@ -30,9 +30,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import plain_path, without_ending
 from detkit.annotations.building import Contents, fill_ids, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column
+from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import format_of
 from detkit.annotations.problems import Problems, quoted, shorten

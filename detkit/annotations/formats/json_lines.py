@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from detkit.annotations.alignment import plain_path, without_ending
 from detkit.annotations.building import Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
+from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import parse_json, paused_gc

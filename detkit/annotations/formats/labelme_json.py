@@ -14,10 +14,10 @@ from typing import Any
 
 import orjson
 
-from detkit.annotations.alignment import IMAGE_SUFFIXES, without_ending
 from detkit.annotations.building import Builder, Contents, in_class_order
 from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
+from detkit.annotations.finding import IMAGE_SUFFIXES, without_ending
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import shorten
 from detkit.annotations.text_files import files_under, need_files, parse_json, read_bytes

@@ -12,9 +12,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-from detkit.annotations.alignment import without_ending
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.columns import finite_numbers, flag
+from detkit.annotations.finding import without_ending
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats.csv_table import csv_rows, csv_writer
 from detkit.annotations.name_files import read_labels

@@ -19,10 +19,10 @@ from xml.parsers import expat
 
 from numpy.typing import ArrayLike
 
-from detkit.annotations.alignment import IMAGE_SUFFIXES, without_ending
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
+from detkit.annotations.finding import IMAGE_SUFFIXES, without_ending
 from detkit.annotations.format import Format, Request
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import shorten
