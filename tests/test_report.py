@@ -19,7 +19,7 @@ from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.evaluation import Evaluation
 from detkit.report.page import make_report
 from detkit.report.plots import PLOTS, shown_classes, svg_plots, write_plots
-from detkit.report.worst import boxes_of, find_image, worst_images
+from detkit.report.worst import Pictures, boxes_of, worst_images
 
 EVIL = "<script>document.title='owned'</script>"
 QUOTES = '"><img src=x onerror="document.title=\'owned\'"> $x^2$ & 猫'
@@ -208,14 +208,14 @@ def test_worst_image_has_the_most_errors() -> None:
 
 
 def test_pictures_are_found_and_names_do_not_lead_out(pictures: Path) -> None:
-    assert find_image("a b.jpg", [pictures]) == pictures / "images" / "a b.jpg"
-    assert find_image("a b", [pictures]) == pictures / "images" / "a b.jpg"
-    assert find_image("elsewhere/a b.jpg", [pictures]) == pictures / "images" / "a b.jpg"
-    assert find_image("none.jpg", [pictures]) is None
+    assert Pictures([pictures]).find("a b.jpg") == pictures / "images" / "a b.jpg"
+    assert Pictures([pictures]).find("a b") == pictures / "images" / "a b.jpg"
+    assert Pictures([pictures]).find("elsewhere/a b.jpg") == pictures / "images" / "a b.jpg"
+    assert Pictures([pictures]).find("none.jpg") is None
     secret = pictures.parent / "secret.jpg"
     secret.write_bytes(b"")
-    assert find_image("../secret.jpg", [pictures]) is None
-    assert find_image(str(secret), [pictures]) is None
+    assert Pictures([pictures]).find("../secret.jpg") is None
+    assert Pictures([pictures]).find(str(secret)) is None
 
 
 def test_many_classes_are_cut_to_the_worst() -> None:

@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import without_ending
 from detkit.annotations.columns import number_column
+from detkit.annotations.finding import without_ending
+from detkit.annotations.format import FLAGS
 from detkit.annotations.problems import Problems
 from detkit.classes import COCO_NAMES, VOC_NAMES
-from detkit.dataset import Categories, GroundTruth, ImageId, Images
-
-FLAGS = ("crowd", "difficult", "ignore", "truncated", "occluded")
+from detkit.dataset import BoxTable, Categories, GroundTruth, ImageId, Images
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,15 @@ class Contents:
     ground_truth: GroundTruth
     scores: NDArray[np.float64]
 
+    def with_source(self, name: str) -> Contents:
+        """The same, read from the format `name`."""
+        return replace(self, ground_truth=replace(self.ground_truth, source=name))
+
 
 class Builder:
     """Collects images, classes and boxes in the order of a file; `finish` makes the tables."""
 
-    def __init__(self, source: str, problems: Problems) -> None:
-        self.source = source
+    def __init__(self, problems: Problems) -> None:
         self.problems = problems
         self.image_rows: dict[ImageId, int] = {}
         self._images: list[tuple[ImageId, str, int, int]] = []
@@ -110,7 +112,6 @@ class Builder:
             areas=np.where(np.isfinite(areas), areas, boxes[:, 2] * boxes[:, 3]),
             **flags,
             ids=tuple(_annotation_ids([row[5] for row in rows])),
-            source=self.source,
         )
         return Contents(ground_truth, number_column([row[3] for row in rows]))
 
@@ -206,7 +207,6 @@ def class_order(names: Sequence[str], ids: Sequence[int | str | None]) -> list[s
 
 
 def from_columns(
-    source: str,
     images: Images,
     image_index: NDArray[np.int64],
     names: Sequence[str],
@@ -238,21 +238,20 @@ def from_columns(
         areas=products if areas is None else np.where(np.isfinite(areas), areas, products),
         **columns,
         ids=tuple(_annotation_ids([None] * len(boxes) if ids is None else ids)),
-        source=source,
     )
     return Contents(ground_truth, scores)
 
 
-def note_odd_boxes(problems: Problems, ground_truth: GroundTruth, what: str = "boxes") -> None:
+def note_odd_boxes(problems: Problems, images: Images, table: BoxTable, what: str = "boxes") -> None:
     """Count the boxes that are kept although they are reversed, empty or outside of their image."""
-    boxes = ground_truth.boxes
+    boxes = table.boxes
     if not len(boxes):
         return
     size = boxes[:, 2:]
     reversed_ = (size < 0).any(axis=1)
     empty = (size == 0).any(axis=1) & ~reversed_
-    widths = ground_truth.images.widths[ground_truth.image_index]
-    heights = ground_truth.images.heights[ground_truth.image_index]
+    widths = images.widths[table.image_index]
+    heights = images.heights[table.image_index]
     outside = (boxes[:, 0] >= widths) | (boxes[:, 1] >= heights) | ((boxes[:, :2] + size) <= 0).any(axis=1)
     outside &= (widths > 0) & (heights > 0) & ~reversed_ & ~empty
     for mask, kind in (
@@ -262,7 +261,7 @@ def note_odd_boxes(problems: Problems, ground_truth: GroundTruth, what: str = "b
     ):
         if mask.any():
             row = int(np.argmax(mask))
-            image = int(ground_truth.image_index[row])
-            name = ground_truth.images.files[image] or ground_truth.images.ids[image]
+            image = int(table.image_index[row])
+            name = images.files[image] or images.ids[image]
             x, y, w, h = (f"{value:g}" for value in boxes[row])
             problems.add(kind, f"x {x}, y {y}, width {w}, height {h} in image {name}", int(mask.sum()))

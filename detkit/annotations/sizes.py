@@ -14,9 +14,10 @@ from copy import copy
 from pathlib import Path
 from typing import IO
 
-from detkit.annotations.alignment import IMAGE_SUFFIXES, UNKNOWN, ImageMatcher, plain_path, without_ending
+from detkit.annotations.alignment import ImageMatcher
 from detkit.annotations.building import images_table
 from detkit.annotations.columns import whole_number
+from detkit.annotations.finding import IMAGE_SUFFIXES, UNKNOWN, plain_path, without_ending
 from detkit.annotations.formats.csv_table import csv_writer
 from detkit.annotations.text_files import check_file, files_under, read_text
 from detkit.dataset import Images

@@ -12,25 +12,43 @@ as tools that rename or copy files forget it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from numpy.typing import ArrayLike
 
-from detkit.annotations.alignment import IMAGE_SUFFIXES, without_ending
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
+from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
+from detkit.annotations.finding import IMAGE_SUFFIXES, without_ending
+from detkit.annotations.format import Format, Request
 from detkit.annotations.number_text import number_text, shortest_doubles
-from detkit.annotations.problems import Problems, shorten
-from detkit.annotations.text_files import files_under, need_files, read_bytes
+from detkit.annotations.problems import shorten
+from detkit.annotations.text_files import files_under, inner_folder, need_files, read_bytes
 from detkit.boxes import as_boxes
+from detkit.dataset import GroundTruth
 from detkit.errors import InputError
 
 # XML 1.0 has no way to write these characters, not even as references.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
+    """One XML file a picture; `occluded` only where a box of the data set has it."""
+    has_occluded = bool(ground_truth.occluded.any())
+    for picture in pictures_of(ground_truth, form):
+        yield f"{picture.stem}.xml", voc_xml(
+            picture.file, picture.width, picture.height, picture.names, picture.corners,
+            difficult=picture.flags["difficult"], truncated=picture.flags["truncated"],
+            occluded=picture.flags["occluded"] if has_occluded else None,
+        )  # fmt: skip
+
+
+def class_name(name: str) -> str:
+    """A class name as it comes back: no control characters, no blanks around it."""
+    return NOT_IN_XML.sub("\ufffd", name).strip()
 
 
 def parse_xml(where: object, data: bytes) -> Element:
@@ -60,27 +78,19 @@ def parse_xml(where: object, data: bytes) -> Element:
     return builder.close()
 
 
-def annotation_folder(path: Path) -> Path:
-    """The folder of the XML files: `path`, or `Annotations` in it where `path` is the root of a VOC data set."""
-    inner = path / "Annotations"
-    return inner if inner.is_dir() and not any(path.glob("*.xml")) else path
-
-
-def read_voc(path: Path, problems: Problems, size_of: Callable[[str], tuple[int, int]] | None = None) -> Contents:
-    """The tables of one XML file or of all in a folder.
-
-    size_of  gives (width, height) of an image by its name where the XML has no size
-    """
-    folder = path.parent if path.is_file() else annotation_folder(path)
+def read(request: Request) -> Contents:
+    """The tables of one XML file or of all in a folder; sizes that the XML lacks are asked of the request."""
+    path = request.path
+    folder = path.parent if path.is_file() else inner_folder(path, request.form.inner, request.form.ending)
     files = [path.name] if path.is_file() else files_under(folder, (".xml",))
     need_files(path, files, ".xml")
-    builder = Builder("voc", problems)
+    builder = Builder(request.problems)
     for file in files:
         root = parse_xml(folder / file, read_bytes(folder / file))
         if root.tag != "annotation":
-            problems.add("XML files that are not VOC annotations, left out", f"{file} (<{shorten(root.tag)}>)")
+            request.problems.add("XML files that are not VOC annotations, left out", f"{file} (<{shorten(root.tag)}>)")
             continue
-        _read_image(builder, root, file, size_of)
+        _read_image(builder, root, file, request.sizes)
     if not builder.image_rows:
         raise InputError(f"{path}: none of its {len(files)} XML files is a VOC annotation (root <annotation>)")
     return in_class_order(builder.finish())
