@@ -15,24 +15,10 @@ from numpy.typing import NDArray
 from detkit.annotations.problems import Problems, quoted
 from detkit.dataset import Categories, ImageId, Images
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".ppm", ".pgm", ".pbm")
 UNKNOWN = -1
 AMBIGUOUS = -2
-
-
-def plain_path(file: str) -> str:
-    """A file name with "/" between folders, without "./" and double slashes."""
-    return "/".join(part for part in file.replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def without_ending(file: str) -> str:
-    """A file name without the ending of a picture; other dots are part of the name."""
-    lowered = file.lower()
-    for suffix in IMAGE_SUFFIXES:
-        if lowered.endswith(suffix) and len(file) > len(suffix):
-            return file[: -len(suffix)]
-    return file
 
 
 def _tails(path: str) -> Iterator[str]:

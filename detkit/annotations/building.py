@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import without_ending
 from detkit.annotations.columns import number_column
 from detkit.annotations.problems import Problems
 from detkit.classes import COCO_NAMES, VOC_NAMES
 from detkit.dataset import Categories, GroundTruth, ImageId, Images
+from detkit.picture_names import without_ending
 
 FLAGS = ("crowd", "difficult", "ignore", "truncated", "occluded")
 

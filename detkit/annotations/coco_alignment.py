@@ -23,7 +23,6 @@ from detkit.annotations.alignment import (
     no_class_in_common,
     no_image_in_common,
     rows_by_number,
-    without_ending,
 )
 from detkit.annotations.building import images_table
 from detkit.annotations.formats.coco_json import Results, category_ids
@@ -32,6 +31,7 @@ from detkit.annotations.text_files import parse_json, read_bytes
 from detkit.classes import COCO_NAMES
 from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
+from detkit.picture_names import without_ending
 
 
 def align_results(path: Path, results: Results, target: GroundTruth, problems: Problems) -> Predictions:

@@ -12,7 +12,6 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import plain_path, without_ending
 from detkit.annotations.building import FLAGS
 from detkit.annotations.formats.voc_xml import NOT_IN_XML
 from detkit.annotations.formats.yolo_txt import OTHER_TEXTS
@@ -23,6 +22,7 @@ from detkit.boxes import clip
 from detkit.dataset import GroundTruth
 from detkit.errors import OutputError, UsageError
 from detkit.files import reason, write_bytes
+from detkit.picture_names import plain_path, without_ending
 
 # Characters that JSON writes as they are and that YAML takes for line breaks or refuses.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")

@@ -22,6 +22,7 @@ from detkit.drawing import crops, draw
 from detkit.errors import ExitStatus, InputError, OutputError, UsageError
 from detkit.files import file_id, is_device, write_atomically, write_bytes
 from detkit.images import Image, encode_image
+from detkit.picture_names import WRITABLE
 from detkit.runs.batch import Result, detect_all
 from detkit.runs.results import (
     FOLDER_FORMATS,
@@ -49,8 +50,6 @@ from detkit.runs.sources import Item, files_of, find_items, spare_inputs
 
 logger = logging.getLogger("detkit")
 
-# Endings under which an annotated picture can be written; others become PNG.
-_WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def run_detection(
@@ -262,7 +261,7 @@ class _Run:
         if frame is not None:
             name = name / f"{frame:06d}.jpg"
         else:
-            suffix = name.suffix.lower() if name.suffix.lower() in _WRITABLE else ".png"
+            suffix = name.suffix.lower() if name.suffix.lower() in WRITABLE else ".png"
             name = with_ending(name, suffix, self.doubled)
         target = Path(str(self.options.draw), name)
         spare_inputs("--draw", target, self.sources)

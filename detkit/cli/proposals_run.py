@@ -19,6 +19,7 @@ from detkit.cli.console import hint_on_interrupt, progress, say
 from detkit.errors import ExitStatus, InputError, ModelError, OutputError, UsageError
 from detkit.files import file_id, is_device, reason, write_atomically, write_bytes
 from detkit.images import encode_image, read_image
+from detkit.picture_names import WRITABLE
 from detkit.proposals import Proposals
 from detkit.proposals.methods import Propose
 from detkit.proposals.proposal_files import proposals_line
@@ -38,7 +39,6 @@ from detkit.runs.sources import Item, files_of, find_items, spare_inputs
 
 logger = logging.getLogger("detkit")
 
-_WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class ProposalRun:
@@ -164,7 +164,7 @@ class ProposalRun:
         found = self.propose(image)
         if self.draw is not None:
             name = PurePosixPath(item.name)
-            target = self.draw / name.with_suffix(name.suffix if name.suffix.lower() in _WRITABLE else ".png")
+            target = self.draw / name.with_suffix(name.suffix if name.suffix.lower() in WRITABLE else ".png")
             if item.path.resolve() == target.resolve():
                 raise UsageError(f"--draw would overwrite the source {item.path}; name another folder")
             objects = self.cover.objects(item.name) if self.cover is not None else None

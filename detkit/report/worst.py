@@ -15,6 +15,7 @@ import numpy as np
 from detkit.errors import InputError
 from detkit.metrics.counts import image_counts
 from detkit.metrics.evaluation import Evaluation
+from detkit.picture_names import PICTURES
 
 logger = logging.getLogger("detkit")
 
@@ -22,7 +23,6 @@ LONGEST = 560  # pixels of the longer side of a picture on the page
 QUALITY = 72
 LABELLED = 16  # from more boxes on, hits show their label only under the pointer
 FOLDERS = ("", "images", "JPEGImages", "../images", "../JPEGImages")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def find_image(name: str, folders: Sequence[Path]) -> Path | None:
                 path = folder / place / relative
                 if path.suffix and path.is_file():
                     return path
-                for suffix in SUFFIXES:
+                for suffix in PICTURES:
                     candidate = path.parent / (path.name + suffix)
                     if candidate.is_file():
                         return candidate

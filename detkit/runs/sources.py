@@ -12,14 +12,7 @@ from typing import TextIO
 
 from detkit.errors import UsageError
 from detkit.files import FileId, file_id, reason, walk
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".jp2", ".hdr", ".ras", ".sr"),
-)
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".wmv", ".flv", ".3gp", ".ogv"),
-)
+from detkit.picture_names import is_picture, is_video
 
 # A source that cannot be used: what it is called, and why.
 Complain = Callable[[str, str], None]
@@ -34,7 +27,7 @@ class Item:
 
     @property
     def video(self) -> bool:
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        return is_video(self.path)
 
 
 def find_items(sources: Sequence[str], complain: Complain, stdin: Iterable[str] | None = None) -> list[Item]:
@@ -73,7 +66,7 @@ def spare_inputs(option: str, target: Path, inputs: Collection[FileId | None]) -
 
 def spare_all(option: str, target: Path, inputs: Iterable[Path | None]) -> None:
     """UsageError where the output `target` is one of the `inputs`, or a label file or picture in a folder of them."""
-    kind = target.suffix.lower() in (".txt", ".xml", *SUFFIXES)
+    kind = target.suffix.lower() in (".txt", ".xml") or is_picture(target)
     for path in inputs:
         if path is None:
             continue
@@ -148,7 +141,7 @@ def _in_folder(folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
 
     for parent, files in walk(folder, on_error):
         for file in files:
-            if os.path.splitext(file)[1].lower() in SUFFIXES + VIDEO_SUFFIXES:
+            if is_picture(file) or is_video(os.path.join(parent, file)):
                 empty = False
                 yield Path(parent, file), folder
     if empty and not failed:

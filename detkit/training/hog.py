@@ -27,7 +27,7 @@ from detkit.detectors.hog.hog_model import HogModel, HogParameters
 from detkit.detectors.windows.grouping import Grouping, group
 from detkit.errors import InputError, UsageError
 from detkit.images import Image, read_image
-from detkit.runs.sources import SUFFIXES
+from detkit.picture_names import is_picture
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -285,7 +285,7 @@ def _pictures(folder: str | Path, what: str) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{folder}: is not a folder of pictures ({what})")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in root.rglob("*") if is_picture(path) and path.is_file())
     if not found:
         raise InputError(f"{folder}: holds no pictures: training needs {what} too, one class only teaches nothing")
     return found

@@ -17,7 +17,7 @@ from detkit.boxes import clip, xywh_to_xyxy
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError, UsageError
 from detkit.images import read_image
-from detkit.runs.sources import SUFFIXES
+from detkit.picture_names import is_picture
 
 logger = logging.getLogger("detkit")
 
@@ -150,7 +150,7 @@ def _finder(folder: Path) -> Callable[[str], Path | None]:
         folders.sort()
         for file in sorted(files):
             path = Path(parent, file)
-            if path.suffix.lower() in SUFFIXES:
+            if is_picture(path):
                 by_name.setdefault(file, path)
                 by_name.setdefault(path.stem, path)
 

@@ -30,7 +30,6 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import plain_path, without_ending
 from detkit.annotations.building import Contents, fill_ids, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column
 from detkit.annotations.problems import Problems, quoted, shorten
@@ -38,6 +37,7 @@ from detkit.annotations.text_files import parse_json
 from detkit.classes import CATEGORY_IDS, COCO_NAMES
 from detkit.dataset import Categories, GroundTruth
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 _INFO = {"description": "written by detkit"}
 # What the tables hold of each kind of entry.

@@ -17,7 +17,6 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from detkit.annotations.alignment import plain_path, without_ending
 from detkit.annotations.building import FLAGS, Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
 from detkit.annotations.number_text import number_text
@@ -25,6 +24,7 @@ from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import read_text
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 CSV_HEADER = ("file", "width", "height", "x1", "y1", "x2", "y2", "score", "class", "class_id")
 _CORNERS = ("x1", "y1", "x2", "y2")

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from detkit.annotations.alignment import plain_path, without_ending
 from detkit.annotations.building import FLAGS, Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import parse_json, paused_gc
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 MOST_LINE_BYTES = 1 << 26
 

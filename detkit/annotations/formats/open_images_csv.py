@@ -13,7 +13,6 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from detkit.annotations.alignment import without_ending
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.columns import finite_numbers, flag
 from detkit.annotations.formats.csv_table import csv_rows, csv_writer
@@ -22,6 +21,7 @@ from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.sizes import UNSIZED, Sizes
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError, OutputError
+from detkit.picture_names import without_ending
 
 HEADER = (
     "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
