@@ -105,6 +105,7 @@ def read_netpbm(content: bytes) -> NDArray[Any] | None:
             raise InputError(_TRUNCATED)
         samples = np.frombuffer(content, depth, count, start)
     full = 65535 if largest > 255 else 255
+    samples = samples if full > 255 else np.minimum(samples, 255).astype(np.uint8)
     if largest != full:
         steps = np.minimum(np.arange(full + 1), largest)
         samples = ((steps * full + largest // 2) // largest).astype("u2" if full > 255 else "u1")[samples]

@@ -98,7 +98,7 @@ def decode_image(content: bytes) -> Image:
         raise InputError(_DAMAGED) from error
     except MemoryError as error:
         raise InputError("is too large for the memory of this machine") from error
-    return image if header.kind == HEIC else _upright(image, header.orientation)  # libheif has turned it
+    return image if header.kind == HEIC else upright(image, header.orientation)  # libheif has turned it
 
 
 def check_header(content: bytes) -> Header:
@@ -422,7 +422,7 @@ def _on_white(rgba: NDArray[np.uint8]) -> Image:
     return _by_rows(blended, rgba)
 
 
-def _upright(image: Image, orientation: int) -> Image:
+def upright(image: Image, orientation: int) -> Image:
     """The picture as it is shown, for the EXIF orientation of the stored one (EXIF 2.32, table 6)."""
     if orientation >= 5:
         image = image.transpose(1, 0, 2)

@@ -259,7 +259,7 @@ _TIFF_FIELDS = ((256, 0), (257, 0), (274, 1), (277, 1))  # width, height, orient
 _RAW = "is camera raw, which is not read; develop it to JPEG or TIFF"
 
 
-def _boxes(view: memoryview, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(view: memoryview, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(kind, start of the content, end) of the boxes between two places (ISO 14496-12, 4.2)."""
     while start + 8 <= end:
         length, kind, content = int.from_bytes(view[start : start + 4], "big"), bytes(view[start + 4 : start + 8]), 8
@@ -277,9 +277,9 @@ def _jpeg_2000(view: memoryview) -> Header | None:
     if bytes(view[:4]) == b"\xff\x4f\xff\x51":
         right, bottom, left, top = struct.unpack_from(">IIII", view, 8)
         return Header(JPEG_2000, right - left, bottom - top)
-    for kind, start, end in _boxes(view, 0, len(view)):
+    for kind, start, end in boxes(view, 0, len(view)):
         if kind == b"jp2h":
-            for inner, place, _ in _boxes(view, start, end):
+            for inner, place, _ in boxes(view, start, end):
                 if inner == b"ihdr":
                     height, width = struct.unpack_from(">II", view, place)
                     return Header(JPEG_2000, width, height)
@@ -304,19 +304,18 @@ def _heif(view: memoryview) -> Header | None:
     An EXIF block beside them does not turn the picture (6.1 there, MIAF 7.3.6.7).
     """
     kind = looks_like_a_picture(view) or HEIC
-    meta = next(((start, end) for name, start, end in _boxes(view, 0, len(view)) if name == b"meta"), None)
+    meta = next(((start, end) for name, start, end in boxes(view, 0, len(view)) if name == b"meta"), None)
     if meta is None:
         return None
-    boxes = {name: (start, end) for name, start, end in _boxes(view, meta[0] + 4, meta[1])}
-    version = view[boxes[b"pitm"][0]] if b"pitm" in boxes else 0
-    size = 4 if version else 2
-    primary = int.from_bytes(view[boxes[b"pitm"][0] + 4 :][:size], "big") if b"pitm" in boxes else 1
-    if b"iprp" not in boxes:
+    inside = {name: (start, end) for name, start, end in boxes(view, meta[0] + 4, meta[1])}
+    if b"pitm" not in inside or b"iprp" not in inside:
         return None
-    inner = {name: (start, end) for name, start, end in _boxes(view, *boxes[b"iprp"])}
+    place = inside[b"pitm"][0]
+    primary = int.from_bytes(view[place + 4 : place + (8 if view[place] else 6)], "big")
+    inner = {name: (start, end) for name, start, end in boxes(view, *inside[b"iprp"])}
     if b"ipco" not in inner or b"ipma" not in inner:
         return None
-    properties = list(_boxes(view, *inner[b"ipco"]))
+    properties = list(boxes(view, *inner[b"ipco"]))
     width = height = 0
     orientation = 1
     for index in _associated(view, *inner[b"ipma"], primary):

@@ -350,7 +350,7 @@ def colours(
         return np.asarray(seen, np.uint8)
     alpha = to_eight_bits(samples[:, :, count + place : count + place + 1])
     if meanings[place] == ASSOCIATED_ALPHA:  # the colours hold it already
-        return np.minimum(seen.astype(np.uint16) + (255 - alpha), 255).astype(np.uint8)
+        return np.asarray(np.minimum(seen.astype(np.uint16) + (255 - alpha), 255), np.uint8)
     return np.concatenate((seen, alpha), axis=2)
 
 
