@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 import subprocess
 import sys
-import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path

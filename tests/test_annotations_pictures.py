@@ -12,7 +12,7 @@ from detkit.annotations import read_ground_truth, read_predictions, write_ground
 from detkit.annotations.finding import AMBIGUOUS, UNKNOWN, Finder, PictureFolder, without_ending
 from detkit.errors import InputError
 from detkit.images import write_image
-from detkit.runs.sources import SUFFIXES
+from detkit.picture_names import PICTURES as SUFFIXES
 from detkit.training.pictures import annotated_pictures
 
 ENDINGS = (".jfif", ".jpe", ".avif", ".JFIF", ".pnm", ".dib", ".apng", ".jpg")

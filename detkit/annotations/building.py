@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.columns import number_column
-from detkit.annotations.finding import without_ending
 from detkit.annotations.format import FLAGS
 from detkit.annotations.problems import Problems
 from detkit.classes import COCO_NAMES, VOC_NAMES
 from detkit.dataset import BoxTable, Categories, GroundTruth, ImageId, Images
+from detkit.picture_names import without_ending
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import FLAGS, Format
 from detkit.dataset import GroundTruth
 from detkit.errors import OutputError
+from detkit.picture_names import plain_path, without_ending
 
 
 @dataclass(frozen=True)

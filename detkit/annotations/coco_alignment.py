@@ -25,7 +25,6 @@ from detkit.annotations.alignment import (
     rows_by_number,
 )
 from detkit.annotations.building import images_table
-from detkit.annotations.finding import without_ending
 from detkit.annotations.formats import format_of
 from detkit.annotations.formats.coco_json import Results, category_ids
 from detkit.annotations.problems import Problems, quoted
@@ -33,6 +32,7 @@ from detkit.annotations.text_files import parse_json, read_bytes
 from detkit.classes import COCO_NAMES
 from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
+from detkit.picture_names import without_ending
 
 
 def align_results(path: Path, results: Results, target: GroundTruth, problems: Problems) -> Predictions:

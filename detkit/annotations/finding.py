@@ -15,25 +15,10 @@ from detkit.annotations.problems import quoted
 from detkit.annotations.text_files import files_under
 from detkit.dataset import ImageId
 from detkit.errors import InputError
-from detkit.runs.sources import SUFFIXES
+from detkit.picture_names import HEIF, PICTURES, plain_path, without_ending
 
-IMAGE_SUFFIXES = SUFFIXES
 UNKNOWN = -1
 AMBIGUOUS = -2
-
-
-def plain_path(file: str) -> str:
-    """A file name with "/" between folders, without "./" and double slashes."""
-    return "/".join(part for part in file.replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def without_ending(file: str) -> str:
-    """A file name without the ending of a picture; other dots are part of the name."""
-    stem, dot, ending = file.rpartition(".")
-    return stem if stem and f"{dot}{ending}".lower() in _ENDINGS else file
-
-
-_ENDINGS = frozenset(IMAGE_SUFFIXES)
 
 
 class Finder:
@@ -118,7 +103,7 @@ class PictureFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.finder = Finder(files_under(folder, IMAGE_SUFFIXES))
+        self.finder = Finder(files_under(folder, (*PICTURES, *HEIF)))
 
     def find(self, name: str) -> Path | None:
         """The file, None where it is not there. InputError where it could be several.

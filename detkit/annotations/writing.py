@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from detkit.annotations.by_picture import corners_of
-from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import FLAGS, Format
 from detkit.annotations.formats import find_format, format_of
 from detkit.annotations.problems import boxes_text, quoted
 from detkit.dataset import GroundTruth
 from detkit.errors import OutputError
 from detkit.files import reason, write_bytes
+from detkit.picture_names import plain_path, without_ending
 
 _FLAG_NAMES = {"crowd": "crowd or group"}
 # Flags without which a box counts like any other.

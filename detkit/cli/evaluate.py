@@ -106,9 +106,9 @@ def evaluate(
         )
 
     from detkit.annotations import read_ground_truth, read_predictions
-    from detkit.annotations.formats.kitti_txt import regions_of_all_classes
     from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
     from detkit.metrics.evaluation import Evaluation
+    from detkit.metrics.regions import regions_of_all_classes
     from detkit.metrics.wording import number
     from detkit.report import text
 

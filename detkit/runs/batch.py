@@ -13,16 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
-import numpy as np
-
 from detkit.cores import available_cores
 from detkit.errors import InputError
 from detkit.images import Image, read_image
 from detkit.runs.sources import Item
-
-# Containers count frames from their duration, and may be wrong by some: by so many, or by a fiftieth.
-_FRAMES_AMISS = 2
+from detkit.videos import frames
 
 # The picture of a path, from wherever pictures come.
 Reader = Callable[[Path], Image]
@@ -201,35 +196,18 @@ def _prepare(worker: Worker, loaded: _Loaded, keep_image: bool) -> _Loaded:
 
 def _frames(item: Item, first: int) -> Iterator[_Loaded]:
     """The frames of a video from index `first` on, with their times in seconds."""
-    if not item.path.is_file():
-        yield _Loaded(item, error="no such file" if not item.path.exists() else "is not an ordinary file")
-        return
-    capture = cv2.VideoCapture(str(item.path))
     try:
-        rate = capture.get(cv2.CAP_PROP_FPS) or 0.0
-        promised = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        held: _Loaded | None = None  # given out when the next one is there, so that the last one is known as such
-        index = 0
-        while capture.grab():
-            if index >= first:
-                ok, frame = capture.retrieve()
-                if not ok:
-                    break
-                if held is not None:
-                    yield held
-                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 or (index / rate if rate else 0.0)
-                image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                held = _Loaded(item, image=np.asarray(image), frame=index, time=round(seconds, 6), last=False)
-            index += 1
-        if held is not None:
-            held.last = True
-            if promised - index > max(_FRAMES_AMISS, promised // 50):
-                held.cut_off = f"ends after {index} of {promised} frames: truncated or damaged"
-            yield held
-        elif index == 0:
-            yield _Loaded(item, error="cannot be decoded: truncated, damaged or not a video")
-    finally:
-        capture.release()
+        for frame in frames(item.path, first):
+            yield _Loaded(
+                item,
+                image=frame.image,
+                frame=frame.index,
+                time=round(frame.seconds, 6),
+                last=frame.last,
+                cut_off=frame.cut_off,
+            )
+    except InputError as error:
+        yield _Loaded(item, error=_without_path(error, item))
 
 
 def _without_path(error: InputError, item: Item) -> str:

@@ -116,7 +116,7 @@ def _in_folder(folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
 
     for parent, files in walk(folder, on_error):
         for file in files:
-            if is_picture(file) or is_video(file):
+            if is_picture(file) or is_video(os.path.join(parent, file)):
                 empty = False
                 yield Path(parent, file), folder
     if empty and not failed:

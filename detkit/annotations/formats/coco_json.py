@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 
 from detkit.annotations.building import Contents, fill_ids, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column
-from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import format_of
 from detkit.annotations.problems import Problems, quoted, shorten
@@ -40,6 +39,7 @@ from detkit.annotations.text_files import parse_json
 from detkit.classes import CATEGORY_IDS, COCO_NAMES
 from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 _INFO = {"description": "written by detkit"}
 # What the tables hold of each kind of entry.

@@ -19,13 +19,13 @@ import numpy as np
 
 from detkit.annotations.building import Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
-from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.number_text import number_text
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import read_text
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 CSV_HEADER = ("file", "width", "height", "x1", "y1", "x2", "y2", "score", "class", "class_id")
 _CORNERS = ("x1", "y1", "x2", "y2")

@@ -22,12 +22,12 @@ import orjson
 
 from detkit.annotations.building import Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
-from detkit.annotations.finding import plain_path, without_ending
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import parse_json, paused_gc
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 MOST_LINE_BYTES = 1 << 26
 

@@ -17,12 +17,12 @@ import orjson
 from detkit.annotations.building import Builder, Contents, in_class_order
 from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
-from detkit.annotations.finding import IMAGE_SUFFIXES, without_ending
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import shorten
 from detkit.annotations.text_files import files_under, need_files, parse_json, read_bytes
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError
+from detkit.picture_names import is_named_like_a_picture, without_ending
 
 _BOUNDED = frozenset(("rectangle", "polygon", "circle", "mask", "rotation", "oriented_rectangle"))
 
@@ -61,7 +61,7 @@ def _read_image(builder: Builder, document: dict[str, Any], file: str) -> None:
     ending = name[len(without_ending(name)) :]
     image = builder.image(
         without_ending(stem),
-        stem if stem.lower().endswith(IMAGE_SUFFIXES) else stem + ending,
+        stem if is_named_like_a_picture(stem) else stem + ending,
         max(whole_number(document.get("imageWidth")) or 0, 0),
         max(whole_number(document.get("imageHeight")) or 0, 0),
     )

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.columns import finite_numbers, flag
-from detkit.annotations.finding import without_ending
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats.csv_table import csv_rows, csv_writer
 from detkit.annotations.name_files import read_labels
@@ -23,6 +22,7 @@ from detkit.annotations.problems import quoted, shorten
 from detkit.annotations.sizes import UNSIZED
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError, UsageError
+from detkit.picture_names import without_ending
 
 HEADER = (
     "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",

@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
-from detkit.annotations.finding import IMAGE_SUFFIXES, without_ending
 from detkit.annotations.format import Format, Request
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import shorten
@@ -30,6 +29,7 @@ from detkit.annotations.text_files import files_under, inner_folder, need_files,
 from detkit.boxes import as_boxes
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError
+from detkit.picture_names import is_named_like_a_picture, without_ending
 
 # XML 1.0 has no way to write these characters, not even as references.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -104,7 +104,7 @@ def _read_image(builder: Builder, root: Element, file: str, size_of: Callable[[s
         builder.problems.add("images named after the XML file, as `filename` inside says another name",
                              f"{file} says '{shorten(name)}'")  # fmt: skip
     ending = name[len(without_ending(name)) :]
-    image_file = stem if stem.lower().endswith(IMAGE_SUFFIXES) else stem + ending  # a.jpg.xml is of a.jpg
+    image_file = stem if is_named_like_a_picture(stem) else stem + ending  # a.jpg.xml is of a.jpg
     width, height = (max(whole_number(root.findtext(f"size/{side}")) or 0, 0) for side in ("width", "height"))
     if size_of is not None and not (width and height):
         width, height = size_of(image_file)
