@@ -31,6 +31,7 @@ class Recipe:
     teacher_share: float = 0.6
     teacher_least_score: float = 0.1
     largest_gradient: float = 10.0
+    mixed_precision: bool = False  # activations in bfloat16: quicker where the processor computes in it
     seed: int = 0
 
     def __post_init__(self) -> None:
