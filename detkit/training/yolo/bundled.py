@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--store", type=Path, required=True, help="folder for decoded pictures, 4 GB")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--size", type=int, default=320)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--backbone-rate", type=float, default=2e-4)
     parser.add_argument("--processes", type=int, default=2)
@@ -106,8 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batch=options.batch,
         rate=options.rate,
         backbone_rate=options.backbone_rate,
-        sizes=((0.0, 0.8), (0.8, 1.0)),
+        sizes=((0.0, 0.8), (0.85, 1.0)),
         final_share=0.85,
+        mosaic_share=0.3,
+        scales=(0.6, 1.3),
+        mosaic_scales=(0.4, 1.0),
         repeat_threshold=0.02,
         mixed_precision=not options.float32,
         seed=options.seed,

@@ -20,11 +20,10 @@ from detkit.files import write_atomically
 from detkit.images import read_image
 
 from .augment import Picture, jitter_colours, mosaic, scaled_crop
+from .recipe import Recipe
 from .teacher import YoloxTeacher
 
 CACHE_BYTES = 3 * 2**30
-SINGLE_SCALES = (0.4, 1.3)
-MOSAIC_SCALES = (0.3, 0.9)
 FINAL_SCALES = (0.8, 1.2)
 
 
@@ -107,10 +106,10 @@ class AugmentedPictures:
         data: TrainingSet,
         image_size: int,
         teacher: Path | None = None,
-        mosaic_share: float = 0.5,
+        recipe: Recipe = Recipe(),
         store: PictureStore | None = None,
     ) -> None:
-        self.data, self.image_size, self.mosaic_share = data, image_size, mosaic_share
+        self.data, self.image_size, self.recipe = data, image_size, recipe
         self.teacher_path = teacher
         self._teacher: YoloxTeacher | None = None
         self._cache: dict[int, Picture] = {}
@@ -140,11 +139,11 @@ class AugmentedPictures:
         source = self.source(request.image)
         if request.final:
             picture = scaled_crop(source, request.size, rng, self.image_size, FINAL_SCALES)
-        elif rng.random() < self.mosaic_share:
+        elif rng.random() < self.recipe.mosaic_share:
             others = [self.source(int(i)) for i in rng.integers(len(self.data.paths), size=3)]
-            picture = mosaic([source, *others], request.size, rng, self.image_size, MOSAIC_SCALES)
+            picture = mosaic([source, *others], request.size, rng, self.image_size, self.recipe.mosaic_scales)
         else:
-            picture = scaled_crop(source, request.size, rng, self.image_size, SINGLE_SCALES)
+            picture = scaled_crop(source, request.size, rng, self.image_size, self.recipe.scales)
         jittered = picture._replace(image=jitter_colours(picture.image, rng))
         if self.teacher_path is None:
             return Sample(jittered, None, None)

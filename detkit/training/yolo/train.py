@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .data import SINGLE_SCALES, AugmentedPictures, Batch, PictureStore, Request, TrainingSet, batch_images, collate
+from .data import AugmentedPictures, Batch, PictureStore, Request, TrainingSet, batch_images, collate
 from .export import export_onnx
 from .history import History, Progress
 from .network import YoloNetwork
@@ -91,7 +91,7 @@ def train_yolo(
 
 def store_size(recipe: Recipe) -> int:
     """The long side that pictures are stored with: as large as they are ever shown."""
-    return round(recipe.image_size * SINGLE_SCALES[1])
+    return round(recipe.image_size * recipe.scales[1])
 
 
 class BatchSource:
@@ -110,7 +110,7 @@ class BatchSource:
     ) -> None:
         self.recipe, self.mine = recipe, slice(rank, None, processes)
         pixels = PictureStore(store, data.paths, store_size(recipe)) if store else None
-        self.pictures = AugmentedPictures(data, recipe.image_size, teacher, store=pixels)
+        self.pictures = AugmentedPictures(data, recipe.image_size, teacher, recipe, pixels)
         self.images = batch_images(factors, recipe.batch, recipe.seed, step)
 
     def next(self, share: float) -> Batch:
