@@ -155,7 +155,7 @@ class Classifier:
         if not self._logits:
             return scores
         shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,7 @@ class SlideDetector(Detector):
         if not self.classifier._logits:
             return scores
         shifted = np.exp(scores - scores.max(axis=0))
-        return shifted / shifted.sum(axis=0)
+        return np.asarray(shifted / shifted.sum(axis=0))
 
     def _grid(self, image: Image) -> Pair:
         return grid_size((image.shape[1], image.shape[0]), self.input_size, (self.stride, self.stride))
