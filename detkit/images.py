@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -98,6 +99,8 @@ def decode_image(content: bytes) -> Image:
         raise InputError(_DAMAGED) from error
     except MemoryError as error:
         raise InputError("is too large for the memory of this machine") from error
+    except (struct.error, ValueError, LookupError, ArithmeticError) as error:  # fields that contradict each other
+        raise InputError(_DAMAGED) from error
     return image if header.kind == HEIC else upright(image, header.orientation)  # libheif has turned it
 
 
@@ -353,7 +356,7 @@ def _decode_heic(content: bytes) -> Image:
     try:
         picture = pillow_heif.open_heif(content, convert_hdr_to_8bit=True)
         array = np.asarray(picture)
-    except (ValueError, RuntimeError, SyntaxError, EOFError, OSError) as error:
+    except (ValueError, RuntimeError, SyntaxError, LookupError, EOFError, OSError) as error:
         raise InputError(_DAMAGED) from error
     return as_image(array)
 

@@ -324,6 +324,9 @@ def _heif(view: memoryview) -> Header | None:
         name, start, _ = properties[index - 1]
         if name == b"ispe":
             width, height = struct.unpack_from(">II", view, start + 4)
+        elif name == b"clap" and kind == HEIC:  # libheif cuts to the clean aperture; libavif does not
+            wide, wide_by, high, high_by = struct.unpack_from(">IIII", view, start)
+            width, height = round(wide / max(wide_by, 1)), round(high / max(high_by, 1))
         elif name == b"irot":
             orientation = _turned(orientation, view[start] & 3)
         elif name == b"imir":

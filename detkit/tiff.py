@@ -35,7 +35,7 @@ _FILL_ORDER, _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_SIZES, _PLANA
     317,
 )
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT = 322, 323, 324, 325, 338, 339
-_TYPES = {1: "B", 2: "c", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_VALUES = 1 << 24
 _DAMAGED = "cannot be decoded: truncated, damaged or not a picture"
 # The tags that are read here; ASCII texts, colour profiles and the like are passed over.
@@ -118,6 +118,8 @@ class Layout:
     @classmethod
     def of(cls, directory: Directory) -> Layout:
         samples = directory.one(_SAMPLES, 1)
+        if samples < 1:
+            raise InputError(_DAMAGED)
         bits, formats = directory.tags.get(_BITS, (1,)), directory.tags.get(_FORMAT, (UNSIGNED,))
         if len({*bits}) > 1 or len({*formats}) > 1:
             raise InputError("has bands of different depths; save it with one")
