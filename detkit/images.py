@@ -221,6 +221,10 @@ class _Gate:
 
     def __init__(self) -> None:
         self.max_pixels = MAX_PIXELS
+        self.empty()
+
+    def empty(self) -> None:
+        """As if nobody were inside: a forked process does not have the threads that were."""
         self._changed = threading.Condition()
         self._inside = self._pixels = self._waiting_alone = 0
 
@@ -269,6 +273,8 @@ class _Gate:
 
 
 _gate = _Gate()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_gate.empty)
 
 
 def _decode(content: bytes, header: Header) -> Image:

@@ -208,6 +208,24 @@ def test_in_threads_only_the_damaged_pictures_are_named():
         assert list(threads.map(refused, jobs)) == [number % 5 == 0 for number in range(100)]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_can_decode_while_others_do(tmp_path):
+    """It has no thread that would open the gate or give C's stderr back."""
+    code = """if True:
+        import os, sys
+        from detkit import images
+        with images._gate.entered(images.max_pixels()):
+            child = os.fork()
+            if child == 0:
+                images.decode_image(open(sys.argv[1], 'rb').read())
+                os._exit(0)
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    (tmp_path / "a.jpg").write_bytes(big_jpeg())
+    root = Path(__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "a.jpg"], cwd=root, timeout=30).returncode == 0
+
+
 def test_stderr_of_python_and_of_child_processes_is_left_alone(capfd):
     decode_image(big_jpeg())
     print("own words", file=sys.stderr)

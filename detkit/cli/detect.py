@@ -51,7 +51,6 @@ from detkit.runs.sources import Item, files_of, find_items, spare_inputs
 logger = logging.getLogger("detkit")
 
 
-
 def run_detection(
     command: str, options: DetectionOptions, build: Callable[[], Detector], own: Mapping[str, Any]
 ) -> None:

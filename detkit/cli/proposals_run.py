@@ -40,7 +40,6 @@ from detkit.runs.sources import Item, files_of, find_items, spare_inputs
 logger = logging.getLogger("detkit")
 
 
-
 class ProposalRun:
     """One run over all sources.
 
