@@ -281,8 +281,10 @@ def _jpeg_2000(view: memoryview) -> Header | None:
         if kind == b"jp2h":
             for inner, place, _ in boxes(view, start, end):
                 if inner == b"ihdr":
-                    height, width = struct.unpack_from(">II", view, place)
-                    return Header(JPEG_2000, width, height)
+                    height, width, channels = struct.unpack_from(">IIH", view, place)
+                    few = channels in (1, 3, 4)
+                    strange = "" if few else f"is JPEG 2000 of {channels} channels; 1, 3 and 4 are read"
+                    return Header(JPEG_2000, width, height, strange=strange)
     return None
 
 

@@ -14,6 +14,7 @@ import pytest
 from detkit.errors import InputError, OutputError
 from detkit.images import (
     as_image,
+    check_header,
     decode_image,
     max_pixels,
     read_image,
@@ -293,6 +294,12 @@ def test_kinds_that_are_not_read_are_called_what_they_are(monkeypatch):
         decode_image(b"\xff\x0a" + bytes(40))
 
 
+def test_jpeg_2000_of_two_channels_is_not_called_damaged():
+    gray = PIL.new("L", (40, 30))
+    with pytest.raises(InputError, match="^is JPEG 2000 of 2 channels; 1, 3 and 4 are read$"):
+        decode_image(saved(PIL.merge("LA", [gray, gray]), "JPEG2000"))
+
+
 def test_heic_without_its_library_says_what_to_install(monkeypatch):
     def box(kind, content):
         return struct.pack(">I4s", len(content) + 8, kind) + content
@@ -309,8 +316,14 @@ def test_heic_as_pillow_heif_reads_it():
     pillow_heif = pytest.importorskip("pillow_heif", reason="needs PyPI: pillow-heif")
     buffer = io.BytesIO()
     pillow_heif.from_pillow(PIL.fromarray(scene())).save(buffer, quality=100, chroma=444)
-    found = decode_image(buffer.getvalue())
-    assert np.abs(found.astype(int) - scene()).max() <= 4
+    content = buffer.getvalue()
+    assert np.abs(decode_image(content).astype(int) - scene()).max() <= 4
+    at = content.index(b"pixi")  # a property that is not needed becomes a rotation
+    for quarters in range(4):
+        turned = content[:at] + b"irot" + bytes([quarters]) + content[at + 5 :]
+        found = decode_image(turned)
+        assert np.abs(found.astype(int) - np.rot90(scene(), quarters)).max() <= 4
+        assert check_header(turned).shown_size == found.shape[1::-1]
 
 
 # ------------------------------------------------------------------ other readings that were wrong
