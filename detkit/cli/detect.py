@@ -21,7 +21,6 @@ from detkit.runs.tasks import Detection
 
 More = tuple[tuple[Path | None, Callable[[Any], Pictures]], ...]
 
-
 def run_detection(
     command: str,
     options: DetectionOptions,
