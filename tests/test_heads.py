@@ -14,8 +14,8 @@ import pytest
 from detkit import Yolo
 from detkit.classes import COCO_NAMES, chosen_classes
 from detkit.detectors.yolo.heads import HEADS
-from detkit.detectors.yolo.heads.types import Preparation
 from detkit.errors import ModelError, UsageError
+from detkit.graphs.preparation import PixelFormat, Preparation
 
 W, H = 128, 96
 PICTURE = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
@@ -684,7 +684,7 @@ def test_a_head_that_does_not_fit_is_an_error_not_a_crash(make_graph):
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
 def test_tensors_are_the_formula(color, last, dtype):
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-    tensor = Preparation(color=color, mean=mean, std=std).tensor(PICTURE, np.dtype(dtype), last)
+    tensor = Preparation(color=color, mean=mean, std=std).tensor(PICTURE, PixelFormat(np.dtype(dtype), last))
     pixels = PICTURE[:, :, ::-1] if color == "bgr" else PICTURE
     expected = pixels if dtype == np.uint8 else (pixels.astype(np.float64) - mean) / std
     expected = expected if last else expected.transpose(2, 0, 1)

@@ -101,7 +101,7 @@ def detect_all(
 
 def _detect(detector: Detector, batch: list[_Loaded], keep_images: bool) -> Iterator[Result]:
     readable = [loaded for loaded in batch if loaded.error is None]
-    found = iter(detector.detect([loaded.prepared for loaded in readable]) if readable else [])
+    found = iter(_found(detector, readable))
     for loaded in batch:
         yield Result(
             loaded.item,
@@ -132,6 +132,19 @@ def _submit_all(
         # Frames depend on each other and are decoded here, one after the other; they are prepared in the threads.
         for loaded in _frames(item, first_frame(item)):
             yield executor.submit(_prepare, detector, loaded, keep_images)
+
+
+def _found(detector: Detector, batch: list[_Loaded]) -> list[Detections]:
+    """Detections of the pictures of a batch that have any; one whose outputs are unsound gets an error, alone."""
+    if not batch:
+        return []
+    try:
+        return detector.detect([loaded.prepared for loaded in batch])
+    except InputError as error:
+        if len(batch) == 1:
+            batch[0].error = str(error)
+            return []
+    return [found for loaded in batch for found in _found(detector, [loaded])]
 
 
 def _load_picture(detector: Detector, item: Item, keep_image: bool) -> _Loaded:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from detkit.cores import available_cores
-from detkit.detectors.yolo.yolo_detector import Prepared, Yolo
+from detkit.detectors.yolo.feeding import Prepared
+from detkit.detectors.yolo.yolo_detector import Yolo
 from detkit.errors import InputError
 from detkit.images import Image, read_image
 from detkit.runs.sources import Complain, find_items
@@ -38,7 +39,7 @@ def measure(
     pictures = _pictures(sources, complain) if sources else [_synthetic()]
     if not pictures:
         raise InputError("none of the pictures could be read")
-    fixed = yolo.signature.image.shape[0] if len(yolo.signature.image.shape) == 4 else 1
+    fixed = yolo.feeding.fixed_batch
     return {
         "model": str(yolo.network.path),
         "head": yolo.head.name,

@@ -1,0 +1,117 @@
+"""What the numbers of an output can be: probabilities, logits, corners, shares of the picture, class numbers.
+
+Shape is a hint, values are evidence. The same checks serve the trial run that recognises a head and every real picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.boxes import Floats
+from detkit.detectors.yolo.heads.types import UnsoundError
+
+# 16-bit and quantised networks pass the borders of 0 to 1 by rounding.
+SLACK = 2e-3
+_HIGHEST_SHARE = 2.0  # boxes as shares reach beyond the picture by less than its own size
+_LOGIT_MEDIAN = -1.0  # nearly every cell shows nothing, so most logits of every class lie well below nought
+_FOLLOWS = 0.95
+
+
+def check_scores(scores: Floats, *, logits: bool = False, padded: bool = False) -> None:
+    """UnsoundError where scores are no probabilities.
+
+    logits   only numbers that are none are refused
+    padded   finished rows: padding may be negative
+    """
+    if not scores.size:
+        return
+    low, high = float(scores.min()), float(scores.max())
+    if np.isnan(low) or np.isnan(high) or high == np.inf:
+        raise UnsoundError("its scores are not finite numbers")
+    if logits:
+        return
+    if high > 1 + SLACK:
+        raise UnsoundError(f"its scores reach {high:.6g}, above 1")
+    if low < -SLACK and not padded:
+        raise UnsoundError(f"its scores reach {low:.6g}, below 0")
+
+
+def check_boxes(boxes: Floats, size: tuple[int, int]) -> None:
+    """UnsoundError where boxes (N, 4) that count are no numbers, or all lie within a pixel or two of the corner.
+
+    The latter are shares of the picture, which an empty test picture could not show.
+    """
+    if not len(boxes):
+        return
+    if not np.isfinite(boxes).all():
+        raise UnsoundError("its boxes are not finite numbers")
+    if min(size) > 16 * _HIGHEST_SHARE and np.abs(boxes).max() <= _HIGHEST_SHARE and np.any(boxes):
+        raise UnsoundError("its boxes are shares of the picture, where pixels were expected")
+
+
+def whole_classes(labels: NDArray[Any], scores: Floats) -> NDArray[np.int64]:
+    """Class numbers as integers. UnsoundError where a row with a score has none that is whole."""
+    if np.issubdtype(labels.dtype, np.integer):
+        return labels.astype(np.int64)
+    counted = scores > 0
+    wrong = counted & ~whole(labels)
+    if wrong.any():
+        raise UnsoundError(f"its class numbers are not whole: {float(labels[wrong][0]):.6g}")
+    return np.where(counted, labels, 0).astype(np.int64)
+
+
+def whole(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values are whole numbers."""
+    return np.isfinite(values) & (values == np.round(values))
+
+
+def probable(columns: Floats) -> NDArray[np.bool_]:
+    """Which of the columns, (K, N), hold numbers from 0 to 1 alone."""
+    return (columns.min(axis=1) >= -SLACK) & (columns.max(axis=1) <= 1 + SLACK)
+
+
+def like_logits(columns: Floats) -> bool:
+    """Whether all columns (K, N) may be class logits of the cells of a grid."""
+    return bool(len(columns)) and bool(np.all(np.median(columns, axis=1) < _LOGIT_MEDIAN))
+
+
+def ordered_corners(boxes: Floats) -> bool:
+    """Whether nearly all boxes (N, 4) have x1 <= x2 and y1 <= y2, as corners do; centres and sizes do by chance only."""
+    ordered = (boxes[:, 0] <= boxes[:, 2]) & (boxes[:, 1] <= boxes[:, 3])
+    return len(boxes) > 0 and float(ordered.mean()) > 0.99
+
+
+def sized(boxes: Floats) -> bool:
+    """Whether nearly all boxes (N, 4) have a width and a height of at least nought, as centres with sizes do."""
+    return len(boxes) > 0 and float((boxes[:, 2:] >= -1e-3).all(axis=1).mean()) > 0.99
+
+
+def in_shares(boxes: Floats) -> bool:
+    """Whether boxes (N, 4) are shares of the picture and not pixels."""
+    return len(boxes) > 0 and float(np.abs(boxes).max()) <= _HIGHEST_SHARE and bool(np.any(boxes))
+
+
+def coordinates(columns: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """Which of the columns (K, N) follow the boxes' (N, 4) first two numbers from cell to cell, as key points do."""
+    if len(boxes) < 16:
+        return np.zeros(len(columns), bool)
+    places = boxes[:, :2].T.astype(np.float64)
+    places -= places.mean(axis=1, keepdims=True)
+    values = columns - columns.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(values, axis=1)[:, None] * np.linalg.norm(places, axis=1)[None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlations = np.where(lengths > 1e-9, (values @ places.T) / lengths, 0)
+    return np.asarray((correlations > _FOLLOWS).any(axis=1))
+
+
+def within_reach(boxes: Floats, size: tuple[int, int]) -> bool:
+    """Whether boxes (N, 4) xyxy in pixels lie about an input of `size` (width, height), the median and nine of ten."""
+    if not len(boxes):
+        return True
+    sides = np.array(size * 2, np.float32)
+    inside = ((boxes >= -3 * sides) & (boxes <= 4 * sides)).all(axis=1)
+    centre = np.median((boxes[:, :2] + boxes[:, 2:]) / 2, axis=0)
+    return float(inside.mean()) >= 0.9 and bool(np.all((centre >= -0.5 * sides[:2]) & (centre <= 1.5 * sides[:2])))
