@@ -16,8 +16,12 @@ from detkit.classes import COCO_NAMES, VOC_NAMES
 from detkit.errors import InputError
 
 # Keys of a graph's metadata that hold class names, the usual first.
-_KEYS = ("names", "class_names", "classes", "labels", "label_names", "categories", "id2label", "class_list", "label_map",
-         "labelmap", "thing_classes", "objects")  # fmt: skip
+# fmt: off
+_KEYS = (
+    "names", "class_names", "classes", "labels", "label_names", "categories", "id2label", "class_list", "label_map",
+    "labelmap", "thing_classes", "objects",
+)
+# fmt: on
 _ITEM_NAMES = ("name", "label", "class_name", "class", "title", "display_name")
 _ITEM_IDS = ("id", "index", "class_id", "label_id", "value")
 _NUMBERED = re.compile(r"(\d+)\s*[:=\s]\s*(\S.*)$")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,27 @@ import typer
 from detkit.cli.options import DetectionOptions, detection_command
 
 _NETWORK = "The network"
+
+
+class Color(str, Enum):
+    rgb = "rgb"
+    bgr = "bgr"
+
+
+class FitChoice(str, Enum):
+    center = "center"
+    top_left = "top-left"
+    stretch = "stretch"
+
+
+def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """The numbers of a text like 123.7,116.3,103.5."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number, or three like 1,2,3", param_hint=option) from None
 
 
 @detection_command
@@ -27,6 +49,27 @@ def yolo(
     size: Annotated[
         int | None,
         typer.Option(min=32, help="Side of the input, where the graph leaves it open.", rich_help_panel=_NETWORK),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[,N,N]", help="What is taken from pixels of 0 to 255, each channel.", rich_help_panel=_NETWORK
+        ),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(metavar="N[,N,N]", help="What they are then divided by.", rich_help_panel=_NETWORK),
+    ] = None,
+    color: Annotated[
+        Color | None, typer.Option(help="Order of the channels.", rich_help_panel=_NETWORK, show_default=False)
+    ] = None,
+    fit: Annotated[
+        FitChoice | None,
+        typer.Option(
+            help="How a picture is brought to the input's size: padded on all sides, at the end, or stretched.",
+            rich_help_panel=_NETWORK,
+            show_default=False,
+        ),
     ] = None,
     multi_label: Annotated[
         bool | None,
@@ -54,10 +97,15 @@ def yolo(
             names=names,
             head=head,
             size=size,
+            mean=numbers("--mean", mean),
+            std=numbers("--std", std),
+            color=color.value if color else None,
+            fit=fit.value if fit else None,
             device=options.device,
             threads=options.threads,
             batch=options.batch or 1,
         )
 
-    own = {"head": head, "names": names, "size": size, "multi_label": multi_label}
+    own = {"head": head, "names": names, "size": size, "multi_label": multi_label, "mean": mean, "std": std}
+    own |= {"color": color and color.value, "fit": fit and fit.value}
     run_detection("yolo", options, build, own)

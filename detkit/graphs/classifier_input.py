@@ -14,6 +14,7 @@ from detkit.graphs.session import Network, TensorInfo
 from detkit.graphs.sidecar import Sidecar
 from detkit.images import Image
 
+
 class PictureInput:
     """The one input (N, C, H, W) or (N, H, W, C) with one or three channels.
 

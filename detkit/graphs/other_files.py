@@ -40,15 +40,19 @@ def what_it_is(path: str | os.PathLike[str]) -> str | None:
     if head.startswith(b"\x1f\x8b"):
         return "is a gzip archive, not an ONNX file: unpack it first"
     if head[4:8] == b"TFL3":
-        return f"is a TensorFlow Lite file, not an ONNX file: `python -m tf2onnx.convert --tflite {path} --output m.onnx`"
+        return (
+            f"is a TensorFlow Lite file, not an ONNX file: `python -m tf2onnx.convert --tflite {path} --output m.onnx`"
+        )
     if head.startswith(b"\x89HDF"):
         return "is a Keras file (HDF5), not an ONNX file: `python -m tf2onnx.convert` makes one of a saved model"
     if head.startswith(_PICKLE) and head[1:2] in b"\x02\x03\x04\x05" and b"torch" in head:
         return _CHECKPOINT
     if head.startswith(_PICKLE) and head[1:2] in b"\x02\x03\x04\x05":
-        return f"is a Python pickle, an old PyTorch checkpoint perhaps, not an ONNX file: export it with {_TORCH_EXPORT}"
+        return (
+            f"is a Python pickle, an old PyTorch checkpoint perhaps, not an ONNX file: export it with {_TORCH_EXPORT}"
+        )
     if head[8:9] == b"{" and b"dtype" in head:
-        return "is a safetensors file, weights without a graph, not an ONNX file: export the network with its own tools"
+        return "is a safetensors file, weights without a graph, not an ONNX file: export it with its own tools"
     if head.startswith((b"ftrt", b"ptrt")):
         return "is a TensorRT engine, not an ONNX file: give the .onnx file it was built from"
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -76,6 +76,11 @@ class Preparation:
     def _multiple(self, side: int) -> int:
         return max(1, -(-side // self.stride)) * self.stride
 
+    def for_pixels_to(self, highest: int) -> Preparation:
+        """The same without mean and deviation: pixels are on the scale 0 to `highest`, 1 or 255."""
+        std = 255.0 / highest
+        return replace(self, mean=(0.0, 0.0, 0.0), std=(std, std, std))
+
     def place(self, image: Image, size: Size) -> tuple[Image, Placement]:
         """`image` inside an input of `size`, and where it lies in it."""
         return letterbox(image, size, self.fit, self.pad)
@@ -121,12 +126,6 @@ def _ordered(canvas: Image, channels: int, color: str) -> NDArray[Any]:
     if channels == 1:
         return np.asarray(cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY))[:, :, None]
     return canvas[:, :, ::-1] if color == "bgr" else canvas
-
-
-def without_scaling(highest: int) -> dict[str, tuple[float, float, float]]:
-    """Mean and deviation that leave pixels on the scale 0 to `highest`, 1 or 255."""
-    std = 255.0 / highest
-    return {"mean": (0.0, 0.0, 0.0), "std": (std, std, std)}
 
 
 RGB = Preparation()

@@ -21,13 +21,15 @@ from detkit.classes import CATEGORY_IDS, COCO_NAMES, VOC_NAMES
 from detkit.detectors.yolo.feeding import Feeding, Prepared
 from detkit.detectors.yolo.heads import head_named
 from detkit.detectors.yolo.heads.anchored import default_anchors
+from detkit.detectors.yolo.heads.dense import decode_box_score_class, decode_rows
+from detkit.detectors.yolo.heads.finished import decode_tensorflow
 from detkit.detectors.yolo.heads.recognise import NEED_ANCHORS, Recognition, layout_for, recognise
 from detkit.detectors.yolo.heads.signature import Match, Signature
-from detkit.detectors.yolo.heads.types import Head, Layout
+from detkit.detectors.yolo.heads.types import Frame, Head, Layout, UnsoundError
 from detkit.errors import ModelError, UsageError
 from detkit.graphs.inner_scaling import InnerScaling, inner_scaling
 from detkit.graphs.letterbox import Fit, Placement
-from detkit.graphs.preparation import Anchors, Preparation, Size, without_scaling
+from detkit.graphs.preparation import Anchors, Preparation
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import Sidecar, sidecar_path
 from detkit.graphs.stored import stored_tensors
@@ -36,6 +38,10 @@ from detkit.graphs.stored import stored_tensors
 _PROBE_SIDES = (320, 640, 416, 512, 800)
 # Names that exporters give the last layer for classes; the length of its bias is the number of classes.
 _CLASSIFIERS = ("cls_score", "cls_logits", "class_embed", "score_head", "classification_head")
+
+# Heads that show the number of their classes neither in a shape nor in a layer, and cells enough to show it otherwise.
+_UNCOUNTED = (decode_tensorflow, decode_rows, decode_box_score_class)
+_MANY_CELLS = 1000
 
 Names = Sequence[str] | str | os.PathLike[str]
 
@@ -114,6 +120,9 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
     preparation, assumptions = _preparation(head, feeding, sidecar, options, scaling)
     count = _class_count(head, match.layout, signature, network)
     names, labels = _class_table(head, network, own, given, count)
+    if not names:
+        names, labels, line = _assumed_names(head, match.layout, signature)
+        assumptions += [line] if line else []
     return Reading(
         head, match.layout, match.reason, preparation, tuple(assumptions), names, labels,
         _anchors(head, network, sidecar, count),
@@ -123,7 +132,7 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
 def _signature(
     feeding: Feeding, sidecar: Sidecar, options: GraphOptions, scaling: InnerScaling | None, names: int | None
 ) -> Signature:
-    """The graph with the outputs of a trial run: noise on a ramp, of the graph's own size or the first that it takes."""
+    """The graph with the outputs of a trial run: noise on a ramp, of its own size or the first that it takes."""
     network = feeding.network
     side = options.size or (sidecar.size and max(sidecar.size)) or _metadata_side(network.metadata)
     sizes = [feeding.size] if feeding.size else [(side, side)] if side else [(side, side) for side in _PROBE_SIDES]
@@ -138,11 +147,16 @@ def _signature(
         except ModelError as error:
             problem = problem or error
             continue
-        return Signature(network.inputs, network.outputs, network.metadata, size, names or None, lambda: values)
+        return Signature(network.inputs, network.outputs, network.metadata, size, names or None, _as_floats(values))
     assert problem is not None
     tried = ", ".join(f"{width} x {height}" for width, height in sizes)
     hint = "" if feeding.size else f"; tried at {tried}: name the size of its input with --size"
     raise ModelError(f"{problem}{hint}") from problem
+
+
+def _as_floats(values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The outputs with 16-bit and 64-bit numbers as 32-bit ones."""
+    return [value.astype(np.float32, copy=False) if value.dtype.kind == "f" else value for value in values]
 
 
 def _match(
@@ -173,10 +187,13 @@ def _refusal(found: Recognition, network: Network) -> str:
         names = "" if names_from_metadata(network.metadata) else ", or give its class names with --names"
         return f"its head is ambiguous, it may be {candidates}. {settle}{names}"
     outputs = "; ".join(str(output) for output in network.outputs)
-    if found.notes or found.fallen:
-        why = "; ".join([*found.notes, *found.fallen])
-        return f"its outputs fit no head: {outputs}: {why}. --head NAME decodes it as one all the same"
-    return f"its outputs fit no head: {outputs}. {settle}"
+    why = "; ".join([*(note.text for note in found.notes), *found.fallen])
+    boxes = next((note.head for note in found.notes if note.head), "")
+    if boxes:
+        return f"{why}. --head {boxes} gives its boxes alone"
+    if found.notes:
+        return f"its outputs fit no head: {outputs}: {why}"
+    return f"its outputs fit no head: {outputs}{f': {why}' if why else ''}. {settle}"
 
 
 def _preparation(
@@ -206,7 +223,7 @@ def _preparation(
         else:
             scale, zero = feeding.pixels.quantised
             if (127 - zero) * scale > 4 * 255 / max(preparation.std):  # it wants pixels and not shares
-                preparation = replace(preparation, **without_scaling(255))
+                preparation = preparation.for_pixels_to(255)
     stride = metadata.get("stride", "")
     if stride.isdecimal() and int(stride) > 0:
         preparation = replace(preparation, stride=int(stride))
@@ -224,7 +241,7 @@ def _scaled(preparation: Preparation, scaling: InnerScaling | None) -> Preparati
     if scaling is None:
         return preparation
     color = scaling.color or preparation.color
-    return replace(preparation, color=color, **without_scaling(scaling.highest))
+    return replace(preparation, color=color).for_pixels_to(scaling.highest)
 
 
 def _class_count(head: Head, layout: Layout, signature: Signature, network: Network) -> int | None:
@@ -246,9 +263,7 @@ def _class_table(
     width = count if count is not None else _classifier_width(network)
     unnamed = not names and not metadata_has_names(network.metadata)
     if head.coco_ids and (names == COCO_NAMES or (unnamed and width in (90, 91))):
-        labels = np.full(max(CATEGORY_IDS) + 1, -1)
-        labels[list(CATEGORY_IDS)] = np.arange(len(CATEGORY_IDS))
-        return COCO_NAMES, labels
+        return COCO_NAMES, _coco_labels()
     if unnamed:
         classes = None if width is None else width - (head.first_label if count is None else 0)
         names = {len(COCO_NAMES): COCO_NAMES, len(VOC_NAMES): VOC_NAMES}.get(classes or 0, ())
@@ -257,6 +272,34 @@ def _class_table(
     if not names and count is not None:
         names = tuple(str(number) for number in range(count))
     return names, None
+
+
+def _assumed_names(
+    head: Head, layout: Layout, signature: Signature
+) -> tuple[tuple[str, ...], NDArray[np.int64] | None, str]:
+    """COCO's names, and that they are assumed, where a graph shows neither names nor their number but much like COCO.
+
+    TensorFlow's detectors are published for COCO's labels from 1 to 90; rows of every cell that show 80 classes, too.
+    """
+    if metadata_has_names(signature.metadata) or head.decode not in _UNCOUNTED:
+        return (), None, ""
+    try:
+        labels = head.decoded(signature.values, 0, Frame(signature.size, -1.0, layout=layout)).class_ids
+    except (UnsoundError, IndexError, ValueError):
+        return (), None, ""  # a head that was asked for and does not fit, which the first picture says
+    if head.coco_ids and labels.max(initial=0) <= max(CATEGORY_IDS):
+        line = "it carries no class names: its labels are read as COCO's, 1 to 90; --names changes that"
+        return COCO_NAMES, _coco_labels(), line
+    if not head.coco_ids and labels.max(initial=0) == len(COCO_NAMES) - 1 and len(labels) > _MANY_CELLS:
+        return COCO_NAMES, None, "it carries no class names: its 80 classes are read as COCO's; --names changes that"
+    return (), None, ""
+
+
+def _coco_labels() -> NDArray[np.int64]:
+    """The class id of each of COCO's category ids, -1 for those without a class."""
+    labels = np.full(max(CATEGORY_IDS) + 1, -1)
+    labels[list(CATEGORY_IDS)] = np.arange(len(CATEGORY_IDS))
+    return labels
 
 
 def _classifier_width(network: Network) -> int | None:

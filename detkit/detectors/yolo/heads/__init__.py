@@ -60,7 +60,7 @@ def _logits(none: int) -> CountClasses:
 
 def _separate_classes(shapes: Sequence[Shape]) -> int:
     """Scores (B, N, C) or (B, C, N) beside boxes (B, N, 4)."""
-    boxes, scores = shapes[:2]
+    boxes, scores = shapes[0], shapes[1]
     return scores[2] if scores[1] == boxes[1] else scores[1]
 
 

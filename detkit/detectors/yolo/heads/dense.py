@@ -143,7 +143,16 @@ def _by_columns(prediction: Floats, frame: Frame, corners: bool) -> Candidates:
     end = None if frame.layout.classes is None else 4 + frame.layout.classes
     cells, class_ids, scores = by_score(prediction[4:end].T, frame)
     boxes = prediction[:4, cells].T
+    if frame.layout.turned:
+        boxes = enclosing(boxes, prediction[-1, cells])
     return Candidates(boxes if corners else cxcywh_to_xyxy(boxes), scores, class_ids)
+
+
+def enclosing(boxes: Floats, angles: Floats) -> Floats:
+    """Centres and sizes (N, 4) of the upright boxes around boxes of centre and size turned by `angles` (N,) radians."""
+    cosines, sines = np.abs(np.cos(angles))[:, None], np.abs(np.sin(angles))[:, None]
+    sizes = boxes[:, 2:] * cosines + boxes[:, [3, 2]] * sines
+    return np.concatenate((boxes[:, :2], sizes), axis=1)
 
 
 def _objects(prediction: Floats, frame: Frame) -> tuple[Indices, Candidates]:

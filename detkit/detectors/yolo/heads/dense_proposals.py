@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,7 +27,9 @@ _BINS = 32  # of NanoDet-Plus: 4 sides of 8
 _CONDITIONAL = 100
 
 
-def by_columns(signature: Signature, prediction: Floats, shown: str, layout: Layout, others: int = 0) -> Iterator[Found]:
+def by_columns(
+    signature: Signature, prediction: Floats, shown: str, layout: Layout, others: int = 0
+) -> Iterator[Found]:
     """Heads for (4 + C, N) or its transpose, `prediction` (4 + C, N): v8 and after; corners, shares, logits.
 
     shown    the output in words
@@ -39,7 +42,11 @@ def by_columns(signature: Signature, prediction: Floats, shown: str, layout: Lay
         return
     classes, problem = class_columns(columns, boxes, signature.names, others)
     if problem:
-        yield Note(f"{shown}: {problem}", Layout(layout.outputs, layout.transposed, classes or None))
+        extra = len(columns) - classes
+        turned = extra == 1 and not others
+        layout = replace(layout, classes=classes, shares=in_shares(boxes), turned=turned)
+        head = "yolov8" if extra and classes and sized(boxes) and probable(columns[:classes]).all() else ""
+        yield Note(f"{shown}: {problem}", head, layout)
         return
     layout = Layout(
         layout.outputs,
@@ -64,14 +71,17 @@ def class_columns(columns: Floats, boxes: Floats, names: int | None, others: int
     """How many of the columns (K, N) after the box are classes, and what is wrong with that, "" where nothing is."""
     count = len(columns) - others
     if others:
-        return count, f"its last {others} columns are mask coefficients, which need an instance segmentation head"
+        return count, f"its last {others} columns are mask coefficients, of an instance segmentation network"
     likely = probable(columns)
     leading = int(np.argmin(likely)) if not likely.all() else len(likely)
     if names is not None and names > count:
         return count, f"{names} class names, but {count} columns after the box"
     if names is not None and names < count:
         rest = count - names
-        return names, f"{names} class names, but {count} columns after the box: {rest} more{_guess(rest, likely[names:])}"
+        return (
+            names,
+            f"{names} class names, but {count} columns after the box: {rest} more{_guess(rest, likely[names:])}",
+        )
     if leading == count:
         places = coordinates(columns, boxes)
         if names is None and places.any():
@@ -82,7 +92,10 @@ def class_columns(columns: Floats, boxes: Floats, names: int | None, others: int
         return count, ""
     low, high = float(columns.min()), float(columns.max())
     if names is not None or leading == 0:
-        return count, f"{count} columns after the box that are no probabilities: they reach from {low:.4g} to {high:.4g}"
+        return (
+            count,
+            f"{count} columns after the box that are no probabilities: they reach from {low:.4g} to {high:.4g}",
+        )
     rest = count - leading
     return leading, f"{leading} columns like classes, and {rest} more that are none{_guess(rest, likely[leading:])}"
 
@@ -114,7 +127,7 @@ def by_rows(signature: Signature, rows: Floats, shown: str, layout: Layout) -> I
             yield Match("nanodet-plus", text, Layout(layout.outputs))
         return
     swapped = Layout(layout.outputs, transposed=True)
-    if columns < 6 or signature.names_fit(columns - 4) and signature.names is not None:
+    if columns < 6 or (signature.names_fit(columns - 4) and signature.names is not None):
         yield from by_columns(signature, rows.T, shown, swapped)
         return
     if not probable(confidences).all():
@@ -141,12 +154,13 @@ def by_anchors(signature: Signature, rows: Floats, shown: str, layout: Layout, o
     if not np.isfinite(rows).all():
         yield Note("its output holds numbers that are not finite (NaN or infinite) for a test picture")
     elif others:
-        text = f"{shown}: its last {others} columns are mask coefficients, which need an instance segmentation head"
-        yield Note(text, Layout(layout.outputs, layout.transposed, classes))
+        text = f"{shown}: its last {others} columns are mask coefficients, of an instance segmentation network"
+        yield Note(text, "yolov5", replace(layout, classes=classes))
     elif not signature.names_fit(classes) or not probable(rows[:, 4:].T).all():
         count, problem = class_columns(rows[:, 5:].T, rows[:, :4], signature.names)
         text = problem or "its objectness is no probability"
-        yield Note(f"{shown}: {text}", Layout(layout.outputs, layout.transposed, count or None))
+        sound = problem and 0 < count < rows.shape[1] - 5 and probable(rows[:, 4 : 5 + count].T).all()
+        yield Note(f"{shown}: {text}", "yolov5" if sound else "", replace(layout, classes=count or None))
     else:
         name = "yolov5" if "stride" in signature.metadata else "yolov7"
         text = f"{shown}: 3 anchors a cell, 5 + {classes} columns, decoded alike"

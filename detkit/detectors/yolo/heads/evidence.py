@@ -52,7 +52,7 @@ def check_boxes(boxes: Floats, size: tuple[int, int]) -> None:
         raise UnsoundError("its boxes are shares of the picture, where pixels were expected")
 
 
-def whole_classes(labels: NDArray[Any], scores: Floats) -> NDArray[np.int64]:
+def whole_classes(labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.int64]:
     """Class numbers as integers. UnsoundError where a row with a score has none that is whole."""
     if np.issubdtype(labels.dtype, np.integer):
         return labels.astype(np.int64)
@@ -79,7 +79,7 @@ def like_logits(columns: Floats) -> bool:
 
 
 def ordered_corners(boxes: Floats) -> bool:
-    """Whether nearly all boxes (N, 4) have x1 <= x2 and y1 <= y2, as corners do; centres and sizes do by chance only."""
+    """Whether nearly all boxes (N, 4) have x1 <= x2 and y1 <= y2, as corners do; centres and sizes do by chance."""
     ordered = (boxes[:, 0] <= boxes[:, 2]) & (boxes[:, 1] <= boxes[:, 3])
     return len(boxes) > 0 and float(ordered.mean()) > 0.99
 

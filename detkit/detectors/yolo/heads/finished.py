@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.boxes import Floats, cxcywh_to_xyxy
-from detkit.detectors.yolo.heads.dense import by_class, kept_rows, sigmoid, softmax
+from detkit.detectors.yolo.heads.dense import by_class, enclosing, kept_rows, sigmoid, softmax
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs
 
 
 def decode_end_to_end(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """(B, n, 6): x1, y1, x2, y2, score, class; rows of zeros are padding. Ultralytics v10, 26, and nms=True."""
     rows = outputs[0][index]
-    return kept_rows(rows[:, :4], rows[:, 4], rows[:, 5], frame.conf)
+    boxes = cxcywh_to_xyxy(enclosing(rows[:, :4], rows[:, 6])) if frame.layout.turned else rows[:, :4]
+    return kept_rows(boxes, rows[:, 4], rows[:, 5], frame.conf)
 
 
 def decode_batch_class_score(outputs: Outputs, index: int, frame: Frame) -> Candidates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,17 +35,18 @@ def finished_rows(signature: Signature, rows: Floats, shown: str, layout: Layout
         yield Note("its output holds numbers that are not finite (NaN or infinite) for a test picture")
     elif columns == 6:
         yield from _six(signature, live, shown, layout)
-    elif signature.says("rtdetr") or (probable(live[:, 4:].T).all() if len(live) else False):
-        if not in_shares(live[:, :4]):
-            yield Note(f"{shown}: rows of {columns} columns, whose boxes are neither shares nor on a grid")
-        elif not signature.names_fit(columns - 4):
+    elif len(live) and in_shares(live[:, :4]) and probable(live[:, 4:].T).all() and not whole(live[:, 5]).all():
+        if not signature.names_fit(columns - 4):
             yield Note(f"{shown}: {signature.names} class names, but {columns - 4} columns after the box")
         elif len(rows) == _QUERIES or signature.names is not None or signature.says("rtdetr"):
             yield Match("rtdetr-ultralytics", f"{shown}: queries with 4 + {columns - 4} columns", layout)
     else:
         rest = columns - 6
         what = "an angle" if rest == 1 else "mask coefficients" if rest == 32 else "key points" if rest % 3 == 0 else ""
-        yield Note(f"{shown}: rows of box, score, class and {rest} more{f', {what} perhaps' if what else ''}", layout)
+        text = f"{shown}: rows of box, score, class and {rest} more{f', {what} perhaps' if what else ''}"
+        sound = len(live) and whole(live[:, 5]).all() and probable(live[:, 4:5].T).all()
+        turned = rest == 1 and not ordered_corners(live[:, :4])
+        yield Note(text, "yolov10" if sound else "", replace(layout, shares=in_shares(live[:, :4]), turned=turned))
 
 
 def _six(signature: Signature, live: Floats, shown: str, layout: Layout) -> Iterator[Found]:
@@ -83,10 +85,9 @@ def _six(signature: Signature, live: Floats, shown: str, layout: Layout) -> Iter
 def table(signature: Signature, rows: Floats, shown: str) -> Iterator[Found]:
     """Heads for (n, 7) and (n, 6), rows of all pictures of the batch; and YOLO v1's flat output."""
     columns = rows.shape[1]
-    grid = flat_v1(signature.image, rows.shape)
-    if grid is not None and signature.names_fit(grid[1]) and float(np.abs(rows).max(initial=0)) < 10:
-        side, classes = grid
-        yield Match("yolov1", f"one flat {shown}: {side} x {side} cells of 2 boxes and {classes} classes")
+    classes = flat_v1(signature.image, rows.shape)
+    if classes is not None and signature.names_fit(classes):
+        yield Match("yolov1", f"{shown}, flat: 7 x 7 cells of 2 boxes and {classes} classes")
     elif columns == 7:
         yield from _seven(signature, rows, shown)
     elif columns == 6:

@@ -35,7 +35,7 @@ class Recognition:
 
     matches: list[Match]
     fallen: list[str]
-    notes: list[str]
+    notes: list[Note]
 
 
 def recognise(signature: Signature) -> Recognition:
@@ -47,10 +47,12 @@ def recognise(signature: Signature) -> Recognition:
     if family and len(signature.outputs) < 3 and not any(known in family for known in _FAMILIES):
         # libreyolo writes many families into the same shapes, each decoded in its own way.
         raise ModelError(f"the graph's metadata says model_family {family!r}, which no head of detkit's decodes")
-    matches, fallen, notes = [], [], []
+    matches: list[Match] = []
+    fallen: list[str] = []
+    notes: list[Note] = []
     for found in proposals(signature):
         if isinstance(found, Note):
-            notes.append(found.text)
+            notes.append(found)
         elif problem := disagreement(HEADS[found.head], found.layout, signature):
             fallen.append(f"{found.head}: {problem}")
         else:
@@ -61,12 +63,11 @@ def recognise(signature: Signature) -> Recognition:
 def layout_for(head: Head, signature: Signature) -> Layout:
     """How the graph writes the outputs of a head that was asked for by name: as a proposal says, else plainly."""
     found = list(proposals(signature))
-    for same in (lambda match: match.head == head.name, lambda match: HEADS[match.head].decode is head.decode):
-        for match in found:
-            if isinstance(match, Match) and same(match):
-                return match.layout
+    fitting = [match for match in found if isinstance(match, Match) and HEADS[match.head].decode is head.decode]
+    if fitting:
+        return next((match.layout for match in fitting if match.head == head.name), fitting[0].layout)
     for note in found:
-        if isinstance(note, Note) and note.layout is not None:
+        if isinstance(note, Note) and note.head and HEADS[note.head].decode is head.decode:
             return note.layout
     shape = signature.shapes()[0]
     dense = head.decode in (decode_yolov8, decode_yolov9_xyxy) and len(shape) == 3
@@ -207,5 +208,3 @@ def _one_map(signature: Signature, shape: Shape) -> Iterator[Found]:
     yield Match("yolov2", reason)
     if classes == 20:
         yield Match("tiny-yolov2", f"{reason}; the tiny network has other anchors")
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ _NOT_FINITE = Note("its outputs hold numbers that are not finite (NaN or infinit
 
 def two_outputs(signature: Signature) -> Iterator[Found]:
     first, second = signature.shapes()
-    if signature.paddle and len(first) == 2 or (len(first) == 2 and first[1] == 6 and _integer(signature, 1)):
+    if (signature.paddle and len(first) == 2) or (len(first) == 2 and first[1] == 6 and _integer(signature, 1)):
         yield Match("ppyoloe", f"outputs {first}, {second}: rows of class, score, box, and their count")
     elif len(first) == 3 and first[2] == 5 and _integer(signature, 1):
         yield Match("rtmdet", f"outputs {first}, {second}: rows of box and score, and labels")
@@ -52,12 +53,10 @@ def _boxes_and_classes(signature: Signature) -> Iterator[Found]:
     elif signature.cells(len(boxes)) and not (len(boxes) in (100, 300, 900) and "dets" in signature.output_names):
         yield from _cells(signature, boxes, scores if len(scores) == len(boxes) else scores.T, shown, order)
     else:
-        yield from _queries(signature, scores, shown, shapes)
+        yield from _queries(signature, boxes, scores, shown, order)
 
 
-def _cells(
-    signature: Signature, boxes: Floats, scores: Floats, shown: str, order: tuple[int, int]
-) -> Iterator[Found]:
+def _cells(signature: Signature, boxes: Floats, scores: Floats, shown: str, order: tuple[int, int]) -> Iterator[Found]:
     """Boxes (N, 4) and scores (N, C) of the cells of the grids."""
     classes = scores.shape[1]
     likely = bool(scores.min() >= -SLACK and scores.max() <= 1 + SLACK)
@@ -77,13 +76,24 @@ def _cells(
         yield Match(head if corners else "boxes-scores", f"{reason}{'' if corners else ', boxes as centres'}", layout)
 
 
-def _queries(signature: Signature, scores: Floats, shown: str, shapes: Sequence[Shape]) -> Iterator[Found]:
-    """Heads of detection transformers: logits (N, C) of N queries, and boxes as shares."""
+def _queries(
+    signature: Signature, boxes: Floats, scores: Floats, shown: str, order: tuple[int, int]
+) -> Iterator[Found]:
+    """Heads of detection transformers: logits (N, C) of N queries, and boxes (N, 4) as shares."""
     names, reason = signature.output_names, f"{shown}: boxes and class scores"
     queries, classes = scores.shape
-    if "dets" in names or "pred_boxes_sigmoid" in names:
+    logits = any("logits" in name for name in names)
+    if not in_shares(boxes):
+        yield Note(f"{reason}, whose boxes are neither shares nor those of any grids' cells")
+    elif scores.min() >= -SLACK and scores.max() <= 1 + SLACK:
+        if signature.names_fit(classes):
+            layout = Layout(order, centres=not ordered_corners(boxes), shares=True)
+            yield Match("boxes-scores", f"{reason}, which have their sigmoid", layout)
+        else:
+            yield Note(f"{shown}: {signature.names} class names, but {classes} columns of scores")
+    elif "dets" in names or "pred_boxes_sigmoid" in names:
         yield Match("rfdetr", f"{reason}; outputs named {', '.join(names)}")
-    elif signature.names == classes - 1 or any("logits" in name for name in names) and (queries == 100 or classes == 92):
+    elif signature.names == classes - 1 or (logits and (queries == 100 or classes == 92)):
         yield Match("detr", f"{reason}; {queries} queries, outputs named {', '.join(names)}")
     elif classes == 92:
         yield Match("detr", f"{reason}: COCO's 91 and none")
@@ -91,6 +101,8 @@ def _queries(signature: Signature, scores: Floats, shown: str, shapes: Sequence[
         yield Match("rfdetr", f"{reason}: COCO's 91 without a class for none")
     elif classes == 80:
         yield Match("rtdetr-logits", f"{reason}: COCO's 80 without a class for none")
+    elif signature.names is not None and signature.names != classes:
+        yield Note(f"{shown}: {signature.names} class names, but {classes} columns of scores")
     else:
         if signature.names is None:
             yield Match("detr", f"{reason}; a last class for none?")
@@ -151,7 +163,7 @@ def _box_score_class(signature: Signature) -> Iterator[Found]:
 
 
 def scores_and_classes(
-    signature: Signature, places: Sequence[int], values: Sequence[NDArray[np.generic]]
+    signature: Signature, places: Sequence[int], values: Sequence[NDArray[Any]]
 ) -> tuple[int, int] | Note:
     """Which of two outputs holds the scores and which the class numbers: by type, by values, by name."""
     for k in (0, 1):
@@ -165,14 +177,16 @@ def scores_and_classes(
     if len(fits) == 1:
         return places[fits[0]], places[1 - fits[0]]
     names = [signature.output_names[place] for place in places]
-    fits = [k for k in (0, 1) if ("score" in names[k] or "conf" in names[k]) and ("class" in names[1 - k] or "label" in names[1 - k])]
+    scores = [any(word in name for word in ("score", "conf", "prob")) for name in names]
+    classes = [any(word in name for word in ("class", "label", "cls")) for name in names]
+    fits = [k for k in (0, 1) if scores[k] and classes[1 - k] and not classes[k]]
     if len(fits) == 1:
         return places[fits[0]], places[1 - fits[0]]
     return Note(f"outputs {', '.join(names)}: neither type, values nor names tell scores from class numbers")
 
 
 def four_outputs(signature: Signature) -> Iterator[Found]:
-    """A count, boxes, scores and classes, in any order: TensorFlow's and YOLO-NAS's; TensorFlow's among others by name."""
+    """A count, boxes, scores and classes, in any order: TensorFlow's, by name among others, and YOLO-NAS's."""
     places = {name: k for k, full in enumerate(signature.output_names) if (name := full.split(":")[0]) in _TENSORFLOW}
     shapes = signature.shapes()
     if len(places) == 4:
@@ -201,7 +215,9 @@ def four_outputs(signature: Signature) -> Iterator[Found]:
     else:
         live = signature.values[boxes[0]][0]
         live = live[np.all(live >= 0, axis=1) & np.any(live > 0, axis=1)]
-        yield Match("yolo-nas", f"outputs {shapes}: count, boxes, scores, classes", Layout(order, shares=in_shares(live)))
+        yield Match(
+            "yolo-nas", f"outputs {shapes}: count, boxes, scores, classes", Layout(order, shares=in_shares(live))
+        )
 
 
 def _tensorflow(signature: Signature, order: tuple[int, ...], reason: str) -> Found:
@@ -257,7 +273,10 @@ def _distributions(signature: Signature, shapes: Sequence[Shape]) -> Iterator[Fo
         yield Note(f"outputs {shapes}: {signature.names} class names, but {count} columns for them")
         return
     layout = Layout((*classes, *boxes))
-    pico = signature.says("picodet") or signature.image.name == "image" or (len(rows) == 4 and not signature.says("nanodet"))
+    usual = len(rows) == 4 and not signature.says(
+        "nanodet"
+    )  # NanoDet has three levels, where it has an output for each
+    pico = signature.says("picodet") or signature.image.name == "image" or usual
     text = f"{len(rows)} levels of classes and of box distributions"
     yield Match("picodet" if pico else "nanodet", text, layout)
 

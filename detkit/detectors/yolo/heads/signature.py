@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from detkit.detectors.yolo.heads import grid
@@ -17,6 +15,7 @@ from detkit.graphs.session import TensorInfo
 
 # Channels of what can be a picture, when it is said that detkit does not read it.
 _MOST_CHANNELS = 64
+_V1_SIZE, _V1_CELLS = (448, 448), 49
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,14 @@ class Match:
 
 @dataclass(frozen=True)
 class Note:
-    """What a graph seems to be where it fits no head, as the end of a sentence; and a head that gives its boxes."""
+    """What a graph seems to be where it fits no head; and the head that gives its boxes, with their layout.
+
+    head   "" where the boxes cannot be had
+    """
 
     text: str
-    layout: Layout | None = None
+    head: str = ""
+    layout: Layout = PLAIN
 
 
 Found = Match | Note
@@ -45,7 +48,7 @@ class Signature:
 
     size     input (width, height) in pixels of the trial run
     names    number of class names that the graph, its sidecar or the user gives; None where they give none
-    run      gives the outputs for a test picture
+    values   the outputs for a test picture, floating-point numbers in 32 bits
     """
 
     inputs: Sequence[TensorInfo]
@@ -53,14 +56,9 @@ class Signature:
     metadata: Mapping[str, str]
     size: tuple[int, int]
     names: int | None
-    run: Callable[[], Sequence[NDArray[Any]]]
+    values: Sequence[NDArray[Any]]
 
-    @cached_property
-    def values(self) -> list[NDArray[Any]]:
-        """The outputs for the test picture, 16-bit numbers as 32-bit ones."""
-        return [value.astype(np.float32) if value.dtype.kind == "f" else value for value in self.run()]
-
-    @cached_property
+    @property
     def image(self) -> TensorInfo:
         return image_input(self.inputs)
 
@@ -150,8 +148,7 @@ def _row_a_picture(shape: Sequence[int | None], batch: int | None) -> bool:
 def is_classifier(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], metadata: Mapping[str, str]) -> bool:
     """Whether a graph names whole pictures: its metadata say so, or it gives one row of numbers for a picture.
 
-    YOLO v1's flat output is such a row, too: a grid of cells as wide as a 64th of the picture, each with ten numbers
-    for its boxes and one for each class.
+    YOLO v1's flat output is such a row, too.
     """
     task = metadata.get("task", "")
     if task in ("classify", "classification", "image-classification"):
@@ -161,11 +158,10 @@ def is_classifier(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], m
     return flat_v1(image_input(inputs), outputs[0].shape) is None
 
 
-def flat_v1(image: TensorInfo, shape: Sequence[int | None]) -> tuple[int, int] | None:
-    """Side of the grid and number of classes of YOLO v1's flat output (B, S * S * (10 + C)), None where it is none."""
-    side = (image.shape[-2] or 0) // 64
+def flat_v1(image: TensorInfo, shape: Sequence[int | None]) -> int | None:
+    """The number of classes of YOLO v1's flat output (B, 7 * 7 * (10 + C)) of 448 pixels, None where it is none."""
     count = shape[1] if len(shape) == 2 else None
-    if channels_last(image) or side < 2 or image.shape[-1] != image.shape[-2] or not count or count % (side * side):
+    if tuple(image.shape[-2:]) != _V1_SIZE or not count or count % _V1_CELLS:
         return None
-    classes = count // (side * side) - 10
-    return (side, classes) if classes > 0 else None
+    classes = count // _V1_CELLS - 10
+    return classes if classes > 0 else None

@@ -30,6 +30,7 @@ class Layout:
     centres     finished boxes are centre and size, not corners
     shares      boxes are shares of the input, not pixels
     logits      class scores lack their sigmoid
+    turned      an angle in radians follows the classes, of a box of centre and size; what encloses it is its box
     """
 
     outputs: tuple[int, ...] | None = None
@@ -38,6 +39,7 @@ class Layout:
     centres: bool = False
     shares: bool = False
     logits: bool = False
+    turned: bool = False
 
     def arranged(self, outputs: Outputs) -> Outputs:
         """The outputs (B, ...) as the head reads them."""

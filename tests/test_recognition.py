@@ -1,0 +1,316 @@
+"""Graphs as exporters write them, each with one object at a known place: the right box and class, or a refusal.
+
+Every graph ignores its picture. A wrong box, a score above 1, or no box without an error is never right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detkit import Yolo
+from detkit.classes import COCO_NAMES, VOC_NAMES
+from detkit.errors import InputError, ModelError
+
+SIDE = 320
+CELLS = 40 * 40 + 20 * 20 + 10 * 10  # strides 8, 16, 32
+AT = 1200
+BOX = np.array([110, 95, 210, 145], np.float32)
+CENTRE = np.array([160, 120, 100, 50], np.float32)
+PICTURE = np.full((SIDE, SIDE, 3), 128, np.uint8)
+THREE = "{0: 'car', 1: 'van', 2: 'bus'}"
+NAMED = {"names": THREE, "task": "detect", "stride": "32"}
+Outputs = dict[str, np.ndarray]
+
+
+def random(seed: int = 1) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def columns(classes: int, best: int, cells: int = CELLS, more: int = 0, score: float = 0.9) -> np.ndarray:
+    """(1, 4 + classes + more, cells): centre, size, class scores, and noughts."""
+    output = np.zeros((1, 4 + classes + more, cells), np.float32)
+    output[0, :2], output[0, 2:4] = random().uniform(0, SIDE, (2, cells)), 20
+    output[0, 4 : 4 + classes] = random(2).uniform(0, 0.01, (classes, cells))
+    output[0, :4, AT], output[0, 4 : 4 + classes, AT] = CENTRE, 0
+    output[0, 4 + best, AT] = score
+    return output
+
+
+def corners(cells: int = CELLS) -> np.ndarray:
+    """(1, cells, 4): corners of boxes all over the picture, the known one among them."""
+    boxes = np.zeros((1, cells, 4), np.float32)
+    boxes[0, :, :2] = random(3).uniform(0, SIDE - 20, (cells, 2))
+    boxes[0, :, 2:] = boxes[0, :, :2] + 20
+    boxes[0, AT] = BOX
+    return boxes
+
+
+def scores(classes: int, best: int = 2, cells: int = CELLS) -> np.ndarray:
+    """(1, cells, classes)"""
+    values = random(4).uniform(0, 0.01, (1, cells, classes)).astype(np.float32)
+    values[0, AT] = 0
+    values[0, AT, best] = 0.9
+    return values
+
+
+def logits(probabilities: np.ndarray) -> np.ndarray:
+    clipped = np.clip(probabilities, 1e-5, 1 - 1e-5)
+    return np.log(clipped / (1 - clipped)).astype(np.float32)
+
+
+def objects(classes: int, best: int, cells: int) -> np.ndarray:
+    """(1, cells, 5 + classes): centre, size, objectness, class scores conditional on it."""
+    output = np.zeros((1, cells, 5 + classes), np.float32)
+    output[0, :, :2], output[0, :, 2:4] = random().uniform(0, SIDE, (cells, 2)), 20
+    output[0, :, 4] = random(2).uniform(0, 1e-5, cells)
+    output[0, :, 5:] = random(3).uniform(0, 0.5, (cells, classes))
+    output[0, AT, :4], output[0, AT, 4:] = CENTRE, 0
+    output[0, AT, 4], output[0, AT, 5 + best] = 1, 0.9
+    return output
+
+
+def rows(count: int, label: float = 2, columns: int = 6) -> np.ndarray:
+    """(1, count, columns): finished rows of corners, score, class, with one object and padding."""
+    output = np.zeros((1, count, columns), np.float32)
+    output[0, 0, :6] = [*BOX, 0.9, label]
+    return output
+
+
+def unsuppressed(classes: int) -> np.ndarray:
+    output = np.concatenate((corners(), np.zeros((1, CELLS, 2), np.float32)), axis=2)
+    output[0, :, 4], output[0, :, 5] = random().uniform(0, 0.01, CELLS), random(2).integers(0, classes, CELLS)
+    output[0, AT, 4:] = 0.9, classes - 1
+    return output
+
+
+def counted(shape: str = "corners") -> Outputs:
+    """Count, boxes, scores and class numbers of 50 finished boxes, the first of them real."""
+    boxes, found, labels = np.zeros((1, 50, 4), np.float32), np.zeros((1, 50), np.float32), np.zeros((1, 50))
+    boxes[0, 0] = BOX if shape == "corners" else BOX[[1, 0, 3, 2]] / SIDE
+    found[0, 0], labels[0, 0] = 0.9, 2
+    return {"count": np.array([[1]], np.int32), "boxes": boxes, "scores": found, "labels": labels.astype(np.float32)}
+
+
+def with_shares(output: np.ndarray, axis: int = 1) -> np.ndarray:
+    changed = output.copy()
+    part = changed[:, :4] if axis == 1 else changed[..., :4]
+    part /= SIDE
+    return changed
+
+
+def points(count: int, scale: float = 1.0) -> np.ndarray:
+    """`columns` of one class with x, y and visibility of `count` key points after it."""
+    output = columns(1, 0, more=3 * count)
+    for number in range(count):
+        place = output[0, :2] + random(number).normal(0, 3, (2, CELLS))
+        output[0, 5 + 3 * number :][:3] = np.concatenate((place, np.full((1, CELLS), 0.7)))
+    output[0, :2] *= scale
+    output[0, 2:4] *= scale
+    output[0, 5::3] *= scale
+    output[0, 6::3] *= scale
+    return np.clip(output, 0, scale * SIDE).astype(np.float32)
+
+
+def levels(classes: int, strides: tuple[int, ...], interleaved: bool = False) -> Outputs:
+    """NanoDet's pairs: class scores and box distributions of 4 x 8 bins, one object on the second level."""
+    outputs: list[tuple[str, np.ndarray]] = []
+    for number, stride in enumerate(strides):
+        cells = (SIDE // stride) ** 2
+        classes_here = random(number).uniform(0, 0.01, (1, cells, classes)).astype(np.float32)
+        bins = random(number).normal(0, 1, (1, cells, 32)).astype(np.float32)
+        if stride == 16:  # centre (168, 120) with the half: 58, 25 left and up in strides of 16 are no whole numbers
+            classes_here[0, 7 * 20 + 10] = 0
+            classes_here[0, 7 * 20 + 10, 2] = 0.9
+            distances = np.full((4, 8), -20, np.float32)
+            distances[[0, 1, 2, 3], [3, 2, 3, 2]] = 20
+            bins[0, 7 * 20 + 10] = distances.ravel()
+        outputs += [(f"cls{stride}", classes_here), (f"dis{stride}", bins)]
+    if not interleaved:
+        outputs = outputs[::2] + outputs[1::2]
+    return dict(outputs)
+
+
+LEVEL_BOX = [(10.5 - 3) * 16, (7.5 - 2) * 16, (10.5 + 3) * 16, (7.5 + 2) * 16]
+
+
+class Case:
+    """outputs and how the graph is made; the class name and score that are right, or the refusal's words."""
+
+    def __init__(self, outputs: Outputs, right: str = "", refused: str = "", **graph: Any) -> None:
+        self.outputs, self.right, self.refused = outputs, right, refused
+        self.box = graph.pop("box", BOX)
+        self.head = graph.pop("head", None)
+        self.graph = {"shape": (1, 3, SIDE, SIDE)} | graph
+
+
+def beside(output: np.ndarray, extra: int) -> Outputs:
+    """An output with the raw levels (1, 3, S, S, K) or maps (1, K, S, S) beside it."""
+    maps = {}
+    for side in (40, 20, 10):
+        shape = (1, 3, side, side, output.shape[-1]) if extra == 5 else (1, 64 + 3, side, side)
+        maps[f"raw{side}"] = random(side).normal(0, 3, shape).astype(np.float32)
+    return {"output": output, **maps}
+
+
+COUNT_3 = 3 * CELLS
+HEADLESS = "--head"
+CASES: dict[str, Callable[[], Case]] = {
+    # Strides and orders of axes.
+    "p2": lambda: Case({"o": columns(3, 1, 80 * 80 + CELLS)}, "van", metadata=NAMED),
+    "p6": lambda: Case({"o": columns(3, 1, CELLS + 25)}, "van", metadata=NAMED),
+    "two levels": lambda: Case({"o": columns(3, 1, 40 * 40 + 20 * 20)}, "van", metadata=NAMED),
+    "one level": lambda: Case({"o": columns(3, 1, 40 * 40)}, "van", metadata=NAMED),
+    "p2, two levels, transposed": lambda: Case(
+        {"o": columns(3, 1, 80 * 80 + 40 * 40).transpose(0, 2, 1).copy()}, "van", metadata=NAMED
+    ),
+    "transposed 20": lambda: Case({"o": columns(20, 6).transpose(0, 2, 1).copy()}, VOC_NAMES[6]),
+    "transposed of one class": lambda: Case({"o": columns(1, 0).transpose(0, 2, 1).copy()}, "0"),
+    "transposed shares": lambda: Case({"o": with_shares(columns(3, 1)).transpose(0, 2, 1).copy()}, "van", metadata=NAMED),
+    # Shares and logits.
+    "shares": lambda: Case({"o": with_shares(columns(3, 2))}, "bus", metadata=NAMED),
+    "shares without names": lambda: Case({"o": with_shares(columns(80, 2))}, "car"),
+    "logits": lambda: Case({"o": np.concatenate((columns(3, 1)[:, :4], logits(columns(3, 1)[:, 4:])), 1)}, "van", metadata=NAMED),
+    "logits without names": lambda: Case(
+        {"o": np.concatenate((columns(80, 2)[:, :4], logits(columns(80, 2)[:, 4:])), 1)}, "car"
+    ),
+    "corners in columns": lambda: Case(
+        {"o": np.concatenate((corners(), scores(3, 1)), 2).transpose(0, 2, 1).copy()}, "van", metadata=NAMED
+    ),
+    # Objectness.
+    "v5": lambda: Case({"o": objects(3, 1, COUNT_3)}, "van", metadata=NAMED),
+    "v5 with raw levels beside": lambda: Case(beside(objects(3, 1, COUNT_3), 5), "van", metadata=NAMED),
+    "v5 raw levels first": lambda: Case(
+        dict(reversed(list(beside(objects(3, 1, COUNT_3), 5).items()))), "van", metadata=NAMED
+    ),
+    "v8 with raw levels beside": lambda: Case(beside(columns(3, 1), 4), "van", metadata=NAMED),
+    "v5 p6": lambda: Case({"o": objects(80, 2, 3 * (CELLS + 25))}, "car"),
+    "v5 shares": lambda: Case({"o": with_shares(objects(3, 1, COUNT_3), 2)}, "van", metadata=NAMED),
+    "v5 transposed": lambda: Case({"o": objects(3, 1, COUNT_3).transpose(0, 2, 1).copy()}, "van", metadata=NAMED),
+    "yolox decoded": lambda: Case({"o": objects(80, 2, CELLS)}, "car"),
+    "v5 face": lambda: Case(
+        {"o": np.concatenate((objects(1, 0, COUNT_3)[..., :5], random().uniform(0, 300, (1, COUNT_3, 10)), objects(1, 0, COUNT_3)[..., 5:]), 2).astype(np.float32)},
+        refused="no probabilities|none",
+    ),
+    # Rows of every cell, not suppressed.
+    "deepstream 80": lambda: Case({"o": unsuppressed(80)}, COCO_NAMES[79]),
+    "deepstream 2": lambda: Case({"o": unsuppressed(2)}, "1"),
+    "deepstream 1": lambda: Case({"o": unsuppressed(1)}, "0"),
+    "deepstream named": lambda: Case({"o": unsuppressed(3)}, "bus", metadata=NAMED),
+    "deepstream with fewer names": lambda: Case({"o": unsuppressed(5)}, refused="class 4.*3 class names", metadata=NAMED),
+    "box, score, class apart": lambda: Case(
+        {"boxes": corners(), "scores": unsuppressed(3)[..., 4:5], "classes": unsuppressed(3)[..., 5:6]}, "2"
+    ),
+    "class, score, box apart": lambda: Case(
+        {"a": unsuppressed(3)[..., 5], "b": unsuppressed(3)[..., 4], "c": corners()}, "bus", metadata=NAMED
+    ),
+    # Boxes and scores apart.
+    "scores, corners": lambda: Case({"a": scores(80), "b": corners()}, "car"),
+    "corners, scores": lambda: Case({"a": corners(), "b": scores(3)}, "bus", metadata=NAMED),
+    "corners, scores by class": lambda: Case({"a": corners(), "b": scores(80).transpose(0, 2, 1).copy()}, "car"),
+    "scores by class, corners": lambda: Case({"a": scores(80).transpose(0, 2, 1).copy(), "b": corners()}, "car"),
+    "centres, scores": lambda: Case({"a": columns(3, 2)[:, :4].transpose(0, 2, 1).copy(), "b": scores(3)}, "2"),
+    "corners as shares, scores": lambda: Case({"a": corners() / np.float32(SIDE), "b": scores(80)}, "car"),
+    "corners, logits": lambda: Case({"a": corners(), "b": logits(scores(80))}, "car"),
+    "corners, scores of fewer names": lambda: Case(
+        {"a": corners(), "b": scores(5)}, refused="3 class names, but 5", metadata=NAMED
+    ),
+    # Finished rows.
+    "2500 rows": lambda: Case({"o": rows(2500)}, "bus", metadata=NAMED | {"args": "{'nms': True}"}),
+    "rows of the grid's number": lambda: Case({"o": rows(CELLS)}, "bus", metadata=NAMED | {"end2end": "True"}),
+    "rows as shares": lambda: Case({"o": with_shares(rows(300), 2)}, refused="", right="bus", metadata=NAMED),
+    "rows with a class beyond the names": lambda: Case({"o": rows(300, 7)}, refused="class 7", metadata=NAMED),
+    "rows with half a class": lambda: Case({"o": rows(300, 1.5)}, refused="no score and class", metadata=NAMED),
+    "rows of pose": lambda: Case({"o": rows(300, 0, 57)}, refused="key points perhaps", head="yolov10", right="0"),
+    "rows of masks": lambda: Case(
+        {"o": rows(300, 2, 38), "p": np.zeros((1, 32, 80, 80), np.float32)}, refused="mask", head="yolov10", right="2"
+    ),
+    # Key points, angles, masks in columns.
+    "key points": lambda: Case({"o": points(17)}, refused="key points perhaps", head="yolov8", right="0"),
+    "key points named": lambda: Case(
+        {"o": points(5)}, refused="1 class names, but 16.*key points", head="yolov8", right="face", metadata={"names": "['face']"}
+    ),
+    "key points as shares": lambda: Case({"o": points(17, 1 / SIDE)}, refused="as key points do"),
+    "turned": lambda: Case({"o": turned()}, refused="angle", head="yolov8", right="c3", metadata={"names": str([f"c{k}" for k in range(15)])}),
+    "turned without names": lambda: Case({"o": turned()}, refused="15 columns like classes.*angle", head="yolov8", right="3"),
+    "masks": lambda: Case(
+        {"o": masks(), "p": np.zeros((1, 32, 80, 80), np.float32)}, refused="mask coefficients", head="yolov8", right="car"
+    ),
+    "one name too few": lambda: Case({"o": columns(4, 1)}, refused="3 class names, but 4 columns", metadata=NAMED),
+    "one name too many": lambda: Case({"o": columns(2, 1)}, refused="3 class names, but 2 columns", metadata=NAMED),
+    # Whole pictures.
+    "classifier": lambda: Case({"o": random().normal(0, 2, (1, 1000)).astype(np.float32)}, refused="is a classifier.*slide"),
+    "classifier of seven": lambda: Case({"o": random().normal(0, 2, (1, 7)).astype(np.float32)}, refused="is a classifier"),
+    "embedding map": lambda: Case({"o": random().normal(0, 2, (1, 512, 1, 1)).astype(np.float32)}, refused="is a classifier"),
+    "two rows": lambda: Case({"a": np.ones((1, 9), np.float32), "b": np.ones((1, 4), np.float32)}, refused="one row of numbers"),
+    "segmentation": lambda: Case({"o": np.zeros((1, 21, SIDE, SIDE), np.float32)}, refused="segmentation"),
+    "class map": lambda: Case({"o": np.zeros((1, SIDE, SIDE), np.int64)}, refused="segmentation"),
+    # TensorFlow.
+    "tensorflow scores first": lambda: Case(
+        dict(zip(["detection_scores", "num_detections", "detection_classes", "detection_boxes"],
+                 [counted("y")[key] for key in ("scores", "count", "labels", "boxes")], strict=True)),
+        "bicycle", shape=(1, SIDE, SIDE, 3), dtype=np.uint8,
+    ),
+    "tensorflow with tags": lambda: Case(
+        {f"{name}:0": counted("y")[key] for name, key in (("detection_boxes", "boxes"), ("detection_classes", "labels"), ("detection_scores", "scores"), ("num_detections", "count"))},
+        "bicycle", shape=(1, SIDE, SIDE, 3), dtype=np.uint8,
+    ),
+    "tensorflow without names": lambda: Case(
+        {"Identity": counted("y")["boxes"], "Identity_1": counted("y")["labels"], "Identity_2": counted("y")["scores"], "Identity_3": counted("y")["count"]},
+        "bicycle", shape=(1, SIDE, SIDE, 3), dtype=np.uint8,
+    ),
+    "nas by letter": lambda: Case({key: counted()[key] for key in sorted(counted())}, "2"),
+    # Levels.
+    "nanodet": lambda: Case(levels(80, (8, 16, 32)), "car", box=LEVEL_BOX),
+    "nanodet interleaved": lambda: Case(levels(80, (8, 16, 32), interleaved=True), "car", box=LEVEL_BOX),
+    "picodet": lambda: Case(levels(80, (8, 16, 32, 64)), "car", box=LEVEL_BOX),
+    # Numbers that are none.
+    "not a number": lambda: Case({"o": np.full((1, 7, CELLS), np.nan, np.float32)}, refused="not finite", metadata=NAMED),
+    "infinite boxes": lambda: Case({"o": np.full((1, 7, CELLS), np.inf, np.float32)}, refused="not finite", metadata=NAMED),
+    "scores in percent": lambda: Case({"o": columns(3, 1) * np.array([1] * 4 + [100] * 3, np.float32)[:, None]}, refused="no probabilities", metadata=NAMED),
+    # Inputs.
+    "gray": lambda: Case({"o": columns(3, 1)}, "van", shape=(1, 1, SIDE, SIDE), metadata=NAMED),
+    "gray, channels last": lambda: Case({"o": columns(3, 1)}, "van", shape=(1, SIDE, SIDE, 1), metadata=NAMED),
+    "four channels": lambda: Case({"o": columns(3, 1)}, refused="4 channels", shape=(1, 4, SIDE, SIDE), metadata=NAMED),
+    "two channels, last": lambda: Case({"o": columns(3, 1)}, refused="2 channels", shape=(1, SIDE, SIDE, 2), metadata=NAMED),
+    "8-bit integers": lambda: Case({"o": columns(3, 1)}, "van", dtype=np.int8, metadata=NAMED),
+    "16-bit outputs": lambda: Case({"o": columns(3, 1).astype(np.float16)}, "van", metadata=NAMED),
+}  # fmt: skip
+
+
+def turned() -> np.ndarray:
+    output = columns(15, 3, more=1)
+    output[0, 19] = random(5).uniform(-0.7, 2.3, CELLS)
+    output[0, 19, AT] = 0
+    return output
+
+
+def masks() -> np.ndarray:
+    output = columns(80, 2, more=32)
+    output[0, 84:] = random(5).normal(0, 1, (32, CELLS))
+    return output
+
+
+def check(path: Any, case: Case, head: str | None = None) -> None:
+    found = Yolo(path, head=head)(PICTURE)
+    assert len(found) == 1
+    assert np.abs(found.boxes[0] - case.box).max() < 0.5
+    assert found.scores[0] == pytest.approx(0.9, abs=2e-3)
+    assert found.class_names == [case.right]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_known_object(name: str, make_graph: Callable[..., Any]) -> None:
+    case = CASES[name]()
+    path = make_graph(case.outputs, **case.graph)
+    if case.refused:
+        with pytest.raises(ModelError) as raised:
+            Yolo(path)
+        assert "\n" not in str(raised.value)
+        assert re.search(case.refused, str(raised.value)), raised.value
+    if case.head or not case.refused:
+        check(path, case, case.head)
