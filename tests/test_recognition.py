@@ -14,7 +14,7 @@ import pytest
 
 from detkit import Yolo
 from detkit.classes import COCO_NAMES, VOC_NAMES
-from detkit.errors import InputError, ModelError
+from detkit.errors import ModelError
 
 SIDE = 320
 CELLS = 40 * 40 + 20 * 20 + 10 * 10  # strides 8, 16, 32
@@ -170,11 +170,15 @@ CASES: dict[str, Callable[[], Case]] = {
     ),
     "transposed 20": lambda: Case({"o": columns(20, 6).transpose(0, 2, 1).copy()}, VOC_NAMES[6]),
     "transposed of one class": lambda: Case({"o": columns(1, 0).transpose(0, 2, 1).copy()}, "0"),
-    "transposed shares": lambda: Case({"o": with_shares(columns(3, 1)).transpose(0, 2, 1).copy()}, "van", metadata=NAMED),
+    "transposed shares": lambda: Case(
+        {"o": with_shares(columns(3, 1)).transpose(0, 2, 1).copy()}, "van", metadata=NAMED
+    ),
     # Shares and logits.
     "shares": lambda: Case({"o": with_shares(columns(3, 2))}, "bus", metadata=NAMED),
     "shares without names": lambda: Case({"o": with_shares(columns(80, 2))}, "car"),
-    "logits": lambda: Case({"o": np.concatenate((columns(3, 1)[:, :4], logits(columns(3, 1)[:, 4:])), 1)}, "van", metadata=NAMED),
+    "logits": lambda: Case(
+        {"o": np.concatenate((columns(3, 1)[:, :4], logits(columns(3, 1)[:, 4:])), 1)}, "van", metadata=NAMED
+    ),
     "logits without names": lambda: Case(
         {"o": np.concatenate((columns(80, 2)[:, :4], logits(columns(80, 2)[:, 4:])), 1)}, "car"
     ),
@@ -193,7 +197,16 @@ CASES: dict[str, Callable[[], Case]] = {
     "v5 transposed": lambda: Case({"o": objects(3, 1, COUNT_3).transpose(0, 2, 1).copy()}, "van", metadata=NAMED),
     "yolox decoded": lambda: Case({"o": objects(80, 2, CELLS)}, "car"),
     "v5 face": lambda: Case(
-        {"o": np.concatenate((objects(1, 0, COUNT_3)[..., :5], random().uniform(0, 300, (1, COUNT_3, 10)), objects(1, 0, COUNT_3)[..., 5:]), 2).astype(np.float32)},
+        {
+            "o": np.concatenate(
+                (
+                    objects(1, 0, COUNT_3)[..., :5],
+                    random().uniform(0, 300, (1, COUNT_3, 10)),
+                    objects(1, 0, COUNT_3)[..., 5:],
+                ),
+                2,
+            ).astype(np.float32)
+        },
         refused="no probabilities|none",
     ),
     # Rows of every cell, not suppressed.
@@ -201,7 +214,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "deepstream 2": lambda: Case({"o": unsuppressed(2)}, "1"),
     "deepstream 1": lambda: Case({"o": unsuppressed(1)}, "0"),
     "deepstream named": lambda: Case({"o": unsuppressed(3)}, "bus", metadata=NAMED),
-    "deepstream with fewer names": lambda: Case({"o": unsuppressed(5)}, refused="class 4.*3 class names", metadata=NAMED),
+    "deepstream with fewer names": lambda: Case(
+        {"o": unsuppressed(5)}, refused="class 4.*3 class names", metadata=NAMED
+    ),
     "box, score, class apart": lambda: Case(
         {"boxes": corners(), "scores": unsuppressed(3)[..., 4:5], "classes": unsuppressed(3)[..., 5:6]}, "2"
     ),
@@ -232,36 +247,83 @@ CASES: dict[str, Callable[[], Case]] = {
     # Key points, angles, masks in columns.
     "key points": lambda: Case({"o": points(17)}, refused="key points perhaps", head="yolov8", right="0"),
     "key points named": lambda: Case(
-        {"o": points(5)}, refused="1 class names, but 16.*key points", head="yolov8", right="face", metadata={"names": "['face']"}
+        {"o": points(5)},
+        refused="1 class names, but 16.*key points",
+        head="yolov8",
+        right="face",
+        metadata={"names": "['face']"},
     ),
     "key points as shares": lambda: Case({"o": points(17, 1 / SIDE)}, refused="as key points do"),
-    "turned": lambda: Case({"o": turned()}, refused="angle", head="yolov8", right="c3", metadata={"names": str([f"c{k}" for k in range(15)])}),
-    "turned without names": lambda: Case({"o": turned()}, refused="15 columns like classes.*angle", head="yolov8", right="3"),
+    "turned": lambda: Case(
+        {"o": turned()},
+        refused="angle",
+        head="yolov8",
+        right="c3",
+        metadata={"names": str([f"c{k}" for k in range(15)])},
+    ),
+    "turned without names": lambda: Case(
+        {"o": turned()}, refused="15 columns like classes.*angle", head="yolov8", right="3"
+    ),
     "masks": lambda: Case(
-        {"o": masks(), "p": np.zeros((1, 32, 80, 80), np.float32)}, refused="mask coefficients", head="yolov8", right="car"
+        {"o": masks(), "p": np.zeros((1, 32, 80, 80), np.float32)},
+        refused="mask coefficients",
+        head="yolov8",
+        right="car",
     ),
     "one name too few": lambda: Case({"o": columns(4, 1)}, refused="3 class names, but 4 columns", metadata=NAMED),
     "one name too many": lambda: Case({"o": columns(2, 1)}, refused="3 class names, but 2 columns", metadata=NAMED),
     # Whole pictures.
-    "classifier": lambda: Case({"o": random().normal(0, 2, (1, 1000)).astype(np.float32)}, refused="is a classifier.*slide"),
-    "classifier of seven": lambda: Case({"o": random().normal(0, 2, (1, 7)).astype(np.float32)}, refused="is a classifier"),
-    "embedding map": lambda: Case({"o": random().normal(0, 2, (1, 512, 1, 1)).astype(np.float32)}, refused="is a classifier"),
-    "two rows": lambda: Case({"a": np.ones((1, 9), np.float32), "b": np.ones((1, 4), np.float32)}, refused="one row of numbers"),
+    "classifier": lambda: Case(
+        {"o": random().normal(0, 2, (1, 1000)).astype(np.float32)}, refused="is a classifier.*slide"
+    ),
+    "classifier of seven": lambda: Case(
+        {"o": random().normal(0, 2, (1, 7)).astype(np.float32)}, refused="is a classifier"
+    ),
+    "embedding map": lambda: Case(
+        {"o": random().normal(0, 2, (1, 512, 1, 1)).astype(np.float32)}, refused="is a classifier"
+    ),
+    "two rows": lambda: Case(
+        {"a": np.ones((1, 9), np.float32), "b": np.ones((1, 4), np.float32)}, refused="one row of numbers"
+    ),
     "segmentation": lambda: Case({"o": np.zeros((1, 21, SIDE, SIDE), np.float32)}, refused="segmentation"),
     "class map": lambda: Case({"o": np.zeros((1, SIDE, SIDE), np.int64)}, refused="segmentation"),
     # TensorFlow.
     "tensorflow scores first": lambda: Case(
-        dict(zip(["detection_scores", "num_detections", "detection_classes", "detection_boxes"],
-                 [counted("y")[key] for key in ("scores", "count", "labels", "boxes")], strict=True)),
-        "bicycle", shape=(1, SIDE, SIDE, 3), dtype=np.uint8,
+        dict(
+            zip(
+                ["detection_scores", "num_detections", "detection_classes", "detection_boxes"],
+                [counted("y")[key] for key in ("scores", "count", "labels", "boxes")],
+                strict=True,
+            )
+        ),
+        "bicycle",
+        shape=(1, SIDE, SIDE, 3),
+        dtype=np.uint8,
     ),
     "tensorflow with tags": lambda: Case(
-        {f"{name}:0": counted("y")[key] for name, key in (("detection_boxes", "boxes"), ("detection_classes", "labels"), ("detection_scores", "scores"), ("num_detections", "count"))},
-        "bicycle", shape=(1, SIDE, SIDE, 3), dtype=np.uint8,
+        {
+            f"{name}:0": counted("y")[key]
+            for name, key in (
+                ("detection_boxes", "boxes"),
+                ("detection_classes", "labels"),
+                ("detection_scores", "scores"),
+                ("num_detections", "count"),
+            )
+        },
+        "bicycle",
+        shape=(1, SIDE, SIDE, 3),
+        dtype=np.uint8,
     ),
     "tensorflow without names": lambda: Case(
-        {"Identity": counted("y")["boxes"], "Identity_1": counted("y")["labels"], "Identity_2": counted("y")["scores"], "Identity_3": counted("y")["count"]},
-        "bicycle", shape=(1, SIDE, SIDE, 3), dtype=np.uint8,
+        {
+            "Identity": counted("y")["boxes"],
+            "Identity_1": counted("y")["labels"],
+            "Identity_2": counted("y")["scores"],
+            "Identity_3": counted("y")["count"],
+        },
+        "bicycle",
+        shape=(1, SIDE, SIDE, 3),
+        dtype=np.uint8,
     ),
     "nas by letter": lambda: Case({key: counted()[key] for key in sorted(counted())}, "2"),
     # Levels.
@@ -269,17 +331,27 @@ CASES: dict[str, Callable[[], Case]] = {
     "nanodet interleaved": lambda: Case(levels(80, (8, 16, 32), interleaved=True), "car", box=LEVEL_BOX),
     "picodet": lambda: Case(levels(80, (8, 16, 32, 64)), "car", box=LEVEL_BOX),
     # Numbers that are none.
-    "not a number": lambda: Case({"o": np.full((1, 7, CELLS), np.nan, np.float32)}, refused="not finite", metadata=NAMED),
-    "infinite boxes": lambda: Case({"o": np.full((1, 7, CELLS), np.inf, np.float32)}, refused="not finite", metadata=NAMED),
-    "scores in percent": lambda: Case({"o": columns(3, 1) * np.array([1] * 4 + [100] * 3, np.float32)[:, None]}, refused="no probabilities", metadata=NAMED),
+    "not a number": lambda: Case(
+        {"o": np.full((1, 7, CELLS), np.nan, np.float32)}, refused="not finite", metadata=NAMED
+    ),
+    "infinite boxes": lambda: Case(
+        {"o": np.full((1, 7, CELLS), np.inf, np.float32)}, refused="not finite", metadata=NAMED
+    ),
+    "scores in percent": lambda: Case(
+        {"o": columns(3, 1) * np.array([1] * 4 + [100] * 3, np.float32)[:, None]},
+        refused="no probabilities",
+        metadata=NAMED,
+    ),
     # Inputs.
     "gray": lambda: Case({"o": columns(3, 1)}, "van", shape=(1, 1, SIDE, SIDE), metadata=NAMED),
     "gray, channels last": lambda: Case({"o": columns(3, 1)}, "van", shape=(1, SIDE, SIDE, 1), metadata=NAMED),
     "four channels": lambda: Case({"o": columns(3, 1)}, refused="4 channels", shape=(1, 4, SIDE, SIDE), metadata=NAMED),
-    "two channels, last": lambda: Case({"o": columns(3, 1)}, refused="2 channels", shape=(1, SIDE, SIDE, 2), metadata=NAMED),
+    "two channels, last": lambda: Case(
+        {"o": columns(3, 1)}, refused="2 channels", shape=(1, SIDE, SIDE, 2), metadata=NAMED
+    ),
     "8-bit integers": lambda: Case({"o": columns(3, 1)}, "van", dtype=np.int8, metadata=NAMED),
     "16-bit outputs": lambda: Case({"o": columns(3, 1).astype(np.float16)}, "van", metadata=NAMED),
-}  # fmt: skip
+}
 
 
 def turned() -> np.ndarray:

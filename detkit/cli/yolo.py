@@ -13,14 +13,14 @@ _NETWORK = "The network"
 
 
 class Color(str, Enum):
-    rgb = "rgb"
-    bgr = "bgr"
+    RGB = "rgb"
+    BGR = "bgr"
 
 
 class FitChoice(str, Enum):
-    center = "center"
-    top_left = "top-left"
-    stretch = "stretch"
+    CENTER = "center"
+    TOP_LEFT = "top-left"
+    STRETCH = "stretch"
 
 
 def numbers(option: str, text: str | None) -> tuple[float, ...] | None:

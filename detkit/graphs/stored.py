@@ -135,6 +135,9 @@ Found = TypeVar("Found")
 
 def _looked_into(path: str | os.PathLike[str], look: Callable[[memoryview], Found]) -> Found:
     """What `look` finds in the bytes of a file. ModelError where it cannot be read or is no protocol buffer."""
+    other = what_it_is(path)
+    if other is not None:
+        raise ModelError(f"{path}: {other}")
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
@@ -144,7 +147,7 @@ def _looked_into(path: str | os.PathLike[str], look: Callable[[memoryview], Foun
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
     except (IndexError, ValueError) as error:
-        raise ModelError(f"{path}: {what_it_is(path) or 'is not an ONNX file, or is damaged'}") from error
+        raise ModelError(f"{path}: is not an ONNX file, or is damaged") from error
 
 
 def _tensors(view: memoryview, start: int, end: int, kind: str) -> Iterator[Tensor]:

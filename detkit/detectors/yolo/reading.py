@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,13 +29,16 @@ from detkit.detectors.yolo.heads.types import Frame, Head, Layout, UnsoundError
 from detkit.errors import ModelError, UsageError
 from detkit.graphs.inner_scaling import InnerScaling, inner_scaling
 from detkit.graphs.letterbox import Fit, Placement
-from detkit.graphs.preparation import Anchors, Preparation
+from detkit.graphs.preparation import Anchors, Preparation, Size
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import Sidecar, sidecar_path
 from detkit.graphs.stored import stored_tensors
 
 # Sides of the trial picture, where nothing tells one: tried in turn until the graph runs.
 _PROBE_SIDES = (320, 640, 416, 512, 800)
+# A small picture that is no square, (width, height).
+_NO_SQUARE = (256, 192)
+_COLOR_KEYS = ("color", "color_format", "color_space", "channel_order")
 # Names that exporters give the last layer for classes; the length of its bias is the number of classes.
 _CLASSIFIERS = ("cls_score", "cls_logits", "class_embed", "score_head", "classification_head")
 
@@ -114,10 +117,13 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
     if np.issubdtype(feeding.pixels.dtype, np.floating):
         scaling = inner_scaling(network.path, feeding.image.name)
     given, own = _resolved(options.names), _resolved(sidecar.names) or names_from_metadata(network.metadata)
-    signature = _signature(feeding, sidecar, options, scaling, len(own) or _metadata_count(network.metadata))
-    match = _match(signature, network, sidecar, options, given)
+    pictures = options.applied_to(sidecar.applied_to(_scaled(Preparation(), scaling)))
+    trials = _Trials(feeding, sidecar, options, pictures, len(own) or _metadata_count(network.metadata))
+    match, signature = _match(trials, sidecar, options, given)
     head = head_named(match.head)
     preparation, assumptions = _preparation(head, feeding, sidecar, options, scaling)
+    if feeding.size is None and preparation.dynamic in ("aspect", "shortest") and not trials.any_size():
+        preparation = replace(preparation, dynamic="square", size=max(signature.size))
     count = _class_count(head, match.layout, signature, network)
     names, labels = _class_table(head, network, own, given, count)
     if not names:
@@ -129,29 +135,49 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
     )  # fmt: skip
 
 
-def _signature(
-    feeding: Feeding, sidecar: Sidecar, options: GraphOptions, scaling: InnerScaling | None, names: int | None
-) -> Signature:
-    """The graph with the outputs of a trial run: noise on a ramp, of its own size or the first that it takes."""
-    network = feeding.network
-    side = options.size or (sidecar.size and max(sidecar.size)) or _metadata_side(network.metadata)
-    sizes = [feeding.size] if feeding.size else [(side, side)] if side else [(side, side) for side in _PROBE_SIDES]
-    preparation = options.applied_to(sidecar.applied_to(_scaled(Preparation(), scaling)))
-    problem = None
-    for width, height in sizes:
-        ramp = np.linspace(0, 160, width)[None, :, None] + np.random.default_rng(0).integers(0, 96, (height, 1, 3))
-        tensor = preparation.tensor(ramp.astype(np.uint8), feeding.pixels)
-        size = (width, height)
+class _Trials:
+    """Trial runs of a graph: with noise on a ramp, at its own size or at those that may be it."""
+
+    def __init__(
+        self, feeding: Feeding, sidecar: Sidecar, options: GraphOptions, preparation: Preparation, names: int | None
+    ) -> None:
+        self.feeding, self.network, self.preparation = feeding, feeding.network, preparation
+        self.names = names or None
+        given = options.size or (sidecar.size and max(sidecar.size))
+        likely = _metadata_side(self.network.metadata)
+        sides = (given,) if given else dict.fromkeys((*([likely] if likely else []), *_PROBE_SIDES))
+        self.sizes: list[Size] = [feeding.size] if feeding.size else [(side, side) for side in sides]
+
+    def signatures(self) -> Iterator[Signature]:
+        """The graph with its outputs at each size that it runs at. ModelError where it runs at none."""
+        problem, ran = None, False
+        for size in self.sizes:
+            try:
+                values = self._run(size)
+            except ModelError as error:
+                problem = problem or error
+                continue
+            ran = True
+            network = self.network
+            yield Signature(network.inputs, network.outputs, network.metadata, size, self.names, _as_floats(values))
+        if not ran:
+            tried = ", ".join(f"{width} x {height}" for width, height in self.sizes)
+            hint = "" if self.feeding.size else f"; tried at {tried}: name the size of its input with --size"
+            raise ModelError(f"{problem}{hint}") from problem
+
+    def any_size(self) -> bool:
+        """Whether a graph with an open size runs at one that is no square, too."""
         try:
-            values = feeding.run([Prepared(tensor, Placement(size, size, size))])
-        except ModelError as error:
-            problem = problem or error
-            continue
-        return Signature(network.inputs, network.outputs, network.metadata, size, names or None, _as_floats(values))
-    assert problem is not None
-    tried = ", ".join(f"{width} x {height}" for width, height in sizes)
-    hint = "" if feeding.size else f"; tried at {tried}: name the size of its input with --size"
-    raise ModelError(f"{problem}{hint}") from problem
+            self._run(_NO_SQUARE)
+        except ModelError:
+            return False
+        return True
+
+    def _run(self, size: Size) -> list[NDArray[Any]]:
+        width, height = size
+        ramp = np.linspace(0, 160, width)[None, :, None] + np.random.default_rng(0).integers(0, 96, (height, 1, 3))
+        tensor = self.preparation.tensor(ramp.astype(np.uint8), self.feeding.pixels)
+        return self.feeding.run([Prepared(tensor, Placement(size, size, size))])
 
 
 def _as_floats(values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -159,24 +185,29 @@ def _as_floats(values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     return [value.astype(np.float32, copy=False) if value.dtype.kind == "f" else value for value in values]
 
 
-def _match(
-    signature: Signature, network: Network, sidecar: Sidecar, options: GraphOptions, given: tuple[str, ...]
-) -> Match:
-    """The head that was asked for, or that alone stands."""
+def _match(trials: _Trials, sidecar: Sidecar, options: GraphOptions, given: tuple[str, ...]) -> tuple[Match, Signature]:
+    """The head that was asked for, or that alone stands at the first size where one does; and the trial run."""
+    network = trials.network
     asked = options.head or sidecar.head
-    if asked is not None:
-        head = head_named(asked)
-        why = "asked for by --head" if options.head else f"named in {sidecar_path(network.path).name}"
-        return Match(head.name, why, layout_for(head, signature))
-    try:
-        found = recognise(signature)
-        if len(found.matches) != 1 and given and signature.names is None:
-            found = recognise(replace(signature, names=len(given)))
-    except ModelError as error:
-        raise ModelError(f"{network.path}: {error}; --head NAME reads its boxes all the same") from error
-    if len(found.matches) == 1:
-        return found.matches[0]
-    raise ModelError(f"{network.path}: {_refusal(found, network)}")
+    first: Recognition | None = None
+    for signature in trials.signatures():
+        if asked is not None:
+            head = head_named(asked)
+            why = "asked for by --head" if options.head else f"named in {sidecar_path(network.path).name}"
+            return Match(head.name, why, layout_for(head, signature)), signature
+        try:
+            found = recognise(signature)
+            if len(found.matches) != 1 and given and signature.names is None:
+                signature = replace(signature, names=len(given))
+                found = recognise(signature)
+        except ModelError as error:
+            raise ModelError(f"{network.path}: {error}; --head NAME reads its boxes all the same") from error
+        if len(found.matches) == 1:
+            return found.matches[0], signature
+        first = first or found
+    assert first is not None
+    size = "" if len(trials.sizes) == 1 else "; its input size is open, and --size N may settle it"
+    raise ModelError(f"{network.path}: {_refusal(first, network)}{size}")
 
 
 def _refusal(found: Recognition, network: Network) -> str:
@@ -208,6 +239,9 @@ def _preparation(
     mean, std = (_metadata_numbers(metadata, key) for key in ("mean", "std"))
     if mean and std:
         preparation = replace(preparation, mean=mean, std=std)
+    color = next((metadata[key].strip().lower() for key in _COLOR_KEYS if key in metadata), "")
+    if color in ("rgb", "bgr"):
+        preparation = replace(preparation, color="bgr" if color == "bgr" else "rgb")
     plain = preparation
     preparation = options.applied_to(sidecar.applied_to(preparation))
     told = preparation != plain or scaling is not None or (mean and std) or "letterbox_pad" in metadata
@@ -352,6 +386,8 @@ def _metadata_numbers(metadata: Mapping[str, str], key: str) -> tuple[float, flo
         return None
     if key == "std" and min(value) <= 0:
         return None
+    if 0 < max(value) < 1:  # for pixels from 0 to 1
+        value = [255 * number for number in value]
     first, second, third = tuple(map(float, value)) * (3 // len(value))
     return first, second, third
 

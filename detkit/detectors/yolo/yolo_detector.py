@@ -84,6 +84,8 @@ class Yolo:
         self.conf, self.max_det, self.nms, self.agnostic = conf, max_det, nms, agnostic
         self.options = GraphOptions(names, head, size, multi_label, mean, std, color, fit)
         self.feeding = Feeding(self.network)
+        if head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
+            raise other_command(self.network.path, CLASSIFIER)
         sidecar = read_sidecar(self.network.path)
         self.reading = reading = read_graph(self.feeding, sidecar, self.options)
         for line in reading.assumptions:

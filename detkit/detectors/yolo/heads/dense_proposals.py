@@ -10,6 +10,7 @@ import numpy as np
 from detkit.boxes import Floats
 from detkit.detectors.yolo.heads.evidence import (
     coordinates,
+    finite,
     in_shares,
     like_logits,
     ordered_corners,
@@ -37,8 +38,8 @@ def by_columns(
     others   rows at the end that are mask coefficients, where there is an output of prototypes
     """
     boxes, columns = prediction[:4].T, prediction[4:]
-    if not np.isfinite(prediction).all():
-        yield Note("its output holds numbers that are not finite (NaN or infinite) for a test picture")
+    if not (finite(prediction) and np.isfinite(boxes).all()):
+        yield Note("its output holds numbers that are not finite for a test picture")
         return
     classes, problem = class_columns(columns, boxes, signature.names, others)
     if problem:
@@ -113,8 +114,8 @@ def _guess(rest: int, likely: np.ndarray) -> str:
 def by_rows(signature: Signature, rows: Floats, shown: str, layout: Layout) -> Iterator[Found]:
     """Heads for (N, K), a row a cell: YOLOX, v6, v8 with its axes swapped, DeepStream-Yolo, NanoDet-Plus."""
     columns = rows.shape[1]
-    if not np.isfinite(rows).all():
-        yield Note("its output holds numbers that are not finite (NaN or infinite) for a test picture")
+    if not finite(rows):
+        yield Note("its output holds numbers that are not finite for a test picture")
         return
     if columns == 6 and whole(rows[:, 5]).all() and probable(rows[:, 4:5].T).all() and ordered_corners(rows[:, :4]):
         text = f"{shown}: corners, score and a whole class number for every cell"
@@ -151,8 +152,8 @@ def by_rows(signature: Signature, rows: Floats, shown: str, layout: Layout) -> I
 def by_anchors(signature: Signature, rows: Floats, shown: str, layout: Layout, others: int = 0) -> Iterator[Found]:
     """Heads for (3 N, 5 + C), or its transpose: v5 and v7 with their grid in the graph."""
     classes = rows.shape[1] - 5 - others
-    if not np.isfinite(rows).all():
-        yield Note("its output holds numbers that are not finite (NaN or infinite) for a test picture")
+    if not finite(rows):
+        yield Note("its output holds numbers that are not finite for a test picture")
     elif others:
         text = f"{shown}: its last {others} columns are mask coefficients, of an instance segmentation network"
         yield Note(text, "yolov5", replace(layout, classes=classes))

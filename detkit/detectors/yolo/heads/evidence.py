@@ -63,6 +63,11 @@ def whole_classes(labels: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.int6
     return np.where(counted, labels, 0).astype(np.int64)
 
 
+def finite(values: Floats) -> bool:
+    """Whether no number is NaN or infinite; minus infinity, a logit of nought, passes."""
+    return bool(values.size == 0 or float(values.max()) < np.inf)
+
+
 def whole(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Which values are whole numbers."""
     return np.isfinite(values) & (values == np.round(values))

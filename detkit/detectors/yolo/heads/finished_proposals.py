@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from detkit.boxes import Floats
-from detkit.detectors.yolo.heads.evidence import in_shares, ordered_corners, probable, sized, whole
+from detkit.detectors.yolo.heads.evidence import finite, in_shares, ordered_corners, probable, sized, whole
 from detkit.detectors.yolo.heads.signature import Found, Match, Note, Signature, flat_v1
 from detkit.detectors.yolo.heads.types import Layout
 
@@ -31,8 +31,8 @@ def finished_rows(signature: Signature, rows: Floats, shown: str, layout: Layout
     """Heads for (N, 6 or more): box, score and class; or box and class probabilities."""
     columns = rows.shape[1]
     live = rows[np.any(rows != 0, axis=1)]
-    if not np.isfinite(rows).all():
-        yield Note("its output holds numbers that are not finite (NaN or infinite) for a test picture")
+    if not finite(rows):
+        yield Note("its output holds numbers that are not finite for a test picture")
     elif columns == 6:
         yield from _six(signature, live, shown, layout)
     elif len(live) and in_shares(live[:, :4]) and probable(live[:, 4:].T).all() and not whole(live[:, 5]).all():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detkit.boxes import Floats
 from detkit.detectors.yolo.heads.evidence import (
     SLACK,
+    finite,
     in_shares,
     like_logits,
     ordered_corners,
@@ -23,7 +24,7 @@ from detkit.detectors.yolo.heads.types import Layout, Shape
 
 _TENSORFLOW = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
 _FARTHEST_SHARE = 4
-_NOT_FINITE = Note("its outputs hold numbers that are not finite (NaN or infinite) for a test picture")
+_NOT_FINITE = Note("its outputs hold numbers that are not finite for a test picture")
 
 
 def two_outputs(signature: Signature) -> Iterator[Found]:
@@ -48,7 +49,7 @@ def _boxes_and_classes(signature: Signature) -> Iterator[Found]:
         return
     boxes, scores = (signature.values[place][0] for place in order)
     shown = f"outputs {shapes[0]}, {shapes[1]}"
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+    if not (np.isfinite(boxes).all() and finite(scores)):
         yield _NOT_FINITE
     elif signature.cells(len(boxes)) and not (len(boxes) in (100, 300, 900) and "dets" in signature.output_names):
         yield from _cells(signature, boxes, scores if len(scores) == len(boxes) else scores.T, shown, order)
