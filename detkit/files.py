@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from detkit.errors import OutputError
+from detkit.errors import InputError, OutputError
 
 # Device and inode.
 FileId = tuple[int, int]
@@ -113,3 +113,17 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal. InputError where it cannot be read."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
+    return digest.hexdigest()
