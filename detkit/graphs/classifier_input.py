@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import ModelError
@@ -45,6 +46,12 @@ class PictureInput:
     def tensor(self, image: Image) -> NDArray[Any]:
         """A picture uint8 (H, W, 3) RGB as the network wants it: (C, H, W), or (H, W, C) with channels last."""
         return self._preparation.tensor(image, self._pixels)
+
+
+def is_embedding(rows: NDArray[Any]) -> bool:
+    """Whether rows (N, K) are embeddings of length 1 and not scores, as networks for finding alike pictures give."""
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    return rows.shape[1] > 2 and bool((rows < -1e-6).any()) and bool(np.all(np.abs(lengths - 1) < 1e-3))
 
 
 def _picture_input(network: Network) -> TensorInfo:

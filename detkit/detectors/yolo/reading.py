@@ -27,9 +27,11 @@ from detkit.detectors.yolo.heads.recognise import NEED_ANCHORS, Recognition, lay
 from detkit.detectors.yolo.heads.signature import Match, Signature
 from detkit.detectors.yolo.heads.types import Frame, Head, Layout, UnsoundError
 from detkit.errors import ModelError, UsageError
+from detkit.graphs.classifier_input import is_embedding
 from detkit.graphs.inner_scaling import InnerScaling, inner_scaling
 from detkit.graphs.letterbox import Fit, Placement
 from detkit.graphs.preparation import Anchors, Preparation, Size
+from detkit.graphs.registry import CLASSIFIER, other_command
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import Sidecar, sidecar_path
 from detkit.graphs.stored import stored_tensors
@@ -133,6 +135,17 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
         head, match.layout, match.reason, preparation, tuple(assumptions), names, labels,
         _anchors(head, network, sidecar, count),
     )  # fmt: skip
+
+
+def no_detector(feeding: Feeding) -> ModelError:
+    """The error for a graph that gives one row of numbers for a picture: a classifier goes to `slide`."""
+    path = feeding.network.path
+    trials = _Trials(feeding, Sidecar(), GraphOptions(), Preparation(), None)
+    values = next((signature.values[0] for signature in trials.signatures()), None)
+    if values is not None and is_embedding(values.reshape(len(values), -1)):
+        length = values.size // len(values)
+        return ModelError(f"{path}: gives an embedding, a row of {length} numbers of length 1: it finds no boxes")
+    return other_command(path, CLASSIFIER)
 
 
 class _Trials:

@@ -18,11 +18,11 @@ from detkit.detectors.yolo.feeding import Feeding, Prepared
 from detkit.detectors.yolo.heads.evidence import check_boxes
 from detkit.detectors.yolo.heads.signature import Match, is_classifier
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs, UnsoundError
-from detkit.detectors.yolo.reading import GraphOptions, metadata_iou, read_graph
+from detkit.detectors.yolo.reading import GraphOptions, metadata_iou, no_detector, read_graph
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.graphs.letterbox import Fit, Placement
 from detkit.graphs.preparation import Size
-from detkit.graphs.registry import CLASSIFIER, RUN_IN_PARTS, other_command, resolve
+from detkit.graphs.registry import RUN_IN_PARTS, other_command, resolve
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import read_sidecar
 from detkit.images import Image, as_image, read_image
@@ -79,13 +79,11 @@ class Yolo:
         metadata = self.network.metadata
         if metadata.get("head") in RUN_IN_PARTS:
             raise other_command(self.network.path, metadata["head"])
-        if head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
-            raise other_command(self.network.path, CLASSIFIER)
         self.conf, self.max_det, self.nms, self.agnostic = conf, max_det, nms, agnostic
         self.options = GraphOptions(names, head, size, multi_label, mean, std, color, fit)
         self.feeding = Feeding(self.network)
         if head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
-            raise other_command(self.network.path, CLASSIFIER)
+            raise no_detector(self.feeding)
         sidecar = read_sidecar(self.network.path)
         self.reading = reading = read_graph(self.feeding, sidecar, self.options)
         for line in reading.assumptions:

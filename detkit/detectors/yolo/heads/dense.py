@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detkit.boxes import Floats, cxcywh_to_xyxy, distances_to_xyxy
 from detkit.detectors.yolo.heads import grid
-from detkit.detectors.yolo.heads.evidence import check_scores, whole_classes
+from detkit.detectors.yolo.heads.evidence import check_highest, check_scores, whole_classes
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs
 
 Indices = NDArray[np.int64]
@@ -25,15 +25,19 @@ def by_score(scores: Floats, frame: Frame) -> tuple[Indices, Indices, Floats]:
 
     Logits, where the layout says so, get their sigmoid. UnsoundError for scores that are no probabilities.
     """
-    check_scores(scores, logits=frame.layout.logits)
-    conf = _logit(frame.conf) if frame.layout.logits else frame.conf
+    logits = frame.layout.logits
+    conf = _logit(frame.conf) if logits else frame.conf
     if frame.multi_label:
+        highest = float(scores.max(initial=-np.inf))
         rows, class_ids = np.nonzero(scores > conf)
     else:
-        rows = np.flatnonzero(scores.max(axis=1, initial=-np.inf) > conf)
+        best = scores.max(axis=1, initial=-np.inf)
+        highest = float(best.max(initial=-np.inf))
+        rows = np.flatnonzero(best > conf)
         class_ids = scores[rows].argmax(axis=1) if len(rows) else rows
+    check_highest(min(highest, 1) if logits and highest < np.inf else highest)
     kept = scores[rows, class_ids]
-    return rows, class_ids, sigmoid(kept) if frame.layout.logits else kept
+    return rows, class_ids, sigmoid(kept) if logits else kept
 
 
 def _logit(share: float) -> float:
@@ -134,7 +138,7 @@ def decode_box_score_class(outputs: Outputs, index: int, frame: Frame) -> Candid
 
 def kept_rows(boxes: Floats, scores: Floats, class_ids: NDArray[Any], conf: float) -> Candidates:
     """Finished rows whose score counts. UnsoundError for scores above 1 and classes that are no whole numbers."""
-    check_scores(scores, padded=True)
+    check_scores(scores)
     rows = np.flatnonzero(scores > conf)
     return Candidates(boxes[rows], scores[rows], whole_classes(np.asarray(class_ids)[rows], scores[rows]))
 

@@ -20,23 +20,18 @@ _LOGIT_MEDIAN = -1.0  # nearly every cell shows nothing, so most logits of every
 _FOLLOWS = 0.95
 
 
-def check_scores(scores: Floats, *, logits: bool = False, padded: bool = False) -> None:
-    """UnsoundError where scores are no probabilities.
+def check_scores(scores: Floats) -> None:
+    """UnsoundError where a score is above 1 or no finite number; NaN is what the maximum of any NaN is."""
+    if scores.size:
+        check_highest(float(scores.max()))
 
-    logits   only numbers that are none are refused
-    padded   finished rows: padding may be negative
-    """
-    if not scores.size:
-        return
-    low, high = float(scores.min()), float(scores.max())
-    if np.isnan(low) or np.isnan(high) or high == np.inf:
+
+def check_highest(highest: float) -> None:
+    """`check_scores` by the highest of them."""
+    if not highest < np.inf:
         raise UnsoundError("its scores are not finite numbers")
-    if logits:
-        return
-    if high > 1 + SLACK:
-        raise UnsoundError(f"its scores reach {high:.6g}, above 1")
-    if low < -SLACK and not padded:
-        raise UnsoundError(f"its scores reach {low:.6g}, below 0")
+    if highest > 1 + SLACK:
+        raise UnsoundError(f"its scores reach {highest:.6g}, above 1")
 
 
 def check_boxes(boxes: Floats, size: tuple[int, int]) -> None:

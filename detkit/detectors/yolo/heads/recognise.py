@@ -174,7 +174,10 @@ def _one_matrix(signature: Signature, place: int, shown: str, plain: Layout, oth
     matrix = signature.values[place][0]
     rows, columns = matrix.shape
     swapped = replace(plain, transposed=True)
-    if rows >= 5 and signature.cells(columns) and (columns > rows or signature.names == rows - 4):
+    if rows == columns and signature.cells(rows):  # 80 classes at 64 x 64 pixels are 84 rows and 84 columns
+        found = [*by_columns(signature, matrix, shown, plain), *by_rows(signature, matrix, shown, plain)]
+        yield from [match for match in found if isinstance(match, Match)] or found
+    elif rows >= 5 and signature.cells(columns) and columns > rows:
         yield from by_columns(signature, matrix, shown, plain, others)
     elif rows >= 6 and signature.cells(columns, 3) and columns > rows:
         yield from by_anchors(signature, matrix.T, shown, swapped, others)
