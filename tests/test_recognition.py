@@ -209,6 +209,16 @@ def tensorflow(**names: str) -> Outputs:
     return {called: counted("y")[key] for key, called in names.items()}
 
 
+def with_background() -> Outputs:
+    """Boxes of 1,000 anchors as shares, and two probabilities, the first of nothing: UltraFace."""
+    face = random().uniform(0, 0.02, (1, 1000, 1)).astype(np.float32)
+    face[0, 7] = 0.9
+    boxes = corners()[:, :1000] / np.float32(SIDE)
+    cells = {"scores": np.concatenate((1 - face, face), axis=2), "boxes": boxes}
+    more = np.repeat(cells["scores"], 3, axis=1)[:, :CELLS]
+    return {"scores": more, "boxes": np.repeat(boxes, 3, axis=1)[:, :CELLS]}
+
+
 def queries(classes: int, best: int, sure: bool = False) -> Outputs:
     """300 queries of a transformer: logits or probabilities, and boxes as shares."""
     boxes = np.full((1, 300, 4), 0.1, np.float32)
@@ -301,6 +311,12 @@ CASES: dict[str, Callable[[], Case]] = {
     "masks without prototypes": lambda: case({"o": masks()}, "car", "mask coefficients", head="yolov8"),
     "one name too few": lambda: case({"o": columns(4, 1)}, refused="3 class names, but 4 columns", metadata=NAMED),
     "one name too many": lambda: case({"o": columns(2, 1)}, refused="3 class names, but 2 columns", metadata=NAMED),
+    # Softmax with a background, and maps that are not YOLO v3's.
+    "background first": lambda: case(with_background(), refused="sum to 1.*background"),
+    "background in columns": lambda: case(
+        {"o": np.concatenate((columns(1, 0)[:, :4], swapped(with_background()["scores"])), 1)}, refused="sum to 1"
+    ),
+    "v8 raw": lambda: case({f"m{s}": noise(1, 64 + 11, s, s)["o"] for s in (40, 20, 10)}, refused="no objectness"),
     # Whole pictures.
     "classifier": lambda: case(noise(1, 1000), refused="is a classifier.*slide"),
     "classifier of seven": lambda: case(noise(1, 7), refused="is a classifier"),

@@ -124,7 +124,7 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
     match, signature = _match(trials, sidecar, options, given)
     head = head_named(match.head)
     preparation, assumptions = _preparation(head, feeding, sidecar, options, scaling)
-    if feeding.size is None and preparation.dynamic in ("aspect", "shortest") and not trials.any_size():
+    if feeding.size is None and preparation.dynamic == "aspect" and not trials.any_size():
         preparation = replace(preparation, dynamic="square", size=max(signature.size))
     count = _class_count(head, match.layout, signature, network)
     names, labels = _class_table(head, network, own, given, count)
@@ -158,7 +158,7 @@ class _Trials:
         self.names = names or None
         given = options.size or (sidecar.size and max(sidecar.size))
         likely = _metadata_side(self.network.metadata)
-        sides = (given,) if given else dict.fromkeys((*([likely] if likely else []), *_PROBE_SIDES))
+        sides = (given,) if given else dict.fromkeys((_PROBE_SIDES[0], *([likely] if likely else []), *_PROBE_SIDES))
         self.sizes: list[Size] = [feeding.size] if feeding.size else [(side, side) for side in sides]
 
     def signatures(self) -> Iterator[Signature]:

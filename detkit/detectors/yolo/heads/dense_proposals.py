@@ -13,6 +13,7 @@ from detkit.detectors.yolo.heads.evidence import (
     finite,
     in_shares,
     like_logits,
+    one_of_them,
     ordered_corners,
     probable,
     sized,
@@ -88,6 +89,8 @@ def class_columns(columns: Floats, boxes: Floats, names: int | None, others: int
         if names is None and places.any():
             first = int(np.argmax(places))
             return first, f"{count} columns after the box, of which some follow it, as key points do"
+        if one_of_them(columns[:count].T):
+            return count, f"the {count} columns after the box sum to 1 in every row, so that one is the background"
         return count, ""
     if not likely.any() and like_logits(columns):
         return count, ""

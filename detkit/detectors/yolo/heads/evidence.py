@@ -18,6 +18,9 @@ SLACK = 2e-3
 _HIGHEST_SHARE = 2.0  # boxes as shares reach beyond the picture by less than its own size
 _LOGIT_MEDIAN = -1.0  # nearly every cell shows nothing, so most logits of every class lie well below nought
 _FOLLOWS = 0.95
+_SPREAD = 0.03  # of coordinates as shares over the cells of a picture
+# Networks without a distribution of distances give some boxes of negative size where there is nothing.
+_MOST = 0.9
 
 
 def check_scores(scores: Floats) -> None:
@@ -79,14 +82,14 @@ def like_logits(columns: Floats) -> bool:
 
 
 def ordered_corners(boxes: Floats) -> bool:
-    """Whether nearly all boxes (N, 4) have x1 <= x2 and y1 <= y2, as corners do; centres and sizes do by chance."""
+    """Whether most boxes (N, 4) have x1 <= x2 and y1 <= y2, as corners do; centres and sizes do by chance."""
     ordered = (boxes[:, 0] <= boxes[:, 2]) & (boxes[:, 1] <= boxes[:, 3])
-    return len(boxes) > 0 and float(ordered.mean()) > 0.99
+    return len(boxes) > 0 and float(ordered.mean()) > _MOST
 
 
 def sized(boxes: Floats) -> bool:
-    """Whether nearly all boxes (N, 4) have a width and a height of at least nought, as centres with sizes do."""
-    return len(boxes) > 0 and float((boxes[:, 2:] >= -1e-3).all(axis=1).mean()) > 0.99
+    """Whether most boxes (N, 4) have a width and a height of at least nought, as centres with sizes do."""
+    return len(boxes) > 0 and float((boxes[:, 2:] >= -1e-3).all(axis=1).mean()) > _MOST
 
 
 def in_shares(boxes: Floats) -> bool:
@@ -95,8 +98,11 @@ def in_shares(boxes: Floats) -> bool:
 
 
 def coordinates(columns: Floats, boxes: Floats) -> NDArray[np.bool_]:
-    """Which of the columns (K, N) follow the boxes' (N, 4) first two numbers from cell to cell, as key points do."""
-    if len(boxes) < 16:
+    """Which of the columns (K, N) follow the boxes' (N, 4) first two numbers from cell to cell, as key points do.
+
+    Of numbers from 0 to 1, which are asked for, only where the boxes are shares, too.
+    """
+    if len(boxes) < 16 or not in_shares(boxes):
         return np.zeros(len(columns), bool)
     places = boxes[:, :2].T.astype(np.float64)
     places -= places.mean(axis=1, keepdims=True)
@@ -104,7 +110,14 @@ def coordinates(columns: Floats, boxes: Floats) -> NDArray[np.bool_]:
     lengths = np.linalg.norm(values, axis=1)[:, None] * np.linalg.norm(places, axis=1)[None]
     with np.errstate(divide="ignore", invalid="ignore"):
         correlations = np.where(lengths > 1e-9, (values @ places.T) / lengths, 0)
-    return np.asarray((correlations > _FOLLOWS).any(axis=1))
+    return np.asarray((correlations > _FOLLOWS).any(axis=1) & (columns.std(axis=1) > _SPREAD))
+
+
+def one_of_them(scores: Floats) -> bool:
+    """Whether each row of scores (N, C) sums to 1: a softmax, one of whose columns is the background."""
+    if scores.shape[1] < 2 or len(scores) < 16:
+        return False
+    return bool(np.all(np.abs(scores.sum(axis=1) - 1) < 5e-3))
 
 
 def within_reach(boxes: Floats, size: tuple[int, int]) -> bool:

@@ -92,6 +92,8 @@ def table(signature: Signature, rows: Floats, shown: str) -> Iterator[Found]:
         yield from _seven(signature, rows, shown)
     elif columns == 6:
         yield from _six_of_all(signature, rows, shown)
+    elif len(rows) == 1:
+        yield Note(f"{shown}: one row of numbers for a picture, a classifier's perhaps, which detkit slide runs")
 
 
 def _seven(signature: Signature, rows: Floats, shown: str) -> Iterator[Found]:

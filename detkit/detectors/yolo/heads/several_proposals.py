@@ -14,6 +14,7 @@ from detkit.detectors.yolo.heads.evidence import (
     finite,
     in_shares,
     like_logits,
+    one_of_them,
     ordered_corners,
     probable,
     sized,
@@ -64,6 +65,8 @@ def _cells(signature: Signature, boxes: Floats, scores: Floats, shown: str, orde
     reason = f"{shown}: boxes and {classes} class scores for every cell of the grids"
     if not signature.names_fit(classes):
         yield Note(f"{shown}: {signature.names} class names, but {classes} columns of scores")
+    elif one_of_them(scores):
+        yield Note(f"{shown}: its class scores sum to 1 in every row, so that one of them is the background")
     elif not likely and not like_logits(scores.T):
         low, high = float(scores.min()), float(scores.max())
         yield Note(f"{shown}: its class scores are no probabilities: they reach from {low:.4g} to {high:.4g}")
@@ -87,7 +90,9 @@ def _queries(
     if not in_shares(boxes):
         yield Note(f"{reason}, whose boxes are neither shares nor those of any grids' cells")
     elif scores.min() >= -SLACK and scores.max() <= 1 + SLACK:
-        if signature.names_fit(classes):
+        if one_of_them(scores):
+            yield Note(f"{shown}: its class scores sum to 1 in every row, so that one of them is the background")
+        elif signature.names_fit(classes):
             layout = Layout(order, centres=not ordered_corners(boxes), shares=True)
             yield Match("boxes-scores", f"{reason}, which have their sigmoid", layout)
         else:
@@ -235,9 +240,24 @@ def levels(signature: Signature) -> Iterator[Found]:
     if ranks == {5}:
         yield from _raw_levels(signature, shapes)
     elif ranks == {4} and len(shapes) in (2, 3) and all(shape[1] % 3 == 0 and shape[1] >= 18 for shape in shapes):
-        yield Match("yolov3-raw", f"outputs {shapes}: 3 anchors of 5 + {shapes[0][1] // 3 - 5} channels a level")
+        yield from _anchored_maps(signature, shapes)
     elif ranks == {3} and len(shapes) % 2 == 0:
         yield from _distributions(signature, shapes)
+
+
+def _anchored_maps(signature: Signature, shapes: Sequence[Shape]) -> Iterator[Found]:
+    """YOLO v3's raw maps (B, 3 * (5 + C), S, S); others give as many channels, v8's 64 + C among them."""
+    classes = shapes[0][1] // 3 - 5
+    shown = f"outputs {shapes}: 3 anchors of 5 + {classes} channels a level"
+    objectness = [value[0].reshape(3, 5 + classes, -1)[:, 4] for value in signature.values]
+    if not all(finite(value[0]) for value in signature.values):
+        yield _NOT_FINITE
+    elif not like_logits(np.concatenate(objectness, axis=1)):
+        yield Note(f"{shown}, whose fifth is no objectness: on most cells it is not low")
+    elif signature.names_fit(classes):
+        yield Match("yolov3-raw", shown)
+    else:
+        yield Note(f"{shown}, but {signature.names} class names")
 
 
 def _raw_levels(signature: Signature, shapes: Sequence[Shape]) -> Iterator[Found]:
@@ -248,6 +268,13 @@ def _raw_levels(signature: Signature, shapes: Sequence[Shape]) -> Iterator[Found
         yield Note(f"outputs {shapes}: {signature.names} class names, but {shapes[0][4] - 5} columns for them")
         return
     reason = f"outputs {shapes}: grids with the anchors first, raw"
+    objectness = [value[0][..., 4].reshape(3, -1) for value in signature.values]
+    if not all(finite(value) for value in objectness):
+        yield _NOT_FINITE
+        return
+    if not like_logits(np.concatenate(objectness, axis=1)):
+        yield Note(f"{reason}: its fifth column is no objectness: on most cells it is not low")
+        return
     if "stride" in signature.metadata:
         yield Match("yolov5-raw", f"{reason}; metadata with stride, as yolov5 writes it")
         return
