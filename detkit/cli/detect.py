@@ -21,6 +21,7 @@ from detkit.runs.tasks import Detection
 
 More = tuple[tuple[Path | None, Callable[[Any], Pictures]], ...]
 
+
 def run_detection(
     command: str,
     options: DetectionOptions,
