@@ -52,9 +52,7 @@ def overlap_kernel(
 
 
 @compiled
-def _common(
-    a: NDArray[np.int64], i: int, last_a: int, b: NDArray[np.int64], j: int, last_b: int
-) -> int:
+def _common(a: NDArray[np.int64], i: int, last_a: int, b: NDArray[np.int64], j: int, last_b: int) -> int:
     """Pixels that two masks share, from the ends of their runs a[i:last_a] and b[j:last_b]."""
     last_a -= (last_a - i) % 2  # a last run of background covers nothing
     last_b -= (last_b - j) % 2

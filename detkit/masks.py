@@ -16,6 +16,8 @@ from detkit.errors import InputError
 
 # Coordinates beyond this many pixels are no place in a picture, and would overflow pycocotools.
 _FARTHEST = 1e8
+# How wide a boundary is, as a share of the picture's diagonal (Cheng et al. 2021).
+BOUNDARY_RATIO = 0.02
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ class Masks:
             ring = int(np.searchsorted(ends, np.flatnonzero(~(np.abs(flat) <= _FARTHEST))[0], side="right"))
             raise InputError(f"the polygon of mask {owner[ring]} has a point that is no place in a picture")
         starts = np.concatenate(([0], ends)) // 2
-        ring, toggle = polygon_kernel(flat.reshape(-1, 2), starts, sizes[owner, 0], sizes[owner, 1])
-        parts = cls.from_toggles(sizes[owner], ring, toggle)
+        rows, toggle = polygon_kernel(flat.reshape(-1, 2), starts, sizes[owner, 0], sizes[owner, 1])
+        parts = cls.from_toggles(sizes[owner], rows, toggle)
         if len(parts) == len(objects) and (owner == np.arange(len(objects))).all():
             return parts
         return cls(sizes, *rle.union(parts.counts, parts.starts, owner, sizes.prod(axis=1)))
@@ -156,7 +158,9 @@ class Masks:
         sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
         if len(sizes) != len(segmentations):
             raise InputError(f"{len(segmentations)} masks need as many sizes, got {len(sizes)}")
-        polygons, strings, lists = [], [], []
+        polygons: list[int] = []
+        strings: list[int] = []
+        lists: list[int] = []
         for row, segmentation in enumerate(segmentations):
             if isinstance(segmentation, dict):
                 counts = segmentation.get("counts")
@@ -220,6 +224,11 @@ class Masks:
     def run_ends(self) -> NDArray[np.int64]:
         """int64 (C,): where each run ends, counted from the first pixel of its mask."""
         return rle.run_ends(self.counts, self.starts)
+
+    @cached_property
+    def boundaries(self) -> Masks:
+        """The pixels near the edge of each mask, see `boundaries`."""
+        return boundaries(self)
 
     def decode(self, row: int) -> NDArray[np.bool_]:
         """The pixels of one mask, bool (height, width)."""
@@ -332,3 +341,17 @@ def _uncompressed(counts: list[Any], sizes: NDArray[np.int64]) -> Masks:
     if ((flat < 0) | (flat > 0xFFFFFFFF) | (flat != np.floor(flat))).any():
         raise InputError("the counts of an RLE must be whole numbers, 0 or more")
     return Masks(sizes, flat.astype(np.uint32), np.concatenate(([0], np.cumsum(lengths))))
+
+
+def boundaries(masks: Masks, ratio: float = BOUNDARY_RATIO) -> Masks:
+    """Of each mask the pixels near its edge (Cheng et al. 2021): those that an erosion takes away.
+
+    The erosion is by a square of 2 d + 1 pixels, d = max(1, round(ratio * diagonal of the picture)); what lies outside
+    of the picture counts as background, as in the authors' code. Halves are rounded to the even number.
+    """
+    from detkit.mask_kernels import boundary_kernel
+
+    distances = np.maximum(np.round(ratio * np.hypot(masks.sizes[:, 0], masks.sizes[:, 1])), 1).astype(np.int64)
+    owner, toggle = boundary_kernel(masks.run_ends, masks.starts, masks.bounds, masks.sizes[:, 0].copy(), distances)
+    own = np.repeat(np.arange(len(masks)), np.diff(masks.starts))
+    return Masks.from_toggles(masks.sizes, np.concatenate((own, owner)), np.concatenate((masks.run_ends, toggle)))

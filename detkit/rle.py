@@ -12,6 +12,7 @@ A *toggle* is a position at which a mask changes between background and foregrou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -94,12 +95,12 @@ def edges_to_counts(edges: Integers, starts: Integers) -> Counts:
 def run_ends(counts: Counts, starts: Integers) -> Integers:
     """int64 (C,): where each run ends, counted from the first pixel of its own mask."""
     total = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
-    return total[1:] - np.repeat(total[starts[:-1]], np.diff(starts))
+    return np.asarray(total[1:] - np.repeat(total[starts[:-1]], np.diff(starts)))
 
 
 def is_foreground(starts: Integers) -> NDArray[np.bool_]:
     """bool (C,): the runs that belong to the masks, every second one."""
-    return (np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))) % 2 == 1
+    return np.asarray((np.arange(starts[-1]) - np.repeat(starts[:-1], np.diff(starts))) % 2 == 1)
 
 
 def areas(counts: Counts, starts: Integers) -> Integers:
@@ -187,7 +188,7 @@ def to_strings(counts: Counts, starts: Integers) -> list[str]:
             break
     text = digits[np.arange(_LONGEST) < length[:, None]].tobytes().decode("ascii")
     ends = np.concatenate(([0], np.cumsum(length)))[starts].tolist()
-    return [text[begin:end] for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [text[begin:end] for begin, end in pairwise(ends)]
 
 
 def from_strings(texts: Sequence[str | bytes]) -> tuple[Counts, Integers]:

@@ -86,7 +86,7 @@ def area(corners: ArrayLike) -> Doubles:
     points = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 2)
     points = points - points[:, :1]
     following = np.roll(points, -1, axis=1)
-    return np.abs((points[..., 0] * following[..., 1] - points[..., 1] * following[..., 0]).sum(axis=1)) / 2
+    return np.asarray(np.abs((points[..., 0] * following[..., 1] - points[..., 1] * following[..., 0]).sum(axis=1)) / 2)
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> Doubles:

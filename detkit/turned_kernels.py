@@ -150,7 +150,7 @@ def fast_nms_kernel(
 
 @compiled
 def _cell_side(side: float, distance: float) -> float:
-    return side * max(np.sqrt(8 * distance / 12), 0.05)
+    return float(side * max(np.sqrt(8 * distance / 12), 0.05))
 
 
 @compiled
