@@ -46,7 +46,8 @@ class PanopticCounts:
     @classmethod
     def zero(cls, classes: int) -> PanopticCounts:
         """Nothing counted yet."""
-        return cls(*(np.zeros(classes, np.int64) for _ in range(3)), np.zeros(classes))
+        hits, false, missed = np.zeros((3, classes), np.int64)
+        return cls(hits, false, missed, np.zeros(classes))
 
     def __add__(self, other: PanopticCounts) -> PanopticCounts:
         return PanopticCounts(
@@ -150,9 +151,7 @@ def _rows(segments: Segments, labels: NDArray[np.int64], what: str) -> NDArray[n
     return rows
 
 
-def _pixels(
-    rows: NDArray[np.int64], pixels: NDArray[np.int64], segments: Segments, what: str
-) -> NDArray[np.int64]:
+def _pixels(rows: NDArray[np.int64], pixels: NDArray[np.int64], segments: Segments, what: str) -> NDArray[np.int64]:
     area = np.zeros(len(segments.ids), np.int64)
     np.add.at(area, rows[rows >= 0], pixels[rows >= 0])
     if (area == 0).any():

@@ -74,12 +74,12 @@ class SemanticResult:
         """float64 (K,): TP / (TP + FP + FN) of each class; -1 for one that is neither there nor found."""
         hits = self.hits
         union = self.true_pixels + self.matrix[:, :-1].sum(axis=0) - hits
-        return np.divide(hits, union, out=np.full(len(hits), -1.0), where=union > 0)
+        return _shares(hits, union)
 
     @cached_property
     def accuracy(self) -> NDArray[np.float64]:
         """float64 (K,): the share of each class's pixels that was found; -1 for one that is not there."""
-        return np.divide(self.hits, self.true_pixels, out=np.full(len(self.hits), -1.0), where=self.true_pixels > 0)
+        return _shares(self.hits, self.true_pixels)
 
     @property
     def hits(self) -> NDArray[np.int64]:
@@ -103,3 +103,7 @@ class SemanticResult:
             "mean_accuracy": mean_defined(self.accuracy),
             "frequency_weighted_IoU": float((self.true_pixels * np.maximum(self.iou, 0)).sum() / total),
         }
+
+
+def _shares(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(parts, wholes, out=np.full(len(parts), -1.0), where=wholes > 0))
