@@ -75,7 +75,7 @@ class Palette:
             if key not in place:
                 colour = (key >> 16, key >> 8 & 255, key & 255)
                 raise InputError(f"the label map has the colour {colour}, which is none of the palette {self.name}")
-            return place[key]
+            return int(place[key])
 
         return _mapped(_keys(picture), class_of)
 
