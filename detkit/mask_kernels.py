@@ -12,6 +12,86 @@ from detkit.compiled import compiled
 # Polygons are drawn on a grid this many times as fine as the picture; a column's border is crossed in its middle.
 _SCALE = 5
 _MIDDLE = 2
+# Columns on end are counted up to here; boundaries are narrower.
+_LONGEST_STREAK = 32000
+
+
+@compiled
+def string_kernel(
+    characters: NDArray[np.uint8], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], int]:
+    """`rle.from_strings` of many strings: counts (C,), starts (N + 1,), and the first broken string or -1.
+
+    characters   uint8 (L,), all strings in a row;  ends   int64 (N,), where each ends
+    """
+    counts = np.empty(len(characters), np.uint32)
+    starts = np.zeros(len(ends) + 1, np.int64)
+    used, place = 0, 0
+    for mask in range(len(ends)):
+        first = used
+        while place < ends[mask]:
+            value, shift, more = np.int64(0), np.int64(0), True
+            while more:
+                if place == ends[mask] or shift > 30:
+                    return counts[:0], starts, mask
+                digit = np.int64(characters[place]) - 48
+                if digit < 0 or digit > 63:
+                    return counts[:0], starts, mask
+                value |= (digit & 31) << shift
+                shift += 5
+                place += 1
+                more = digit & 32 != 0
+                if not more and digit & 16:
+                    value -= np.int64(1) << shift
+            if used - first > 2:
+                value += counts[used - 2]
+            if value < 0 or value > 0xFFFFFFFF:
+                return counts[:0], starts, mask
+            counts[used] = value
+            used += 1
+        starts[mask + 1] = used
+    return counts[:used].copy(), starts, -1
+
+
+@compiled
+def geometry_kernel(
+    counts: NDArray[np.uint32], starts: NDArray[np.int64], heights: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], bool]:
+    """`rle.run_ends`, `areas` and `bounds` of masks, and whether any run but a first one is empty."""
+    ends = np.empty(len(counts), np.int32)
+    areas = np.zeros(len(heights), np.int64)
+    bounds = np.zeros((len(heights), 4), np.int64)
+    any_empty = False
+    for mask in range(len(heights)):
+        height = heights[mask]
+        end = np.int64(0)
+        left, top, right, bottom = np.int64(-1), height, np.int64(0), np.int64(0)
+        low = np.int64(0)  # where the column of the run before begins
+        for run in range(starts[mask], starts[mask + 1]):
+            begin = end
+            end += counts[run]
+            ends[run] = end
+            inside = (run - starts[mask]) % 2 == 1
+            if counts[run] == 0:
+                any_empty = any_empty or run > starts[mask]
+                continue
+            if not inside:
+                continue
+            areas[mask] += counts[run]
+            if begin >= low + height:
+                low += height if begin < low + 2 * height else (begin - low) // height * height
+            if left < 0:
+                left = low // height
+            if end > low + height:  # over the border of two columns
+                top, bottom = 0, height - 1
+                low = (end - 1) // height * height
+            else:
+                top, bottom = min(top, begin - low), max(bottom, end - 1 - low)
+            right = low
+        if left >= 0:
+            bounds[mask, 0], bounds[mask, 1] = left, top
+            bounds[mask, 2], bounds[mask, 3] = right // height - left + 1, bottom - top + 1
+    return ends, areas, bounds, any_empty
 
 
 @compiled
@@ -20,7 +100,7 @@ def overlap_kernel(
 ) -> NDArray[np.float64]:
     """IoU (P,) of pairs of masks; -1 where it is below `min_iou`.
 
-    first, second   (ends int64 (C,), starts int64 (N + 1,), areas int64 (N,), bounds int64 (N, 4)) of two sets
+    first, second   (ends int32 (C,), starts int64 (N + 1,), areas int64 (N,), bounds int64 (N, 4)) of two sets
     rows, columns   int64 (P,), the pair's mask of each set
     crowd           bool (M,), masks of the second set by which the area of the first is divided
     """
@@ -52,7 +132,7 @@ def overlap_kernel(
 
 
 @compiled
-def _common(a: NDArray[np.int64], i: int, last_a: int, b: NDArray[np.int64], j: int, last_b: int) -> int:
+def _common(a: NDArray[np.int32], i: int, last_a: int, b: NDArray[np.int32], j: int, last_b: int) -> int:
     """Pixels that two masks share, from the ends of their runs a[i:last_a] and b[j:last_b]."""
     last_a -= (last_a - i) % 2  # a last run of background covers nothing
     last_b -= (last_b - j) % 2
@@ -73,7 +153,7 @@ def _common(a: NDArray[np.int64], i: int, last_a: int, b: NDArray[np.int64], j: 
 
 
 @compiled
-def _first_beyond(ends: NDArray[np.int64], low: int, high: int, position: int) -> int:
+def _first_beyond(ends: NDArray[np.int32], low: int, high: int, position: int) -> int:
     """The first run of foreground in ends[low:high] (an even number of them) that ends beyond `position`."""
     begin, below, above = low, 0, (high - low) // 2
     while below < above:
@@ -147,7 +227,7 @@ def _row(y: int, height: int) -> int:
 
 @compiled
 def boundary_kernel(
-    ends: NDArray[np.int64],
+    ends: NDArray[np.int32],
     starts: NDArray[np.int64],
     bounds: NDArray[np.int64],
     heights: NDArray[np.int64],
@@ -166,34 +246,38 @@ def boundary_kernel(
         size = 2 * reach + 1
         if width < size or height < size:
             continue
-        # inner[column, row]: the mask eroded downwards and upwards; streak: columns on end that it fills in a row
-        streak = np.zeros(height, np.int64)
-        inner = np.zeros(height, np.bool_)
+        # inner: a column of the mask eroded downwards and upwards; streak: how many columns on end each row has of it
+        streak = np.zeros(height, np.int16)
+        inner = np.zeros(height, np.int16)
         position, last = starts[mask], starts[mask + 1]
         last -= (last - position) % 2
         for column in range(left, left + width):
-            inner[:] = False
+            inner[:] = 0
+            first_row, last_row = height, np.int64(0)
             bottom = (column + 1) * tall
             while position < last and ends[position] < bottom:
                 begin, end = max(ends[position], column * tall), min(ends[position + 1], bottom)
                 low = begin - column * tall - top + reach
                 high = end - column * tall - top - reach
                 if high > low:
-                    inner[low:high] = True
+                    inner[low:high] = 1
+                    first_row, last_row = min(first_row, low), max(last_row, high)
                 if ends[position + 1] > bottom:
                     break  # the run goes on in the next column
                 position += 2
-            inside = False
             for row in range(height):
-                streak[row] = (streak[row] + 1) * inner[row]
+                streak[row] = (min(streak[row], np.int16(_LONGEST_STREAK)) + np.int16(1)) * inner[row]
+            if column - left + 1 < size:
+                continue
+            inside = False  # the pixel below the last row is never of the core, which closes it within its column
+            for row in range(first_row, min(last_row + 1, height)):
                 core = streak[row] >= size
                 if core != inside:
                     inside = core
-                    if used + 2 > len(owners):
+                    if used == len(owners):
                         owners, toggles = _grown(owners), _grown(toggles)
                     owners[used], toggles[used] = mask, (column - reach) * tall + top + row
                     used += 1
-            # the lowest pixel is never of the core, so it is closed within its column
     return owners[:used], toggles[:used]
 
 

@@ -18,6 +18,9 @@ from detkit.errors import InputError
 _FARTHEST = 1e8
 # How wide a boundary is, as a share of the picture's diagonal (Cheng et al. 2021).
 BOUNDARY_RATIO = 0.02
+_MOST_PIXELS = (1 << 31) - 1
+# So many masks are made from polygons, or eroded, at a time: their columns stay in the processor's cache.
+_TOGETHER = 4096
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,33 @@ class Masks:
         starts = np.asarray(self.starts, dtype=np.int64)
         if counts.ndim != 1 or starts.shape != (len(sizes) + 1,) or starts[0] != 0 or starts[-1] != len(counts):
             raise InputError(f"{len(sizes)} masks need starts from 0 to {len(counts)}, got {starts.shape} of them")
-        total = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))[starts]
-        wrong = np.flatnonzero(np.diff(total) != sizes.prod(axis=1))
-        if len(wrong):
-            row = int(wrong[0])
-            height, width = sizes[row].tolist()
-            covered = int(total[row + 1] - total[row])
-            raise InputError(f"the runs of mask {row} cover {covered} pixels, its size is {height} x {width}")
-        counts, starts = rle.without_empty_runs(counts, starts)
+        pixels = sizes.prod(axis=1)
+        if pixels.max(initial=0) > _MOST_PIXELS:
+            raise InputError(f"a mask of {int(pixels.max())} pixels is too large; {_MOST_PIXELS} are the most")
+        if len(counts) < rle.MANY:
+            total = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))[starts]
+            self._check_covered(np.diff(total), pixels)
+            counts, starts = rle.without_empty_runs(counts, starts)
+        else:
+            from detkit.mask_kernels import geometry_kernel
+
+            ends, areas, bounds, any_empty = geometry_kernel(counts, starts, sizes[:, 0].copy())
+            covered = np.where(starts[1:] > starts[:-1], ends[np.maximum(starts[1:] - 1, 0)], 0)
+            self._check_covered(covered, pixels)
+            if any_empty:
+                counts, starts = rle.without_empty_runs(counts, starts)
+            else:
+                self.__dict__.update(run_ends=ends, areas=areas, bounds=bounds)
         object.__setattr__(self, "sizes", sizes)
         object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "starts", starts)
+
+    @staticmethod
+    def _check_covered(covered: NDArray[np.int64], pixels: NDArray[np.int64]) -> None:
+        wrong = np.flatnonzero(covered != pixels)
+        if len(wrong):
+            row = int(wrong[0])
+            raise InputError(f"the runs of mask {row} cover {covered[row]} pixels, and its picture has {pixels[row]}")
 
     @classmethod
     def empty(cls) -> Masks:
@@ -119,11 +138,18 @@ class Masks:
 
         InputError for a ring of fewer than 3 points, or with coordinates that are no numbers.
         """
-        from detkit.mask_kernels import polygon_kernel
-
         sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
         if len(sizes) != len(objects):
             raise InputError(f"{len(objects)} objects need as many sizes, got {len(sizes)}")
+        begins = range(0, len(objects), _TOGETHER)
+        some = [slice(begin, begin + _TOGETHER) for begin in begins]
+        return cls.concatenate(cls._from_rings(objects[part], sizes[part], part.start) for part in some)
+
+    @classmethod
+    def _from_rings(cls, objects: Sequence[Sequence[ArrayLike]], sizes: NDArray[np.int64], before: int) -> Masks:
+        """`from_polygons` of a few; `before` is the number of the first."""
+        from detkit.mask_kernels import polygon_kernel
+
         rings = [np.ravel(ring) if isinstance(ring, np.ndarray) else ring for rings in objects for ring in rings]
         owner = np.repeat(np.arange(len(objects)), np.fromiter(map(len, objects), np.int64, len(objects)))
         try:
@@ -135,13 +161,13 @@ class Masks:
             raise InputError("a polygon must be lists of numbers, x1, y1, x2, y2 ...") from error
         if (wrong := np.flatnonzero((lengths < 6) | (lengths % 2 == 1))).size:
             raise InputError(
-                f"the polygon of mask {owner[wrong[0]]} has a ring of {lengths[wrong[0]]} numbers; at least 3 points, "
-                "x and y of each, are needed"
+                f"the polygon of mask {before + owner[wrong[0]]} has a ring of {lengths[wrong[0]]} numbers; "
+                "at least 3 points, x and y of each, are needed"
             )
         ends = np.cumsum(lengths)
         if not (np.abs(flat) <= _FARTHEST).all():
             ring = int(np.searchsorted(ends, np.flatnonzero(~(np.abs(flat) <= _FARTHEST))[0], side="right"))
-            raise InputError(f"the polygon of mask {owner[ring]} has a point that is no place in a picture")
+            raise InputError(f"the polygon of mask {before + owner[ring]} has a point that is no place in a picture")
         starts = np.concatenate(([0], ends)) // 2
         rows, toggle = polygon_kernel(flat.reshape(-1, 2), starts, sizes[owner, 0], sizes[owner, 1])
         parts = cls.from_toggles(sizes[owner], rows, toggle)
@@ -221,9 +247,9 @@ class Masks:
         return np.concatenate((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), axis=1).astype(np.float32)
 
     @cached_property
-    def run_ends(self) -> NDArray[np.int64]:
-        """int64 (C,): where each run ends, counted from the first pixel of its mask."""
-        return rle.run_ends(self.counts, self.starts)
+    def run_ends(self) -> NDArray[np.int32]:
+        """int32 (C,): where each run ends, counted from the first pixel of its mask."""
+        return rle.run_ends(self.counts, self.starts).astype(np.int32)
 
     @cached_property
     def boundaries(self) -> Masks:
@@ -349,6 +375,11 @@ def boundaries(masks: Masks, ratio: float = BOUNDARY_RATIO) -> Masks:
     The erosion is by a square of 2 d + 1 pixels, d = max(1, round(ratio * diagonal of the picture)); what lies outside
     of the picture counts as background, as in the authors' code. Halves are rounded to the even number.
     """
+    some = [slice(begin, begin + _TOGETHER) for begin in range(0, len(masks), _TOGETHER)]
+    return Masks.concatenate(_few_boundaries(masks[part], ratio) for part in some)
+
+
+def _few_boundaries(masks: Masks, ratio: float) -> Masks:
     from detkit.mask_kernels import boundary_kernel
 
     distances = np.maximum(np.round(ratio * np.hypot(masks.sizes[:, 0], masks.sizes[:, 1])), 1).astype(np.int64)

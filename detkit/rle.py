@@ -23,6 +23,8 @@ from detkit.errors import InputError
 Counts = NDArray[np.uint32]
 Integers = NDArray[np.int64]
 
+# Runs, or characters of strings, from which compiled loops are worth loading.
+MANY = 1 << 17
 _LONGEST = 7  # characters of 5 bits that a count of 32 bits and its sign need
 
 
@@ -196,20 +198,36 @@ def from_strings(texts: Sequence[str | bytes]) -> tuple[Counts, Integers]:
     parts = [text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text) for text in texts]
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
     ends = np.cumsum(lengths)
-    digit = np.frombuffer(b"".join(parts), np.uint8).astype(np.int64) - 48
+    characters = np.frombuffer(b"".join(parts), np.uint8)
+    if len(characters) < MANY:
+        return _parsed(characters, lengths, ends)
+    from detkit.mask_kernels import string_kernel
+
+    counts, starts, broken = string_kernel(characters, ends)
+    if broken >= 0:  # the same again, for its words
+        some = slice(int(ends[broken] - lengths[broken]), int(ends[broken]))
+        return _parsed(characters[some], lengths[broken : broken + 1], lengths[broken : broken + 1], broken)
+    return counts, starts
+
+
+def _parsed(
+    characters: NDArray[np.uint8], lengths: Integers, ends: Integers, before: int = 0
+) -> tuple[Counts, Integers]:
+    """`from_strings` of strings in a row; `before` is the number of the first."""
+    digit = characters.astype(np.int64) - 48
     last = (digit & 32) == 0
     wrong = (digit < 0) | (digit > 63)
     wrong[ends[lengths > 0] - 1] |= ~last[ends[lengths > 0] - 1]
     if wrong.any():
-        mask = int(np.searchsorted(ends, np.flatnonzero(wrong)[0], side="right"))
+        mask = before + int(np.searchsorted(ends, np.flatnonzero(wrong)[0], side="right"))
         raise InputError(f"the RLE string of mask {mask} is broken; COCO's compressed counts are expected")
     if not len(digit):
-        return np.zeros(0, np.uint32), np.zeros(len(parts) + 1, np.int64)
+        return np.zeros(0, np.uint32), np.zeros(len(lengths) + 1, np.int64)
     stop = np.flatnonzero(last)
     begin = np.concatenate(([0], stop[:-1] + 1))
     size = stop - begin + 1
     if size.max() > _LONGEST:
-        mask = int(np.searchsorted(ends, begin[size.argmax()], side="right"))
+        mask = before + int(np.searchsorted(ends, begin[size.argmax()], side="right"))
         raise InputError(f"the RLE string of mask {mask} is broken: it holds a number of more than 32 bits")
     value = digit[begin] & 31
     for place in range(1, int(size.max())):
@@ -217,10 +235,10 @@ def from_strings(texts: Sequence[str | bytes]) -> tuple[Counts, Integers]:
         value[some] |= (digit[begin[some] + place] & 31) << (5 * place)
     value -= np.where(digit[stop] & 16, np.int64(1) << (5 * size), 0)
     starts = np.concatenate(([0], np.searchsorted(stop, ends - 1, side="right")))
-    return _summed(value, starts), starts
+    return _summed(value, starts, before), starts
 
 
-def _summed(value: Integers, starts: Integers) -> Counts:
+def _summed(value: Integers, starts: Integers, before: int) -> Counts:
     """Counts from differences: from the fourth of a mask on, each is the difference to the one before last."""
     place = np.arange(len(value)) - np.repeat(starts[:-1], np.diff(starts))
     counts = value.copy()
@@ -228,10 +246,10 @@ def _summed(value: Integers, starts: Integers) -> Counts:
         chain = np.flatnonzero((place % 2 == parity) & (place > 0))
         total = np.cumsum(value[chain])
         head = place[chain] <= 2
-        before = total[head] - value[chain[head]]
-        counts[chain] = total - before[np.cumsum(head) - 1]
+        earlier = total[head] - value[chain[head]]
+        counts[chain] = total - earlier[np.cumsum(head) - 1]
     if len(counts) and (counts.min() < 0 or counts.max() > 0xFFFFFFFF):
         row = int(np.flatnonzero((counts < 0) | (counts > 0xFFFFFFFF))[0])
-        mask = int(np.searchsorted(starts, row, side="right")) - 1
+        mask = before + int(np.searchsorted(starts, row, side="right")) - 1
         raise InputError(f"the RLE string of mask {mask} is broken: a run has the length {counts[row]}")
     return counts.astype(np.uint32)
