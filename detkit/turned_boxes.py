@@ -68,10 +68,12 @@ def from_corners(corners: ArrayLike) -> Doubles:
 def regular(boxes: ArrayLike) -> Doubles:
     """The same rectangles with angles in [0, pi / 2), sides swapped where that needs it."""
     boxes = as_turned_boxes(boxes).copy()
-    turned = boxes[:, 4] % np.pi >= np.pi / 2
+    quarters = np.floor(boxes[:, 4] / (np.pi / 2))
+    rest = np.maximum(boxes[:, 4] - quarters * (np.pi / 2), 0)
+    whole = rest >= np.pi / 2  # a tiny negative angle, rounded
+    turned = (quarters + whole) % 2 == 1
     boxes[turned, 2:4] = boxes[turned, 3:1:-1]
-    boxes[:, 4] %= np.pi / 2
-    boxes[boxes[:, 4] >= np.pi / 2, 4] = 0.0  # the remainder of a tiny negative angle is rounded up to the whole
+    boxes[:, 4] = np.where(whole, 0.0, rest)
     return boxes
 
 

@@ -4,7 +4,8 @@
 
 The case has the size of COCO's val2017: the boxes of bench_eval.py, each with a polygon (crowds with uncompressed RLE),
 and 30 detections an image with compressed RLE. pycocotools, faster-coco-eval and hotcoco run in turn with detkit.
-`--steps` times, in this process, what masks cost: strings and polygons to RLE, and the IoU of pairs, beside pycocotools.
+`--steps` times in this process what masks cost: strings and polygons to RLE, and the IoU of pairs, beside pycocotools;
+seconds are the processor's there.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def blobs(rng: np.random.Generator, boxes: np.ndarray) -> list[np.ndarray]:
         count = int(rng.integers(12, 40))
         angle = np.arange(count) * (2 * np.pi / count)
         radius = 0.42 + 0.06 * np.sin(3 * angle + rng.uniform(0, 6)) + rng.normal(0, 0.01, count)
-        ring = np.column_stack((x + width * (0.5 + radius * np.cos(angle)), y + height * (0.5 + radius * np.sin(angle))))
+        ring = np.column_stack(
+            (x + width * (0.5 + radius * np.cos(angle)), y + height * (0.5 + radius * np.sin(angle)))
+        )
         rings.append(ring.round(2))
     return rings
 
