@@ -108,7 +108,7 @@ def panoptic() -> list[dict[str, Any]]:
                             "category_id": int(kinds[row]) * 3 + 1,
                             "iscrowd": flag,
                             "area": int((places == row).sum()),
-                        }  # fmt: skip
+                        }
                         for row, flag in zip(rows, crowd, strict=True)
                     ]
                     content["annotations"].append(
