@@ -187,14 +187,12 @@ class Masks:
         polygons: list[int] = []
         strings: list[int] = []
         lists: list[int] = []
-        for row, segmentation in enumerate(segmentations):
+        for row, (segmentation, size) in enumerate(zip(segmentations, sizes.tolist(), strict=True)):
             if isinstance(segmentation, dict):
                 counts = segmentation.get("counts")
-                if list(segmentation.get("size", ())) != sizes[row].tolist():
-                    raise InputError(
-                        f"mask {row} has the size {segmentation.get('size')}, its picture {sizes[row].tolist()} "
-                        "(height, width)"
-                    )
+                own = segmentation.get("size")
+                if not isinstance(own, list | tuple) or list(own) != size:
+                    raise InputError(f"mask {row} has the size {own}, its picture {size} (height, width)")
                 (strings if isinstance(counts, str | bytes) else lists).append(row)
             elif isinstance(segmentation, list | tuple):
                 polygons.append(row)
