@@ -348,6 +348,7 @@ def pair_iou(
         raise InputError(f"masks of pictures of {one} and {other} (height, width) cannot be compared")
     crowd = np.zeros(len(b), bool) if crowd is None else np.ascontiguousarray(crowd, dtype=bool)
     first, second = ((one.run_ends, one.starts, one.areas, one.bounds) for one in (a, b))
+    rows, columns = np.ascontiguousarray(rows), np.ascontiguousarray(columns)
     return overlap_kernel(first, second, rows, columns, crowd, float(min_iou))
 
 

@@ -25,7 +25,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 from shape_sets import mask_set  # noqa: E402
 
-from detkit.regions.label_png import panoptic_picture  # noqa: E402
+from detkit.label_maps.png import panoptic_picture  # noqa: E402
 
 
 def boundary() -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.label_maps.palettes import IGNORED
 from detkit.masks import Masks
-from detkit.regions.palettes import IGNORED
 
 
 @dataclass(frozen=True)

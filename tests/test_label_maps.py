@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from detkit.errors import InputError, UsageError
-from detkit.regions.components import class_shares, connected_regions
-from detkit.regions.label_png import (
+from detkit.label_maps.components import class_shares, connected_regions
+from detkit.label_maps.palettes import IGNORED, PALETTES, palette_named, plain_palette, voc_colours
+from detkit.label_maps.png import (
     decode_label_png,
     encode_palette_png,
     panoptic_ids,
@@ -19,7 +20,6 @@ from detkit.regions.label_png import (
     read_label_png,
     write_palette_png,
 )
-from detkit.regions.palettes import IGNORED, PALETTES, palette_named, plain_palette, voc_colours
 
 
 def test_vocs_colours() -> None:

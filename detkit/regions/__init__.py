@@ -1,1 +1,0 @@
-"""The picture as regions: label maps, their palettes and files, and connected regions as objects."""
