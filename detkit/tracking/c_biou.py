@@ -14,7 +14,7 @@ from detkit.tracking.association import Matches, assign_rows, buffered_iou, gate
 from detkit.tracking.tracker import Frame, Tracker
 
 SMALL, LARGE = 0.3, 0.5  # the paper's b1 and b2
-MOST, LEAST = 0.4, 0.15  # the gate; buffered boxes overlap more
+MOST, LEAST = 0.4, 0.2  # the gate; buffered boxes overlap more
 SECOND = 0.5  # the gate for detections that are not believed
 
 
