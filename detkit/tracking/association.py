@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from detkit.boxes import iou
-from detkit.tracking.motion import Floats
+from detkit.boxes import Floats, iou
 
 Ints = NDArray[np.int64]
 _LEAST_VALUE = 1e-6  # of a pair inside the gate, so that it goes before no match
@@ -61,6 +60,8 @@ def assign_rows(
     similarity: Floats, tracks: Ints, detections: Ints, least: float, bonus: Floats | None = None
 ) -> Matches:
     """`assign` among some `tracks` and some `detections` of the whole matrix; rows are those of the whole."""
+    if not len(tracks) or not len(detections):
+        return Matches.none()
     part = np.ix_(tracks, detections)
     matches = assign(similarity[part], least, None if bonus is None else bonus[part])
     return Matches(tracks[matches.tracks], detections[matches.detections])
@@ -68,14 +69,16 @@ def assign_rows(
 
 def joined(*parts: Matches) -> Matches:
     """The matches of several steps together."""
-    return Matches(
-        np.concatenate([part.tracks for part in parts]), np.concatenate([part.detections for part in parts])
-    )
+    return Matches(np.concatenate([part.tracks for part in parts]), np.concatenate([part.detections for part in parts]))
 
 
 def unmatched(rows: Ints, taken: Ints) -> Ints:
     """Those of `rows` that are not in `taken`."""
-    return rows[~np.isin(rows, taken)]
+    if not len(taken) or not len(rows):
+        return rows
+    free = np.ones(max(int(rows.max()), int(taken.max())) + 1, bool)
+    free[taken] = False
+    return rows[free[rows]]
 
 
 def gate(most: float, least: float, step: float) -> float:

@@ -4,9 +4,9 @@ An object is where its anchor is: by default the middle of its box's lower side,
 confirmed tracks count, but a track is followed from its first detection, so one that crosses before it is confirmed is
 not missed. Times are seconds of the video's clock.
 
-Against flicker both use hysteresis. A track changes sides of a line only where it is clear of it by `margin` pixels, so
-one that trembles on the line is counted once, and one that comes near and turns back is not. It leaves a zone only where
-it is `margin` pixels outside.
+Against flicker both use hysteresis. A track changes sides of a line only where it is clear of it by `margin` pixels,
+so one that trembles on the line is counted once, and one that comes near and turns back is not. It leaves a zone only
+where it is `margin` pixels outside.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.boxes import Floats
 from detkit.errors import UsageError
 from detkit.tracking.tracker import Tracks
 
-Floats = NDArray[np.float64]
 Point = tuple[float, float]
 
 ANCHORS: dict[str, Point] = {"foot": (0.5, 1.0), "centre": (0.5, 0.5), "head": (0.5, 0.0)}  # shares of width and height
@@ -242,7 +242,7 @@ def _anchor(name: str) -> Point:
 def _places(tracks: Tracks, anchor: Point) -> Floats:
     """The anchors (N, 2) of the boxes."""
     boxes = tracks.boxes.astype(np.float64)
-    return boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) * np.array(anchor)
+    return np.asarray(boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) * np.array(anchor))
 
 
 def _within(points: Floats, corners: Floats) -> tuple[NDArray[np.bool_], Floats]:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
-from detkit.tracking.motion import Floats, Rows
+from detkit.boxes import Floats, cxcywh_to_xyxy, xyxy_to_cxcywh
+from detkit.tracking.motion import Rows
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Lives:
         if not len(self):
             return np.zeros(0, np.int64)
         latest = self.classes[None, :] == self.latest[:, None]
-        return self.classes[np.argmax(2 * self.votes + latest, axis=1)]
+        return np.asarray(self.classes[np.argmax(2 * self.votes + latest, axis=1)])
 
     def expired(self, time: float, lost: float, tentative: float) -> NDArray[np.bool_]:
         """(T,): the tracks to be removed at `time`."""
@@ -99,6 +99,8 @@ class Lives:
 
     def _columns(self, class_ids: Ints) -> Ints:
         """The columns of `votes` for classes; makes those that are new."""
+        if len(self.classes) == 1 and (class_ids == self.classes[0]).all():
+            return np.zeros(len(class_ids), np.int64)
         new = np.setdiff1d(class_ids, self.classes)
         if len(new):
             self.classes = np.concatenate((self.classes, new))

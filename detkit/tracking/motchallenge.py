@@ -162,7 +162,7 @@ def _read_rows(path: Path, least: int) -> Floats:
         rows = _rows_one_by_one(path, content, least)
     if not len(rows):
         return np.zeros((0, max(least, SCORE + 1)))
-    bad = ~np.isfinite(rows[:, : least]).all(axis=1) | (rows[:, FRAME] < 1) | (rows[:, FRAME] % 1 != 0)
+    bad = ~np.isfinite(rows[:, :least]).all(axis=1) | (rows[:, FRAME] < 1) | (rows[:, FRAME] % 1 != 0)
     bad |= (rows[:, WIDTH : HEIGHT + 1] < 0).any(axis=1)
     if bad.any():
         row = int(np.argmax(bad))

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from detkit.boxes import Floats
+
 Rows = NDArray[np.int64] | NDArray[np.bool_]
 
 
@@ -49,7 +50,7 @@ class BoxHistory:
 
     @property
     def length(self) -> int:
-        return self.boxes.shape[1]
+        return int(self.boxes.shape[1])
 
     def add(self, boxes: Floats, time: float) -> None:
         self.boxes = np.concatenate((self.boxes, np.repeat(boxes[:, None], self.length, axis=1)))

@@ -10,7 +10,9 @@ Scores are weighted by their squares here, so that it matters little how many lo
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from detkit.boxes import Floats
 
 REMEMBERED = 2000  # scores that a running threshold looks back on
 CROWD, TOP = 0.25, 0.9  # weighted quantiles: where the good scores begin to crowd, and the top of the scale
@@ -36,9 +38,9 @@ class ScoreScale:
     """`believed_from` of the scores seen so far, at most the last 2,000."""
 
     def __init__(self) -> None:
-        self._scores: NDArray[np.float64] = np.zeros(0)
+        self._scores: Floats = np.zeros(0)
 
-    def add(self, scores: NDArray[np.float64]) -> float:
+    def add(self, scores: Floats) -> float:
         """The threshold, after `scores` (N,) of the next frame."""
         self._scores = np.concatenate((self._scores, scores))[-REMEMBERED:]
         return believed_from(self._scores)

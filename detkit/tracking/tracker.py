@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detkit.boxes import as_boxes
+from detkit.boxes import Floats, as_boxes
 from detkit.errors import InputError
 from detkit.tracking.association import Ints, Matches
 from detkit.tracking.kalman import KalmanMotion
 from detkit.tracking.life import Lives
-from detkit.tracking.motion import Floats, Motion
+from detkit.tracking.motion import Motion
 from detkit.tracking.scores import ScoreScale
 from detkit.tracking.settings import TrackerSettings
 from detkit.tracks import NO_CLASS
@@ -89,9 +89,7 @@ class Tracker(ABC):
     def associate(self, frame: Frame) -> Matches:
         """Which detection continues which track."""
 
-    def update(
-        self, time: float, boxes: ArrayLike, scores: ArrayLike, class_ids: ArrayLike | None = None
-    ) -> Tracks:
+    def update(self, time: float, boxes: ArrayLike, scores: ArrayLike, class_ids: ArrayLike | None = None) -> Tracks:
         """The tracks of the next frame, which was taken at `time` seconds of the video's clock.
 
         boxes (N, 4) xyxy in pixels, scores (N,), class_ids (N,) or none. All frames have to be handed in, those without

@@ -61,13 +61,14 @@ class Recorder:
         last_class = np.zeros(len(number), np.int64)
         last_class[serials] = class_ids  # the last assignment stays
         kept = number[serials] > 0
+        serials = serials[kept]
         table = TrackTable(
-            frames.astype(np.int64),
+            frames[kept].astype(np.int64),
             number[serials],
-            boxes.astype(np.float64),
-            scores.astype(np.float64),
+            boxes[kept].astype(np.float64),
+            scores[kept].astype(np.float64),
             last_class[serials],
-        )[kept]
+        )
         whole = Trajectories(table, times[kept], detections[kept])
         if fill > 0:
             whole = _filled(whole, fill, np.array([(frame, tracks.time) for frame, tracks in self._frames]))

@@ -12,7 +12,9 @@ from detkit.tracking import TrackerSettings, Tracks, make_tracker
 from detkit.tracking.counting import LineCounter, ZoneCounter, by_minute, totals
 
 
-def tracks_at(time: float, feet: Sequence[tuple[int, float, float]], confirmed: bool = True, class_id: int = 0) -> Tracks:
+def tracks_at(
+    time: float, feet: Sequence[tuple[int, float, float]], confirmed: bool = True, class_id: int = 0
+) -> Tracks:
     """Tracks with a serial and number, and boxes of 20 x 40 that stand on (x, y)."""
     boxes = np.array([[x - 10, y - 40, x + 10, y] for _, x, y in feet], np.float32).reshape(-1, 4)
     serials = np.array([serial for serial, _, _ in feet], np.int64)

@@ -44,7 +44,7 @@ class Choices:
         matrix[places] = -weights
         rows, columns = linear_sum_assignment(matrix.reshape(height, width))
         matrix[rows * width + columns] = 1
-        return (matrix[places] == 1).nonzero()[0] + span.start
+        return np.asarray((matrix[places] == 1).nonzero()[0] + span.start)
 
 
 def choices(video: FramePairs) -> Choices:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from detkit.metrics.mot.assignment import assign
 from detkit.metrics.mot.overlaps import EPS, FramePairs, Ints
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # localisation thresholds
-Floats = NDArray[np.float64]
+Floats = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,20 @@ class Hota:
     def det_a(self) -> Floats:
         """DetA, eq. 12: TP / (TP + FN + FP)."""
         total = self.true_positives + self.false_negatives + self.false_positives
-        return self.true_positives / np.maximum(1, total)
+        return np.asarray(self.true_positives / np.maximum(1, total))
 
     @property
     def det_recall(self) -> Floats:
-        return self.true_positives / np.maximum(1, self.true_positives + self.false_negatives)
+        return np.asarray(self.true_positives / np.maximum(1, self.true_positives + self.false_negatives))
 
     @property
     def det_precision(self) -> Floats:
-        return self.true_positives / np.maximum(1, self.true_positives + self.false_positives)
+        return np.asarray(self.true_positives / np.maximum(1, self.true_positives + self.false_positives))
 
     @property
     def hota(self) -> Floats:
         """HOTA, eq. 7: the geometric mean of DetA and AssA."""
-        return np.sqrt(self.det_a * self.ass_a)
+        return np.asarray(np.sqrt(self.det_a * self.ass_a))
 
 
 def hota(video: FramePairs) -> Hota:
@@ -82,8 +83,10 @@ def hota(video: FramePairs) -> Hota:
         true_positives,
         len(video.truth_id) - true_positives,
         len(video.result_id) - true_positives,
-        *(sums[:3] / np.maximum(1, true_positives)),
-        _mean_overlap(sums[3], true_positives),
+        ass_a=sums[0] / np.maximum(1, true_positives),
+        ass_recall=sums[1] / np.maximum(1, true_positives),
+        ass_precision=sums[2] / np.maximum(1, true_positives),
+        loc_a=_mean_overlap(sums[3], true_positives),
     )
 
 
@@ -97,14 +100,17 @@ def combined_hota(parts: Sequence[Hota]) -> Hota:
         return np.asarray((values * weights).sum(axis=0))
 
     def count(name: str) -> Ints:
-        return np.array([getattr(part, name) for part in parts], np.int64).reshape(weights.shape).sum(axis=0)
+        counts = np.array([getattr(part, name) for part in parts], np.int64)
+        return np.asarray(counts.reshape(weights.shape).sum(axis=0))
 
     return Hota(
         count("true_positives"),
         count("false_negatives"),
         count("false_positives"),
-        *(total(name) / np.maximum(1, true_positives) for name in ("ass_a", "ass_recall", "ass_precision")),
-        _mean_overlap(total("loc_a"), true_positives),
+        ass_a=total("ass_a") / np.maximum(1, true_positives),
+        ass_recall=total("ass_recall") / np.maximum(1, true_positives),
+        ass_precision=total("ass_precision") / np.maximum(1, true_positives),
+        loc_a=_mean_overlap(total("loc_a"), true_positives),
     )
 
 
@@ -120,8 +126,9 @@ def _alignment(video: FramePairs) -> Floats:
     truth_id, result_id = video.truth_id[video.truth], video.result_id[video.result]
     _, track_pair = np.unique(truth_id * video.result_tracks + result_id, return_inverse=True)
     together = np.bincount(track_pair, share)[track_pair]
-    return together / (np.bincount(video.truth_id)[truth_id] + np.bincount(video.result_id)[result_id] - together)
+    both = np.bincount(video.truth_id)[truth_id] + np.bincount(video.result_id)[result_id]
+    return np.asarray(together / (both - together))
 
 
 def _mean_overlap(total: Floats, true_positives: NDArray[np.number]) -> Floats:
-    return np.maximum(1e-10, total) / np.maximum(1e-10, true_positives)
+    return np.asarray(np.maximum(1e-10, total) / np.maximum(1e-10, true_positives))

@@ -108,7 +108,7 @@ def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     union = area_a + area_b - overlap
     real = (area_a > EPS) & (area_b > EPS) & (union > EPS)
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=real)
+    return np.asarray(np.divide(overlap, union, out=np.zeros_like(overlap), where=real))
 
 
 def _xywh(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
