@@ -81,10 +81,10 @@ def unmatched(rows: Ints, taken: Ints) -> Ints:
     return rows[free[rows]]
 
 
-def gate(most: float, least: float, step: float) -> float:
-    """The overlap that joins a detection to a track, when frames are `step` seconds apart: 0.04 / step, within limits.
+def gate(most: float, least: float, step: float, reach: float = 0.02) -> float:
+    """The overlap that joins a detection to a track, when frames are `step` seconds apart: reach / step, within limits.
 
     The further a box may have gone since the last frame, the less overlap can be asked for; at 30 frames a second a
     small overlap is another object.
     """
-    return float(min(max(0.04 / step, least), most)) if step > 0 else most
+    return float(min(max(reach / step, least), most)) if step > 0 else most

@@ -12,14 +12,15 @@ from detkit.boxes import iou
 from detkit.tracking.association import Matches, assign_rows, gate, joined, unmatched
 from detkit.tracking.tracker import Frame, Tracker
 
-MOST, LEAST = 0.3, 0.1  # the gate of the first step
+MOST, LEAST = 0.3, 0.12  # the gate of the first step
 SECOND = 0.5  # the gate of the second, the paper's
 
 
 class ByteTrack(Tracker):
-    """Algorithm 1: believed detections first, then the others, for tracks that are left and were seen a frame ago.
+    """Algorithm 1: believed detections first, then the others, for all tracks that are left.
 
-    As in the authors' program tentative tracks are asked last, for the believed detections that are left.
+    Lost tracks are among them, as in the paper; the authors' program leaves them out. As there, tentative tracks are
+    asked last, for the believed detections that are left.
     """
 
     def associate(self, frame: Frame) -> Matches:
@@ -30,6 +31,6 @@ class ByteTrack(Tracker):
 
         first = assign_rows(similarity, confirmed, high, least)
         left = unmatched(confirmed, first.tracks)
-        second = assign_rows(similarity, left[~self.lives.missed[left]], low, SECOND)
+        second = assign_rows(similarity, left, low, SECOND)
         third = assign_rows(similarity, tentative, unmatched(high, first.detections), least)
         return joined(first, second, third)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from detkit.annotations.number_text import number_text
@@ -179,23 +179,22 @@ def _complaint(row: Floats) -> str:
 
 
 def _rows_in_bulk(content: bytes, least: int) -> Floats | None:
-    """All rows at once, or None where they are not rows of equal length of numbers between single commas."""
+    """All rows at once, or None where they are not rows of equal length of numbers, as JSON too would write them."""
     text = content.strip().replace(b"\r\n", b"\n")
     if not text:
         return np.zeros((0, least))
-    byte = np.frombuffer(text, np.uint8)
-    commas = np.cumsum(byte == ord(","))
-    ends = np.append(commas[byte == ord("\n")], commas[-1])
-    per_line = np.diff(ends, prepend=0)
-    if (per_line != per_line[0]).any() or per_line[0] + 1 < least:
+    if text.translate(None, b"0123456789+-.eE, \n"):
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # numpy's way to say that it stopped at a bad number
-        try:
-            numbers = np.fromstring(text.replace(b"\n", b",").decode("ascii"), dtype=np.float64, sep=",")
-        except (ValueError, DeprecationWarning):
-            return None
-    return numbers.reshape(len(ends), -1) if len(numbers) == commas[-1] + len(ends) else None
+    byte = np.frombuffer(text, np.uint8)
+    ends = np.append(np.flatnonzero(byte == ord("\n")), len(text))
+    commas = np.diff(np.searchsorted(np.flatnonzero(byte == ord(",")), ends), prepend=0)
+    if (commas != commas[0]).any() or commas[0] + 1 < least:
+        return None
+    try:
+        numbers = orjson.loads(b"[" + text.replace(b"\n", b",") + b"]")
+    except ValueError:
+        return None
+    return np.array(numbers, np.float64).reshape(len(ends), -1)
 
 
 def _rows_one_by_one(path: Path, content: bytes, least: int) -> Floats:

@@ -17,7 +17,7 @@ from detkit.tracking.motion import BoxHistory, Motion
 from detkit.tracking.settings import TrackerSettings
 from detkit.tracking.tracker import Frame, Tracker
 
-MOST, LEAST = 0.3, 0.1  # the gate
+MOST, LEAST = 0.3, 0.12  # the gate
 RECOVERY = 0.3  # the gate at a track's last box
 DIRECTION_WEIGHT = 0.2  # the paper's lambda
 DIRECTION_SPAN = 0.1  # seconds between the two boxes that give a direction: the paper's 3 frames at 30 a second

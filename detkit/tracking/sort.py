@@ -13,7 +13,7 @@ from detkit.boxes import iou
 from detkit.tracking.association import Matches, assign_rows, gate, joined, unmatched
 from detkit.tracking.tracker import Frame, Tracker
 
-MOST, LEAST = 0.3, 0.1  # the gate
+MOST, LEAST = 0.3, 0.12  # the gate
 
 
 class Sort(Tracker):

@@ -48,8 +48,9 @@ def test_buffered_boxes_meet_before_they_touch() -> None:
 
 def test_the_gate_opens_with_the_step() -> None:
     assert gate(0.3, 0.1, np.inf) == 0.1
-    assert gate(0.3, 0.1, 0.2) == pytest.approx(0.2)
+    assert gate(0.3, 0.1, 0.1) == pytest.approx(0.2)
     assert gate(0.3, 0.1, 1 / 30) == gate(0.3, 0.1, 0.0) == 0.3
+    assert gate(0.3, 0.1, 0.1, reach=0.015) == pytest.approx(0.15)
 
 
 def test_believed_from_scales_with_the_scores() -> None:

@@ -72,9 +72,11 @@ class FramePairs:
 
 def frame_pairs(truth: TrackTable, result: TrackTable) -> tuple[FramePairs, Ints]:
     """The pairs of `truth` and `result`, and the rows (G,) of `truth` in the order used there."""
-    _, frame = np.unique(np.concatenate((truth.frames, result.frames)), return_inverse=True)
-    truth_order = np.argsort(frame[: len(truth)], kind="stable")
-    result_order = np.argsort(frame[len(truth) :], kind="stable")
+    frame = _renumbered(np.concatenate((truth.frames, result.frames)))
+    # numbers of two bytes are sorted in linear time
+    key = frame.astype(np.uint16) if frame.max(initial=0) < 1 << 16 else frame
+    truth_order = np.argsort(key[: len(truth)], kind="stable")
+    result_order = np.argsort(key[len(truth) :], kind="stable")
     truth_frame, result_frame = frame[: len(truth)][truth_order], frame[len(truth) :][result_order]
     truth_boxes, result_boxes = truth.boxes[truth_order], result.boxes[result_order]
 
@@ -116,5 +118,9 @@ def _xywh(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _renumbered(ids: Ints) -> Ints:
-    """`ids` as 0, 1, 2 ... in ascending order, without gaps."""
+    """Numbers from 0 as 0, 1, 2 ... in the same order, without gaps."""
+    if ids.max(initial=0) < 1 << 22:  # a table of all numbers, in place of sorting
+        used = np.zeros(int(ids.max(initial=0)) + 1, bool)
+        used[ids] = True
+        return np.asarray((np.cumsum(used) - 1)[ids])
     return np.unique(ids, return_inverse=True)[1].astype(np.int64).reshape(-1)
