@@ -24,7 +24,7 @@ from detkit.tracking.motion import Rows
 
 @dataclass(frozen=True)
 class KalmanNoise:
-    """Standard deviations for centre and side, in sizes of the box.
+    """Standard deviations for centre and side, in sizes of the box; chosen on six sets of detections at four rates.
 
     measured       of a detection
     acceleration   change of velocity in one second, in sizes per second
