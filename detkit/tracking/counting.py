@@ -4,9 +4,9 @@ An object is where its anchor is: by default the middle of its box's lower side,
 confirmed tracks count, but a track is followed from its first detection, so one that crosses before it is confirmed is
 not missed. Times are seconds of the video's clock.
 
-Against flicker both use hysteresis. A track changes sides of a line only where it is clear of it by `margin` pixels,
-so one that trembles on the line is counted once, and one that comes near and turns back is not. It leaves a zone only
-where it is `margin` pixels outside.
+Against flicker both use hysteresis. A track changes sides of a line only where it is clear of it by `margin`, a
+share of the height of its box, so one that trembles on the line is counted once, and one that comes near and turns back
+is not. It leaves a zone only where it is as far outside.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from detkit.tracking.tracker import Tracks
 Point = tuple[float, float]
 
 ANCHORS: dict[str, Point] = {"foot": (0.5, 1.0), "centre": (0.5, 0.5), "head": (0.5, 0.0)}  # shares of width and height
-MARGIN = 2.0  # pixels
+MARGIN = 0.1  # of the height of a box: about how far the boxes of a detector tremble
+BORDER = 2.0  # pixels: what ends so near a border of the picture touches it
 FORGET = 60.0  # seconds after which a track that was not seen is not followed any more
 _MANY = 256  # followed tracks, from which the old ones are looked for
 
@@ -93,6 +94,7 @@ class LineCounter:
     ) -> None:
         self._start, self._end = np.array(start, np.float64), np.array(end, np.float64)
         self._anchor, self._margin = _anchor(anchor), margin
+        self._at_border = False
         if size is not None:
             self._move_inside(size)
         self._way = self._end - self._start
@@ -107,11 +109,13 @@ class LineCounter:
         """The crossings of the next frame."""
         places = _places(tracks, self._anchor)
         offset = places - self._start
+        margins = np.full(len(tracks), BORDER) if self._at_border else _margins(tracks, self._margin)
         # distance from the line, positive on its right in a picture, where y grows downward
         distances = (self._way[0] * offset[:, 1] - self._way[1] * offset[:, 0]) / self._length
         new: list[Crossing] = []
         for row, serial in enumerate(tracks.serials.tolist()):
-            forward = self._follow(serial, tracks.time, (places[row, 0], places[row, 1]), float(distances[row]))
+            place = (float(places[row, 0]), float(places[row, 1]))
+            forward = self._follow(serial, tracks.time, place, float(distances[row]), float(margins[row]))
             if forward is not None:
                 self._waiting.setdefault(serial, []).append((tracks.time, forward))
             if tracks.confirmed[row] and serial in self._waiting:
@@ -123,7 +127,7 @@ class LineCounter:
             self._waiting.pop(serial, None)
         return new
 
-    def _follow(self, serial: int, time: float, place: Point, distance: float) -> bool | None:
+    def _follow(self, serial: int, time: float, place: Point, distance: float, margin: float) -> bool | None:
         """Whether the track has now crossed, forward or not; None where it has not."""
         walker = self._walkers.get(serial)
         if walker is None:
@@ -134,21 +138,22 @@ class LineCounter:
             along = float((met - self._start) @ self._way) / self._length**2
             walker.over = -1e-9 <= along <= 1 + 1e-9
         walker.seen, walker.place, walker.distance = time, place, distance
-        if abs(distance) < self._margin:
+        if abs(distance) < margin:
             return None
         before, walker.side = walker.side, 1 if distance > 0 else -1
         return walker.side > 0 if before == -walker.side and walker.over else None
 
     def _move_inside(self, size: tuple[float, float]) -> None:
-        """A line along a border: moved in by two margins, and crossed by the side of a box, not by its anchor.
+        """A line along a border: moved in by 2 BORDER, and crossed by the side of a box, not by its anchor.
 
         What touches the border is then clear of the line on the outside, also where boxes end a pixel before it.
         """
         for axis in (0, 1):
             ends = np.array([self._start[axis], self._end[axis]])
             for border, share, inward in ((0.0, 0.0, 1.0), (float(size[axis]), 1.0, -1.0)):
-                if (np.abs(ends - border) <= self._margin).all():
-                    self._start[axis] = self._end[axis] = border + 2 * inward * self._margin
+                if (np.abs(ends - border) <= BORDER).all():
+                    self._start[axis] = self._end[axis] = border + 2 * inward * BORDER
+                    self._at_border = True
                     self._anchor = (share, self._anchor[1]) if axis == 0 else (self._anchor[0], share)
 
 
@@ -184,7 +189,7 @@ class ZoneCounter:
     def update(self, tracks: Tracks) -> None:
         """What the tracks of the next frame do."""
         within, distance = _within(_places(tracks, self._anchor), self._corners)
-        outside = ~within & (distance >= self._margin)
+        outside = ~within & (distance >= _margins(tracks, self._margin))
         within |= distance <= 1e-9
         self.inside = 0
         for row, serial in enumerate(tracks.serials.tolist()):
@@ -243,6 +248,11 @@ def _places(tracks: Tracks, anchor: Point) -> Floats:
     """The anchors (N, 2) of the boxes."""
     boxes = tracks.boxes.astype(np.float64)
     return np.asarray(boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) * np.array(anchor))
+
+
+def _margins(tracks: Tracks, share: float) -> Floats:
+    """How far each track (N,) has to be from a border to be clear of it, in pixels."""
+    return np.asarray(np.maximum(share * (tracks.boxes[:, 3] - tracks.boxes[:, 1]), 1e-6))
 
 
 def _within(points: Floats, corners: Floats) -> tuple[NDArray[np.bool_], Floats]:
