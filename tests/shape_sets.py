@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from detkit.annotations.shapes import Shapes
-from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.masks import Masks
 from detkit.metrics.coco import IOU_THRESHOLDS, accumulate, outside_ranges
 from detkit.metrics.iou_types import OVERLAPS, Side

@@ -78,7 +78,7 @@ def evaluate(found_path: str, truth_path: str, kind: str) -> list[float]:
     import orjson
 
     from detkit.annotations.shapes import Shapes
-    from detkit.annotations.tables import Categories, GroundTruth, Images, Predictions
+    from detkit.dataset import Categories, GroundTruth, Images, Predictions
     from detkit.masks import Masks
     from detkit.metrics.coco import IOU_THRESHOLDS, accumulate, outside_ranges
     from detkit.metrics.iou_types import OVERLAPS, Side
