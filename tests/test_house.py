@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "detkit"
 # From the ground up. A module imports from its own floor or from those below; ARCHITECTURE.md draws them.
 FLOORS = (
     ("errors",),
-    ("files", "settings", "cores", "compiled", "boxes", "picture_names"),
-    ("picture_headers", "bitmaps", "tiff", "native_messages", "video_files"),
-    ("classes", "guard", "images", "videos", "detections", "dataset"),
-    ("nms", "nms_kernels", "pyramid", "drawing"),
-    ("annotations", "metrics"),
+    ("files", "settings", "cores", "compiled", "boxes", "ordering", "picture_names"),
+    ("picture_files", "shapes"),
+    ("classes", "guard", "images", "videos", "detections", "dataset", "tracks"),
+    ("nms", "nms_kernels", "pyramid", "drawing", "label_maps"),
+    ("annotations", "metrics", "tracking"),
     ("graphs",),
     ("proposals",),
     ("detectors",),

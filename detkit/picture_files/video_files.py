@@ -17,7 +17,7 @@ from mmap import ACCESS_READ, mmap
 
 import numpy as np
 
-from detkit.picture_headers import boxes
+from detkit.picture_files.picture_headers import boxes
 
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 # What may stand in a segment and in a cluster.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from detkit.errors import InputError, UsageError
-from detkit.nms import ClassIds, Indices, best_first
+from detkit.ordering import ClassIds, Indices, best_first
 
 Doubles = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def iou(a: ArrayLike, b: ArrayLike) -> Doubles:
 
 def pair_iou(a: Doubles, b: Doubles, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Doubles:
     """IoU (P,) of quadrangles `rows` of `a` (N, 4, 2) with `columns` of `b` (M, 4, 2), see `iou`."""
-    from detkit.turned_kernels import clip_kernel
+    from detkit.shapes.turned_kernels import clip_kernel
 
     box_a, box_b = enclosing(a)[rows], enclosing(b)[columns]
     meet = np.flatnonzero(((box_a[:, :2] < box_b[:, 2:]) & (box_b[:, :2] < box_a[:, 2:])).all(axis=1))
@@ -146,7 +146,7 @@ def fast_nms(boxes: ArrayLike, scores: NDArray[Any], threshold: float, class_ids
         above &= classes[:, None] == classes[None]
         suppressed = np.triu(above, 1).any(axis=0)
     else:
-        from detkit.turned_kernels import fast_nms_kernel
+        from detkit.shapes.turned_kernels import fast_nms_kernel
 
         suppressed = fast_nms_kernel(gaussians, np.hypot(arranged[:, 2], arranged[:, 3]), classes, float(threshold))
     return order[~suppressed]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detkit import rle
 from detkit.errors import InputError
+from detkit.shapes import rle
 
 # Coordinates beyond this many pixels are no place in a picture, and would overflow pycocotools.
 _FARTHEST = 1e8
@@ -52,7 +52,7 @@ class Masks:
             self._check_covered(np.diff(total), pixels)
             counts, starts = rle.without_empty_runs(counts, starts)
         else:
-            from detkit.mask_kernels import geometry_kernel
+            from detkit.shapes.mask_kernels import geometry_kernel
 
             ends, areas, bounds, any_empty = geometry_kernel(counts, starts, sizes[:, 0].copy())
             covered = np.where(starts[1:] > starts[:-1], ends[np.maximum(starts[1:] - 1, 0)], 0)
@@ -148,7 +148,7 @@ class Masks:
     @classmethod
     def _from_rings(cls, objects: Sequence[Sequence[ArrayLike]], sizes: NDArray[np.int64], before: int) -> Masks:
         """`from_polygons` of a few; `before` is the number of the first."""
-        from detkit.mask_kernels import polygon_kernel
+        from detkit.shapes.mask_kernels import polygon_kernel
 
         rings = [np.ravel(ring) if isinstance(ring, np.ndarray) else ring for rings in objects for ring in rings]
         owner = np.repeat(np.arange(len(objects)), np.fromiter(map(len, objects), np.int64, len(objects)))
@@ -340,7 +340,7 @@ def pair_iou(
 
     InputError where the masks of a pair have different sizes.
     """
-    from detkit.mask_kernels import overlap_kernel
+    from detkit.shapes.mask_kernels import overlap_kernel
 
     differ = np.flatnonzero((a.sizes[rows] != b.sizes[columns]).any(axis=1))
     if len(differ):
@@ -379,7 +379,7 @@ def boundaries(masks: Masks, ratio: float = BOUNDARY_RATIO) -> Masks:
 
 
 def _few_boundaries(masks: Masks, ratio: float) -> Masks:
-    from detkit.mask_kernels import boundary_kernel
+    from detkit.shapes.mask_kernels import boundary_kernel
 
     distances = np.maximum(np.round(ratio * np.hypot(masks.sizes[:, 0], masks.sizes[:, 1])), 1).astype(np.int64)
     owner, toggle = boundary_kernel(masks.run_ends, masks.starts, masks.bounds, masks.sizes[:, 0].copy(), distances)

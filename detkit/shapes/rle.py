@@ -201,7 +201,7 @@ def from_strings(texts: Sequence[str | bytes]) -> tuple[Counts, Integers]:
     characters = np.frombuffer(b"".join(parts), np.uint8)
     if len(characters) < MANY:
         return _parsed(characters, lengths, ends)
-    from detkit.mask_kernels import string_kernel
+    from detkit.shapes.mask_kernels import string_kernel
 
     counts, starts, broken = string_kernel(characters, ends)
     if broken >= 0:  # the same again, for its words

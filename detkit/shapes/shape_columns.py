@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import InputError
-from detkit.masks import Masks
+from detkit.shapes.masks import Masks
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from mmap import mmap
 
-from detkit.tiff import TiffError, read_directory
+from detkit.picture_files.tiff import TiffError, read_directory
 
 # Where the bytes come from: all of them, or a file that is mapped into memory.
 Bytes = bytes | bytearray | memoryview | mmap
