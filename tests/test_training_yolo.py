@@ -18,6 +18,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from detkit.errors import DetkitError, InputError  # noqa: E402
 from detkit.training.torch.checkpoint import load_checkpoint  # noqa: E402
+from detkit.training.torch.exporting import store_in_half  # noqa: E402
 from detkit.training.torch.parallel import GradientWorkers  # noqa: E402
 from detkit.training.torch.picture_store import PictureStore  # noqa: E402
 from detkit.training.torch.pretrained import exported_weights  # noqa: E402
@@ -267,10 +268,10 @@ def test_the_exported_graph_computes_what_torch_computes(half, tmp_path):
 
 
 def test_half_takes_half_the_space(tmp_path):
-    network = YoloNetwork(2, hidden=HIDDEN, top=64)
-    whole = export_onnx(network, tmp_path / "a.onnx", 64, NAMES, half=False).stat().st_size
-    half = export_onnx(network, tmp_path / "b.onnx", 64, NAMES).stat().st_size
-    assert half < 0.55 * whole
+    path = export_onnx(YoloNetwork(2), tmp_path / "a.onnx", 64, NAMES, half=False)
+    model = onnx.load(str(path))
+    store_in_half(model)
+    assert model.ByteSize() < 0.55 * path.stat().st_size
 
 
 def test_training_can_start_from_an_exported_detector(tmp_path):
@@ -377,11 +378,11 @@ def test_channels_that_others_can_stand_in_for_go_first():
     assert len(kept) == 6
     expected = x @ weight.T
     assert (x[:, kept] @ fitted.double().T - expected).norm() < 0.01 * expected.norm()
-    kept, fitted = surviving_channels(x.T @ x, weight, 5)
-    error = (x[:, kept] @ fitted.double().T - expected).square().sum()
-    errors = {rows: np.linalg.lstsq(doubled[:, rows], expected.numpy())[1].sum() for rows in combinations(range(9), 5)}
-    assert error < 1.001 * errors[tuple(kept.tolist())]  # fitted anew
-    assert error < 1.5 * min(errors.values())
+    fewer, fitted = surviving_channels(x.T @ x, weight, 5)
+    error = (x[:, fewer] @ fitted.double().T - expected).square().sum()
+    # Of the six that one goes without which the others, fitted anew, come closest.
+    errors = [np.linalg.lstsq(doubled[:, rows], expected.numpy())[1].sum() for rows in combinations(kept.tolist(), 5)]
+    assert error.item() == pytest.approx(min(errors), rel=1e-3)
 
 
 def test_a_slimmed_detector_can_be_trained_on(tmp_path):
