@@ -44,7 +44,7 @@ from detkit.training.yolo.parallel import GradientWorkers  # noqa: E402
 from detkit.training.yolo.prune import slim, surviving_channels  # noqa: E402
 from detkit.training.yolo.schedule import picture_size, rate_factor  # noqa: E402
 from detkit.training.yolo.session import average_weights  # noqa: E402
-from detkit.training.yolo.taught import Labels, merge_labels, read_taught  # noqa: E402
+from detkit.training.yolo.taught import merge_labels, read_taught  # noqa: E402
 from detkit.training.yolo.train import BatchSource, gradients, run_worker  # noqa: E402
 from detkit.training.yolo.weights import exported_weights, initial_network, load_detector_weights  # noqa: E402
 
@@ -684,8 +684,8 @@ def test_a_teachers_labels_fill_what_the_annotations_leave_open(tmp_path):
     taught = read_taught(path)["a", 7]
     own = np.array([[0, 0, 10, 10]], np.float32), np.array([1])
     merged = merge_labels(*own, taught, np.array([False, True]))
-    # The annotated object, not again from the teacher; class 0 is not annotated, so the teacher's word is whole; half of
-    # 0.15 is too little.
+    # The annotated object, not again from the teacher; class 0 is not annotated, so the teacher's word is whole; the
+    # last is kept only where it counts whole, as half of 0.15 is too little. Class 1 is annotated.
     assert merged.classes.tolist() == [1, 0, 0]
     np.testing.assert_allclose(merged.scores, [1, 0.8, 0.6], rtol=1e-6)
     assert merge_labels(*own, taught, np.array([True, True])).scores.tolist() == pytest.approx([1, 0.4, 0.3])

@@ -1,6 +1,6 @@
 """How the bundled network was trained: COCO's and VOC's pictures of ../shared, their annotations, a teacher's labels.
 
-    python -m detkit.training.yolo.bundled OUT --from slim.onnx --shared ../shared --store DIR --minutes 95
+python -m detkit.training.yolo.bundled OUT --from slim.onnx --shared ../shared --store DIR --minutes 95
 """
 
 from __future__ import annotations

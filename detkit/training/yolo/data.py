@@ -56,7 +56,6 @@ class TrainingSet:
             if len(classes) and not 0 <= classes.min() <= classes.max() < len(self.names):
                 raise InputError(f"{path}: class {classes.max()} of {len(self.names)}")
 
-
     def certain_classes(self) -> list[NDArray[np.int64]]:
         """Of each picture the classes of the objects that are rather there than not."""
         if self.scores is None:
@@ -153,7 +152,7 @@ class AugmentedPictures:
 
 
 class PictureStore:
-    """Decoded images in a file that processes map into memory, so that any number of them fit and none is decoded twice.
+    """Decoded images in a file that processes map into memory: any number of them fit and none is decoded twice.
 
     Images are shrunk to `longest` pixels along the long side. The `folder` gets pixels.bin and index.npz; what is
     there is used again if it was made from the same paths at the same size. A killed process leaves no index.

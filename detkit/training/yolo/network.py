@@ -9,6 +9,7 @@ axis of length A.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -173,9 +174,7 @@ class NormConv2d(nn.Sequential):
         self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, depthwise: bool = False
     ) -> None:
         layers: list[nn.Module] = [
-            DepthwiseConv2d(channels_in, kernel, stride)
-            if depthwise
-            else PointwiseConv2d(channels_in, channels_out),
+            DepthwiseConv2d(channels_in, kernel, stride) if depthwise else PointwiseConv2d(channels_in, channels_out),
             nn.BatchNorm2d(channels_out, momentum=0.03),
             nn.ReLU(inplace=True),
         ]
@@ -309,7 +308,7 @@ class YoloNetwork(nn.Module):
         self, classes: int, channels: int = 96, bins: int = 16, hidden: Sequence[int] = (), top: int = LITE0_TOP
     ) -> None:
         super().__init__()
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "classes": classes, "channels": channels, "bins": bins, "hidden": tuple(hidden), "top": top
         }  # fmt: skip
         self.backbone = EfficientNetLite0(hidden, top)
