@@ -1,16 +1,27 @@
-"""Slimming of a trained detector: hidden channels that others can stand in for go, without training."""
+"""Slimming of a trained detector: hidden channels that others can stand in for go, without training.
+
+python -m detkit.training.yolo.prune yolo-lite0.onnx slim.onnx --images DIR --hidden 32,80,... --top 512
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.training.torch.augmentation import PAD
 from detkit.training.torch.backbone import STRIDES
 from detkit.training.torch.layers import FrozenNormConv2d
+from detkit.training.torch.picture_store import read_shrunk
+from detkit.training.torch.pretrained import exported_weights
+from detkit.training.yolo.yolo_export import export_onnx
 from detkit.training.yolo.yolo_network import YoloNetwork
+from detkit.training.yolo.yolo_weights import initial_network
 
 RIDGE = 1e-4  # of the mean square of the channels
 SAMPLES = 20_000  # of each layer's pixels
@@ -99,3 +110,41 @@ def slim(network: YoloNetwork, hidden: Sequence[int], top: int, batches: Sequenc
             state[layer] = part[:, :, None, None]
     result.load_state_dict(state)
     return result
+
+
+def batches_of(paths: Sequence[Path], size: int, batch: int = 8) -> list[Tensor]:
+    """Images (batch, 3, size, size) RGB in 0-1, each picture shrunk into the upper left corner."""
+    batches = []
+    for start in range(0, len(paths), batch):
+        part = paths[start : start + batch]
+        canvas = np.full((len(part), size, size, 3), PAD, np.uint8)
+        for own, path in zip(canvas, part, strict=True):
+            image, _ = read_shrunk(path, size)
+            own[: image.shape[0], : image.shape[1]] = image
+        batches.append(torch.from_numpy(canvas).permute(0, 3, 1, 2).float() / 255)
+    return batches
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Slim an exported detector; its training goes on from the result.")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--images", type=Path, required=True, help="pictures that say which channels matter")
+    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--hidden", required=True, help="channels in each of the 16 blocks, by commas")
+    parser.add_argument("--top", type=int, required=True)
+    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    names = exported_weights(options.model)[1]
+    paths = sorted(options.images.iterdir())
+    chosen = np.random.default_rng(options.seed).choice(len(paths), options.pictures, replace=False).tolist()
+    batches = batches_of([paths[i] for i in chosen], options.size)
+    hidden = [int(number) for number in options.hidden.split(",")]
+    network = slim(initial_network(names, options.model), hidden, options.top, batches)
+    export_onnx(network, options.out, options.size, names)
+
+
+if __name__ == "__main__":
+    main()
