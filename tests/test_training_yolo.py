@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 onnx = pytest.importorskip("onnx", reason="training needs onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from detkit.errors import DetkitError, InputError  # noqa: E402
+from detkit.errors import DetkitError, InputError, ModelError, UsageError  # noqa: E402
 from detkit.training.torch.checkpoint import load_checkpoint  # noqa: E402
 from detkit.training.torch.exporting import store_in_half  # noqa: E402
 from detkit.training.torch.parallel import GradientWorkers  # noqa: E402
@@ -35,6 +35,7 @@ from detkit.training.yolo import (  # noqa: E402
 )
 from detkit.training.yolo.prune import slim, surviving_channels  # noqa: E402
 from detkit.training.yolo.taught import merge_labels, read_taught  # noqa: E402
+from detkit.training.yolo.teacher import YoloxTeacher  # noqa: E402
 from detkit.training.yolo.yolo_augmentation import Picture, mosaic, place, scaled_crop  # noqa: E402
 from detkit.training.yolo.yolo_data import AugmentedPictures, Request, collate  # noqa: E402
 from detkit.training.yolo.yolo_export import ExportedNetwork, export_onnx  # noqa: E402
@@ -296,10 +297,19 @@ def test_what_no_training_wrote_is_no_start(tmp_path):
         load_detector_weights(YoloNetwork(2), NAMES, {}, NAMES)
 
 
+def test_what_is_no_yolox_is_no_teacher(tmp_path):
+    other = Path(__file__).parents[1] / "models" / "lenet5-digits.onnx"
+    with pytest.raises(ModelError, match="not a YOLOX network"):
+        YoloxTeacher(other, 80)
+    (tmp_path / "a.onnx").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="damaged"):
+        YoloxTeacher(tmp_path / "a.onnx", 80)
+    with pytest.raises(ModelError, match="cannot be read"):
+        YoloxTeacher(tmp_path / "none.onnx", 80)
+
+
 @pytest.mark.skipif(not TEACHER.is_file(), reason="the shared YOLOX-Nano is not here")
 def test_the_teacher_sees_what_is_in_a_picture():
-    from detkit.training.yolo.teacher import YoloxTeacher
-
     image = cv2.imread(str(TEACHER.parents[1] / "data" / "coco128" / "images" / "000000000025.jpg"))
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     scale = 320 / max(image.shape[:2])
@@ -311,6 +321,8 @@ def test_the_teacher_sees_what_is_in_a_picture():
     best = scores.max(axis=1).argmax()
     assert scores[best].argmax() == 23  # the giraffe
     assert iou_of(boxes[best] / scale, [385, 60, 600, 357]) > 0.7
+    with pytest.raises(UsageError, match="80 classes, the annotations have 3"):
+        YoloxTeacher(TEACHER, 3)
 
 
 def test_training_in_mixed_precision_gives_nearly_the_same_gradients(data):
