@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from detkit.images import read_image as read_image
     from detkit.images import write_image as write_image
     from detkit.metrics.evaluation import Evaluation as Evaluation
+    from detkit.metrics.evaluation import evaluate as evaluate
     from detkit.nms import suppress as suppress
     from detkit.proposals.methods import propose as propose
     from detkit.runs.run import Output as Output
@@ -54,6 +55,7 @@ _HOMES = {
     "SlideDetector": "detkit.detectors.windows.slide_detector:SlideDetector",
     "Yolo": "detkit.detectors.yolo.yolo_detector:Yolo",
     "draw": "detkit.drawing:draw",
+    "evaluate": "detkit.metrics.evaluation:evaluate",
     "propose": "detkit.proposals.methods:propose",
     "read_detections": "detkit.annotations.reading:read_predictions",
     "read_ground_truth": "detkit.annotations.reading:read_ground_truth",
@@ -77,4 +79,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted(__all__)

@@ -32,6 +32,8 @@ def read_bmp(content: bytes) -> NDArray[np.uint8] | None:
     (pixels, size) = struct.unpack_from("<II", content, 10)
     if size < 40:
         return None
+    if len(content) < 54:
+        raise InputError(_TRUNCATED)
     width, height, _, bits, packing = struct.unpack_from("<iiHHI", content, 18)
     if bits not in _MASKS or packing not in (_RGB, _BITFIELDS, _ALPHA_BITFIELDS):
         return None

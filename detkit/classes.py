@@ -51,6 +51,9 @@ def chosen_classes(choice: Choice, names: Sequence[str], whose: str = "the netwo
 
     This is what every `--class` and every `classes` means. A number, or text that is one and no name, is the place
     itself. UsageError for what is no class of `whose`.
+
+    >>> chosen_classes("Cat", ("Cat", "dog", "cat")).tolist(), chosen_classes("CAT", ("Cat", "dog", "cat")).tolist()
+    ([0], [0, 2])
     """
     wanted = (choice,) if isinstance(choice, str | int) else tuple(choice)
     if not wanted:

@@ -24,6 +24,14 @@ class Detections:
     names      the class names of the network; may be shorter than a class id, which is then its own name
 
     Immutable: every method returns a new object. InputError where the lengths do not fit.
+
+    >>> found = Detections([[0, 0, 9, 9], [2, 2, 8, 8]], [0.4, 0.9], [1, 0], ("cat", "dog"))
+    >>> found
+    Detections(2: dog 0.40, cat 0.90)
+    >>> found[found.scores > 0.5].class_names
+    ['cat']
+    >>> len(Detections.empty())
+    0
     """
 
     boxes: NDArray[np.float32]

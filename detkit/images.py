@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -98,6 +99,8 @@ def decode_image(content: bytes) -> Image:
         raise InputError(_DAMAGED) from error
     except MemoryError as error:
         raise InputError("is too large for the memory of this machine") from error
+    except (struct.error, ValueError, LookupError, ArithmeticError) as error:  # fields that contradict each other
+        raise InputError(_DAMAGED) from error
     return image if header.kind == HEIC else upright(image, header.orientation)  # libheif has turned it
 
 
@@ -218,6 +221,10 @@ class _Gate:
 
     def __init__(self) -> None:
         self.max_pixels = MAX_PIXELS
+        self.empty()
+
+    def empty(self) -> None:
+        """As if nobody were inside: a forked process does not have the threads that were."""
         self._changed = threading.Condition()
         self._inside = self._pixels = self._waiting_alone = 0
 
@@ -266,6 +273,8 @@ class _Gate:
 
 
 _gate = _Gate()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_gate.empty)
 
 
 def _decode(content: bytes, header: Header) -> Image:
@@ -353,7 +362,7 @@ def _decode_heic(content: bytes) -> Image:
     try:
         picture = pillow_heif.open_heif(content, convert_hdr_to_8bit=True)
         array = np.asarray(picture)
-    except (ValueError, RuntimeError, SyntaxError, EOFError, OSError) as error:
+    except (ValueError, RuntimeError, SyntaxError, LookupError, EOFError, OSError) as error:
         raise InputError(_DAMAGED) from error
     return as_image(array)
 

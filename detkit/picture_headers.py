@@ -281,8 +281,10 @@ def _jpeg_2000(view: memoryview) -> Header | None:
         if kind == b"jp2h":
             for inner, place, _ in boxes(view, start, end):
                 if inner == b"ihdr":
-                    height, width = struct.unpack_from(">II", view, place)
-                    return Header(JPEG_2000, width, height)
+                    height, width, channels = struct.unpack_from(">IIH", view, place)
+                    few = channels in (1, 3, 4)
+                    strange = "" if few else f"is JPEG 2000 of {channels} channels; 1, 3 and 4 are read"
+                    return Header(JPEG_2000, width, height, strange=strange)
     return None
 
 
@@ -324,6 +326,9 @@ def _heif(view: memoryview) -> Header | None:
         name, start, _ = properties[index - 1]
         if name == b"ispe":
             width, height = struct.unpack_from(">II", view, start + 4)
+        elif name == b"clap" and kind == HEIC:  # libheif cuts to the clean aperture; libavif does not
+            wide, wide_by, high, high_by = struct.unpack_from(">IIII", view, start)
+            width, height = round(wide / max(wide_by, 1)), round(high / max(high_by, 1))
         elif name == b"irot":
             orientation = _turned(orientation, view[start] & 3)
         elif name == b"imir":

@@ -93,7 +93,11 @@ def plain_path(file: str) -> str:
 
 
 def without_ending(file: str) -> str:
-    """A file name without the ending of a picture, read or not; other dots are part of the name."""
+    """A file name without the ending of a picture, read or not; other dots are part of the name.
+
+    >>> without_ending("a/b.v2.JPG"), without_ending("a/b.v2")
+    ('a/b.v2', 'a/b.v2')
+    """
     dot = file.rfind(".")
     return file[:dot] if dot > 0 and file[dot:].lower() in _ALL_PICTURES else file
 

@@ -10,7 +10,12 @@ from detkit.errors import UsageError
 
 
 def settled(given: Mapping[str, Any], *values: Any) -> tuple[Any, ...]:
-    """The `values`, dataclasses, with what is given by the names of their fields. UsageError for other names."""
+    """The `values`, dataclasses, with what is given by the names of their fields. UsageError for other names.
+
+    >>> from detkit.detectors.selection import Selection
+    >>> settled({"conf": 0.5}, Selection(max_det=10))
+    (Selection(conf=0.5, iou=None, max_det=10, nms='greedy', agnostic=False, classes=()),)
+    """
     known = [{entry.name for entry in fields(value)} for value in values]
     unknown = set(given).difference(*known)
     if unknown:

@@ -35,7 +35,7 @@ _FILL_ORDER, _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_SIZES, _PLANA
     317,
 )
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT = 322, 323, 324, 325, 338, 339
-_TYPES = {1: "B", 2: "c", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_VALUES = 1 << 24
 _DAMAGED = "cannot be decoded: truncated, damaged or not a picture"
 # The tags that are read here; ASCII texts, colour profiles and the like are passed over.
@@ -81,13 +81,13 @@ class Directory:
     order           "<" or ">"
     big             whether it is BigTIFF
     tags            the values of the tags that matter here
-    orientation_at  where the value of the orientation stands; 0 where it is not said
+    orientation_at  where the value of the orientation stands, and its type for `struct`; (0, "") where it is not said
     """
 
     order: str
     big: bool
     tags: Mapping[int, tuple[Any, ...]]
-    orientation_at: int = 0
+    orientation_at: tuple[int, str] = (0, "")
 
     def one(self, tag: int, default: int) -> int:
         values = self.tags.get(tag, ())
@@ -118,6 +118,8 @@ class Layout:
     @classmethod
     def of(cls, directory: Directory) -> Layout:
         samples = directory.one(_SAMPLES, 1)
+        if samples < 1:
+            raise InputError(_DAMAGED)
         bits, formats = directory.tags.get(_BITS, (1,)), directory.tags.get(_FORMAT, (UNSIGNED,))
         if len({*bits}) > 1 or len({*formats}) > 1:
             raise InputError("has bands of different depths; save it with one")
@@ -157,7 +159,7 @@ def read_directory(content: Any) -> Directory:
         (count,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", view, start)
         size, head, start = (20, 12, start + 8) if big else (12, 8, start + 2)
         tags: dict[int, tuple[Any, ...]] = {}
-        orientation_at = 0
+        orientation_at = (0, "")
         for place in range(start, start + min(count, 4096) * size, size):
             tag, kind = struct.unpack_from(f"{order}HH", view, place)
             if tag not in _READ or kind not in _TYPES:
@@ -170,8 +172,8 @@ def read_directory(content: Any) -> Directory:
             if struct.calcsize(values) > size - head:
                 (at,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", view, at)
             tags.setdefault(tag, struct.unpack_from(values, view, at))
-            if tag == _ORIENTATION and kind == 3 and number == 1:
-                orientation_at = at
+            if tag == _ORIENTATION and number == 1:
+                orientation_at = at, order + _TYPES[kind]
     except (struct.error, OverflowError) as error:
         raise TiffError("the directory is cut off") from error
     return Directory(order, big, tags, orientation_at)
@@ -179,8 +181,8 @@ def read_directory(content: Any) -> Directory:
 
 def upright_stored(content: bytes, directory: Directory) -> bytes:
     """The file with orientation 1, so that its pixels are decoded as they are stored."""
-    at = directory.orientation_at
-    return content[:at] + struct.pack(f"{directory.order}H", 1) + content[at + 2 :] if at else content
+    at, form = directory.orientation_at
+    return content[:at] + struct.pack(form, 1) + content[at + struct.calcsize(form) :] if at else content
 
 
 def check_readable(directory: Directory) -> None:

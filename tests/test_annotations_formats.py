@@ -336,7 +336,7 @@ def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_voc_xml_read_by_another_reader() -> None:
     boxes = np.array([[1.5, 2, 30.25, 40.1], [0, 0, 9, 9]], np.float32)
-    data = voc_xml("x/a & b.jpg", 640, 480, ["<cat>", "dog"], boxes, scores=[0.9, 0.25], difficult=[0, 1])
+    data = voc_xml("x/a & b.jpg", 640, 480, ["<cat>", "dog"], boxes, scores=[0.9, 0.25], flags={"difficult": [0, 1]})
     root = ElementTree.fromstring(data)
     assert root.findtext("filename") == "a & b.jpg"
     assert root.findtext("folder") == "x"

@@ -12,6 +12,7 @@ import pytest
 from detkit.detectors.hog.hog_model import named_model
 from detkit.detectors.yolo.heads import HEADS
 from detkit.errors import ModelError, OutputError
+from detkit.graphs import checksums
 from detkit.graphs import registry as models
 from detkit.graphs.registry import Entry, pull
 from detkit.images import write_image
@@ -89,7 +90,7 @@ def test_pull_keeps_what_has_the_right_hash(server, home, kind, size):
     assert path == home / "m.onnx"
     assert path.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
-    assert [file.name for file in home.iterdir()] == ["m.onnx"]
+    assert {file.name for file in home.iterdir()} == {"m.onnx", ".m.onnx.verified", ".m.onnx.lock"}
     count = len(server.requests)
     assert pull(entry(server, kind, size)) == path
     assert len(server.requests) == count  # it is there: nothing is fetched
@@ -114,12 +115,56 @@ def test_a_server_that_cannot_resume_sends_all_again(server, home):
 def test_wrong_bytes_are_not_kept(server, home):
     with pytest.raises(ModelError, match="SHA-256 .* the registry says .*: not kept"):
         pull(entry(server, "corrupt"))
-    assert list(home.iterdir()) == []
+    assert [file.name for file in home.iterdir()] == [".m.onnx.lock"]
 
 
 def test_more_bytes_than_promised_are_not_kept(server):
     with pytest.raises(ModelError, match="sends more than"):
         pull(entry(server, "long"))
+
+
+def test_two_pulls_at_once_keep_the_right_bytes(server, home):
+    """Both append to one unfinished file, which was checked before the other wrote to it."""
+    wanted = entry(server, "whole")
+    errors = []
+
+    def run():
+        try:
+            pull(wanted)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert (home / "m.onnx").read_bytes() == CONTENT
+    assert len(server.requests) == 1
+    assert {file.name for file in home.iterdir()} == {"m.onnx", ".m.onnx.verified", ".m.onnx.lock"}
+
+
+def test_a_pulled_model_that_was_changed_is_refused_and_pulled_again(server, home, monkeypatch):
+    wanted = entry(server, "whole")
+    monkeypatch.setattr(models, "registry", lambda: {"m": wanted})
+    path = pull(wanted)
+    assert models.resolve("m", "yolo") == path
+    path.write_bytes(bytes(len(CONTENT)))
+    with pytest.raises(ModelError, match="other bytes than the registry says: detkit models pull m fetches it again"):
+        models.resolve("m", "yolo")
+    assert pull(wanted).read_bytes() == CONTENT
+    assert models.resolve("m", "yolo") == path
+
+
+def test_a_pulled_model_is_hashed_once(server, home, monkeypatch):
+    path = pull(entry(server, "whole"))
+    monkeypatch.setattr(checksums, "sha256_of", lambda path: pytest.fail("it was hashed again"))
+    assert checksums.has_checksum(path, hashlib.sha256(CONTENT).hexdigest())
+
+
+def test_the_registry_names_no_package_registrys_host():
+    assert "pypi." not in (models.models_folder() / "registry.json").read_text()
 
 
 def test_what_the_server_answers_is_said(server):

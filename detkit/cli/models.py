@@ -120,7 +120,7 @@ def _entry_fields(entry: object) -> dict[str, object]:
 
 def _graph_fields(model: str, head: str | None) -> dict[str, object]:
     from detkit.annotations.class_names import names_from_metadata
-    from detkit.detectors.yolo.heads.recognise import is_classifier
+    from detkit.detectors.yolo.heads.signature import is_classifier
     from detkit.graphs.registry import CLASSIFIER, RUN_IN_PARTS, resolve
     from detkit.graphs.session import Network
 
@@ -147,8 +147,9 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
     return _network_fields(yolo.network) | {
         "head": yolo.head.name,
         "about": yolo.head.about,
-        "because": yolo.matches[0].reason,
+        "because": yolo.reading.reason,
         "picture": f"{preparation.fit}, pad {preparation.pad}, {preparation.color}, {scale}",
+        "assumed": list(yolo.reading.assumptions) or "nothing",
         "size": f"{size[0]} x {size[1]}" if size else f"{preparation.dynamic}, {preparation.size} px",
         "suppression": f"greedy per class, IoU {yolo.iou:g}" if yolo.head.nms else "in the graph, or none needed",
         "classes": _shown(yolo.names),

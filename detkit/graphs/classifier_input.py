@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import ModelError
-from detkit.graphs.preparation import IMAGENET, Preparation
+from detkit.graphs.preparation import IMAGENET, PixelFormat, Preparation
 from detkit.graphs.session import Network, TensorInfo
 from detkit.graphs.sidecar import Sidecar
 from detkit.images import Image
-
-Floats = NDArray[np.float32]
 
 
 class PictureInput:
@@ -37,26 +34,24 @@ class PictureInput:
         self.channels = int(shape[-1 if self.channels_last else 1] or 3)
         height, width = shape[1:3] if self.channels_last else shape[2:4]
         self.size = (width, height) if width and height else sidecar.size
-        self._color, self._mean, self._std = _normalisation(sidecar, network.metadata, self.channels)
-        if self.channels == 3:
-            mean, std = (tuple(values.tolist()) for values in (self._mean, self._std))
-            self._preparation = Preparation(color="bgr" if self._color == "bgr" else "rgb", mean=mean, std=std)
+        self._preparation = _preparation(sidecar, network.metadata, self.channels)
+        self._pixels = PixelFormat(self.info.dtype, self.channels_last, self.channels)
 
     @property
     def mean(self) -> tuple[float, ...]:
         """What becomes zero, for each channel of an RGB or gray picture, on the scale 0 to 255."""
-        mean = tuple(float(value) for value in self._mean)
-        return mean[::-1] if self._color == "bgr" else mean
+        mean = self._preparation.mean[: self.channels]
+        return mean[::-1] if self._preparation.color == "bgr" else mean
 
     def tensor(self, image: Image) -> NDArray[Any]:
         """A picture uint8 (H, W, 3) RGB as the network wants it: (C, H, W), or (H, W, C) with channels last."""
-        if self.channels == 3:
-            return self._preparation.tensor(image, self.info.dtype, self.channels_last)
-        pixels: NDArray[Any] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
-        if not np.issubdtype(self.info.dtype, np.integer):
-            pixels = (pixels.astype(np.float32) - self._mean) / self._std
-        ordered = pixels if self.channels_last else pixels.transpose(2, 0, 1)
-        return np.ascontiguousarray(ordered, self.info.dtype)
+        return self._preparation.tensor(image, self._pixels)
+
+
+def is_embedding(rows: NDArray[Any]) -> bool:
+    """Whether rows (N, K) are embeddings of length 1 and not scores, as networks for finding alike pictures give."""
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    return rows.shape[1] > 2 and bool((rows < -1e-6).any()) and bool(np.all(np.abs(lengths - 1) < 1e-3))
 
 
 def _picture_input(network: Network) -> TensorInfo:
@@ -71,15 +66,20 @@ def _picture_input(network: Network) -> TensorInfo:
     )
 
 
-def _normalisation(sidecar: Sidecar, metadata: Mapping[str, str], channels: int) -> tuple[str, Floats, Floats]:
-    """Channel order, and mean and standard deviation (channels,) on the scale 0 to 255."""
+def _preparation(sidecar: Sidecar, metadata: Mapping[str, str], channels: int) -> Preparation:
+    """Channel order, mean and standard deviation on the scale 0 to 255."""
     gray = channels == 1
     mean = sidecar.mean or _metadata_numbers(metadata, "mean", channels)
     std = sidecar.std or _metadata_numbers(metadata, "std", channels)
     mean = mean or ((0.0,) if gray else IMAGENET.mean)
     std = std or ((255.0,) if gray else IMAGENET.std)
-    color = "rgb" if gray else sidecar.color or "rgb"
-    return color, np.array(mean[:channels], np.float32), np.array(std[:channels], np.float32)
+    color: Literal["rgb", "bgr"] = "bgr" if sidecar.color == "bgr" and not gray else "rgb"
+    return Preparation(color=color, mean=_three(mean), std=_three(std))
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
+    first, second, third = (values * 3)[:3] if len(values) == 1 else values
+    return first, second, third
 
 
 def _metadata_numbers(metadata: Mapping[str, str], key: str, channels: int) -> tuple[float, ...] | None:

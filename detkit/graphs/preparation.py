@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -21,6 +21,22 @@ Anchors = tuple[tuple[tuple[float, float], ...], ...]
 #   shortest  the short side at `size`, the long one at most `longest` (DETR, Faster R-CNN), to multiples of `stride`
 #   native    the picture as it is: the graph resizes by itself (torchvision)
 Dynamic = Literal["square", "aspect", "shortest", "native"]
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """The numbers of a picture's input.
+
+    dtype          their type
+    channels_last  (H, W, C) rather than (C, H, W)
+    channels       3, or 1 for gray
+    quantised      scale and zero point of 8-bit integers: number = value / scale + zero point; None: pixel - 128
+    """
+
+    dtype: np.dtype[Any]
+    channels_last: bool = False
+    channels: int = 3
+    quantised: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,27 +76,56 @@ class Preparation:
     def _multiple(self, side: int) -> int:
         return max(1, -(-side // self.stride)) * self.stride
 
+    def for_pixels_to(self, highest: int) -> Preparation:
+        """The same without mean and deviation: pixels are on the scale 0 to `highest`, 1 or 255."""
+        std = 255.0 / highest
+        return replace(self, mean=(0.0, 0.0, 0.0), std=(std, std, std))
+
     def place(self, image: Image, size: Size) -> tuple[Image, Placement]:
         """`image` inside an input of `size`, and where it lies in it."""
         return letterbox(image, size, self.fit, self.pad)
 
-    def tensor(self, canvas: Image, dtype: np.dtype[Any], channels_last: bool) -> NDArray[Any]:
-        """`canvas` (H, W, 3) RGB as the network's input: (3, H, W), or (H, W, 3) with `channels_last`.
+    def tensor(self, canvas: Image, pixels: PixelFormat) -> NDArray[Any]:
+        """`canvas` (H, W, 3) RGB as the network's input: (C, H, W), or (H, W, C) with the channels last.
 
-        An integer input takes the pixels as they are, in the network's channel order.
+        An integer input takes the pixels as they are, in the network's channel order; one of signed 8-bit integers as
+        it was quantised. Gray is that of ITU-R BT.601, as OpenCV makes it, with the first of `mean` and `std`.
         """
-        if np.issubdtype(dtype, np.integer):
-            ordered = canvas[:, :, ::-1] if self.color == "bgr" else canvas
-            planes = ordered if channels_last else ordered.transpose(2, 0, 1)
-            return np.ascontiguousarray(planes).astype(dtype, copy=False)
+        if pixels.dtype == np.int8:
+            planes = self._quantised(canvas, pixels)
+        elif np.issubdtype(pixels.dtype, np.integer):
+            planes = _ordered(canvas, pixels.channels, self.color).transpose(2, 0, 1)
+        else:
+            planes = self._scaled(canvas, pixels.channels)
+        if pixels.channels_last:
+            planes = planes.transpose(1, 2, 0)
+        return np.ascontiguousarray(planes).astype(pixels.dtype, copy=False)
+
+    def _scaled(self, canvas: Image, channels: int) -> NDArray[Any]:
+        """(C, H, W) float32: (pixel - mean) / std."""
+        if channels == 1:
+            gray = _ordered(canvas, 1, self.color).transpose(2, 0, 1).astype(np.float32)
+            return (gray - np.float32(self.mean[0])) / np.float32(self.std[0])
         scale = 1 / self.std[0]
-        blob = cv2.dnn.blobFromImage(canvas, scale, mean=self.mean, swapRB=self.color == "bgr")[0]
+        blob: NDArray[Any] = cv2.dnn.blobFromImage(canvas, scale, mean=self.mean, swapRB=self.color == "bgr")[0]
         for channel in (1, 2):
             if self.std[channel] != self.std[0]:
                 blob[channel] *= self.std[0] / self.std[channel]
-        if channels_last:
-            blob = np.ascontiguousarray(blob.transpose(1, 2, 0))
-        return blob.astype(dtype, copy=False)
+        return blob
+
+    def _quantised(self, canvas: Image, pixels: PixelFormat) -> NDArray[Any]:
+        """(C, H, W) of numbers from -128 to 127."""
+        if pixels.quantised is None:
+            return _ordered(canvas, pixels.channels, self.color).transpose(2, 0, 1).astype(np.int16) - 128
+        scale, zero = pixels.quantised
+        return np.clip(np.rint(self._scaled(canvas, pixels.channels) / scale + zero), -128, 127)
+
+
+def _ordered(canvas: Image, channels: int, color: str) -> NDArray[Any]:
+    """(H, W, C) uint8 of an RGB picture, gray or in the channel order of the network."""
+    if channels == 1:
+        return np.asarray(cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY))[:, :, None]
+    return canvas[:, :, ::-1] if color == "bgr" else canvas
 
 
 RGB = Preparation()

@@ -19,7 +19,8 @@ from urllib.parse import urlparse
 import orjson
 
 from detkit.errors import InputError, ModelError, OutputError
-from detkit.files import reason
+from detkit.files import reason, sha256
+from detkit.graphs.checksums import has_checksum, locked
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
@@ -143,6 +144,10 @@ def resolve(model: str | os.PathLike[str] | None, command: str | None = None) ->
             raise other_command(entry.name, entry.head)
     if not entry.present:
         raise ModelError(f"{entry.name} is not on this machine yet: detkit models pull {entry.name}")
+    if entry.url and not _right(entry):
+        raise ModelError(
+            f"{entry.path}: has other bytes than the registry says: detkit models pull {entry.name} fetches it again"
+        )
     return entry.path
 
 
@@ -166,21 +171,35 @@ def pull(entry: Entry, progress: Progress | None = None) -> Path:
 
     ModelError where the server fails, or the bytes are not those of the registry: these are then not kept.
     """
-    if entry.present:
-        return entry.path
     if not entry.url:
+        if entry.present:
+            return entry.path
         raise ModelError(f"{entry.name} is bundled, but {entry.path} is missing: install detkit again")
     target = entry.path
     part = target.with_name(f"{target.name}.{entry.sha256[:12]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "ab") as file:
-            _download(entry, file, progress)
-        _check(entry, part)
-        os.replace(part, target)
+        # Processes that pull the same model take turns: one downloads, the others find it done.
+        with locked(target):
+            if not (entry.present and has_checksum(target, entry.sha256)):
+                with open(part, "ab") as file:
+                    _download(entry, file, progress)
+                _check(entry, part)
+                os.replace(part, target)
+                has_checksum(target, entry.sha256)  # remembers it
     except OSError as error:
         raise OutputError(f"cannot write {part}: {reason(error)}") from error
     return target
+
+
+def _right(entry: Entry) -> bool:
+    """Whether a pulled file has its checksum. ModelError where it cannot be read."""
+    try:
+        return has_checksum(entry.path, entry.sha256)
+    except OSError as error:
+        raise ModelError(f"{entry.path}: cannot be read: {reason(error)}") from error
+    except InputError as error:
+        raise ModelError(str(error)) from error
 
 
 def mirrored(url: str) -> str:
@@ -235,20 +254,13 @@ def _download(entry: Entry, file: IO[bytes], progress: Progress | None) -> None:
 
 
 def _check(entry: Entry, part: Path) -> None:
-    import hashlib
-
     size = part.stat().st_size
     if entry.size is not None and size < entry.size:
         raise ModelError(f"{entry.name}: the download broke off at {size} of {entry.size} bytes; run it again to go on")
-    digest = hashlib.sha256()
-    with open(part, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != entry.sha256:
+    found = sha256(part)
+    if found != entry.sha256:
         part.unlink()
-        raise ModelError(
-            f"{entry.name}: the file has SHA-256 {digest.hexdigest()}, the registry says {entry.sha256}: not kept"
-        )
+        raise ModelError(f"{entry.name}: the file has SHA-256 {found}, the registry says {entry.sha256}: not kept")
 
 
 def _refuse_plain_http(url: str) -> None:

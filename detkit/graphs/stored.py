@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from detkit.errors import ModelError
 from detkit.files import reason
+from detkit.graphs.other_files import what_it_is
 
-# Field numbers of the messages that hold graphs, nodes and tensors.
+# Field numbers of the messages that hold graphs, nodes and tensors (onnx.proto).
 _MODEL_GRAPH, _MODEL_METADATA, _MODEL_FUNCTIONS = 7, 14, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE_INITIALIZER = 1, 5, 15
 _FUNCTION_NODE = 7
-_NODE_ATTRIBUTE = 5
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
 _SPARSE_VALUES, _SPARSE_INDICES = 1, 2
-_TENSOR_DIMS, _TENSOR_NAME, _TENSOR_EXTERNAL_DATA = 1, 8, 13
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL_DATA = 1, 2, 4, 8, 9, 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 # Which child fields of each kind of message lead on, and to what.
@@ -44,6 +47,11 @@ _CHILDREN = {
     },
     "sparse": {_SPARSE_VALUES: "tensor", _SPARSE_INDICES: "tensor"},
 }
+
+
+# numpy's types of the numbers that scale a picture, by TensorProto.DataType.
+_NUMBERS = {1: "<f4", 2: "u1", 3: "i1", 6: "<i4", 7: "<i8", 10: "<f2", 11: "<f8"}
+_MOST_NUMBERS = 64
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,48 @@ def metadata_of(path: str | os.PathLike[str]) -> dict[str, str]:
     """The custom metadata of an .onnx file. ModelError where it cannot be read or is no protocol buffer."""
 
     def entries(view: memoryview) -> dict[str, str]:
-        found = [_entry(view, b, e) for number, b, e in _fields(view, 0, len(view)) if number == _MODEL_METADATA]
+        found = [_entry(view, b, e) for number, b, e in fields(view, 0, len(view)) if number == _MODEL_METADATA]
         return dict(found)
 
     return _looked_into(path, entries)
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator of a graph, its inputs and outputs by name, and those of its inputs that are a few numbers."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    numbers: Mapping[str, tuple[float, ...]]
+
+
+def first_nodes(path: str | os.PathLike[str], start: str, operators: frozenset[str]) -> list[Node]:
+    """The chain of nodes that reads the tensor `start`, each the output before it, while they are `operators`."""
+
+    def chain(view: memoryview) -> list[Node]:
+        model = {number: (b, e) for number, b, e in fields(view, 0, len(view)) if number == _MODEL_GRAPH}
+        graph = list(fields(view, *model.get(_MODEL_GRAPH, (0, 0))))
+        found: list[Node] = []
+        constants: dict[str, tuple[float, ...]] = {}
+        current = start
+        for begin, stop in ((b, e) for number, b, e in graph if number == _GRAPH_NODE):
+            node = _node(view, begin, stop)
+            if node.operator == "Constant":
+                constants |= {name: node.numbers[""] for name in node.outputs if "" in node.numbers}
+            elif current in node.inputs:
+                found.append(node)
+                if node.operator not in operators:
+                    break
+                current = node.outputs[0]
+        wanted = {name for node in found for name in node.inputs} - set(constants)
+        for begin, stop in ((b, e) for number, b, e in graph if number == _GRAPH_INITIALIZER):
+            name = next((text(view, b, e) for number, b, e in fields(view, begin, stop) if number == _TENSOR_NAME), "")
+            if name in wanted and (numbers := _numbers(view, begin, stop)):
+                constants[name] = numbers
+        return [replace(node, numbers={k: constants[k] for k in node.inputs if k in constants}) for node in found]
+
+    return _looked_into(path, chain)
 
 
 def refuse_data_outside(path: str | os.PathLike[str]) -> None:
@@ -89,6 +135,9 @@ Found = TypeVar("Found")
 
 def _looked_into(path: str | os.PathLike[str], look: Callable[[memoryview], Found]) -> Found:
     """What `look` finds in the bytes of a file. ModelError where it cannot be read or is no protocol buffer."""
+    other = what_it_is(path)
+    if other is not None:
+        raise ModelError(f"{path}: {other}")
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
@@ -106,14 +155,14 @@ def _tensors(view: memoryview, start: int, end: int, kind: str) -> Iterator[Tens
         yield _tensor(view, start, end)
         return
     children = _CHILDREN[kind]
-    for number, begin, stop in _fields(view, start, end):
+    for number, begin, stop in fields(view, start, end):
         if number in children and stop >= 0:
             yield from _tensors(view, begin, stop, children[number])
 
 
 def _tensor(view: memoryview, start: int, end: int) -> Tensor:
     name, location, shape = "", "", []
-    for number, begin, stop in _fields(view, start, end):
+    for number, begin, stop in fields(view, start, end):
         if number == _TENSOR_DIMS and stop < 0:
             shape.append(begin)
         elif number == _TENSOR_DIMS:
@@ -128,13 +177,44 @@ def _tensor(view: memoryview, start: int, end: int) -> Tensor:
     return Tensor(name, tuple(shape), location)
 
 
+def _node(view: memoryview, start: int, end: int) -> Node:
+    names: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _NODE_OPERATOR: []}
+    numbers: dict[str, tuple[float, ...]] = {}
+    for number, begin, stop in fields(view, start, end):
+        if number in names:
+            names[number].append(text(view, begin, stop))
+        elif number == _NODE_ATTRIBUTE:
+            for inner, b, e in fields(view, begin, stop):
+                if inner == _ATTRIBUTE_TENSOR and e >= 0:
+                    numbers[""] = _numbers(view, b, e)
+    operator = names[_NODE_OPERATOR][0] if names[_NODE_OPERATOR] else ""
+    return Node(operator, tuple(names[_NODE_INPUT]), tuple(names[_NODE_OUTPUT]), numbers)
+
+
+def _numbers(view: memoryview, start: int, end: int) -> tuple[float, ...]:
+    """The numbers of a small tensor, () of a large one."""
+    kind, content = 0, b""
+    for number, begin, stop in fields(view, start, end):
+        if number == _TENSOR_TYPE:
+            kind = begin
+        elif number in (_TENSOR_RAW, _TENSOR_FLOATS) and 0 <= stop - begin <= 8 * _MOST_NUMBERS:
+            content = bytes(view[begin:stop])
+    if kind not in _NUMBERS:
+        return ()
+    return tuple(np.frombuffer(content, _NUMBERS[kind]).astype(float).tolist())
+
+
+def text(view: memoryview, start: int, end: int) -> str:
+    return bytes(view[start:end]).decode(errors="replace")
+
+
 def _entry(view: memoryview, start: int, end: int) -> tuple[str, str]:
     """Key and value of an entry of metadata or of external data."""
-    entry = {number: bytes(view[b:e]).decode(errors="replace") for number, b, e in _fields(view, start, end) if e >= 0}
+    entry = {number: bytes(view[b:e]).decode(errors="replace") for number, b, e in fields(view, start, end) if e >= 0}
     return entry.get(_ENTRY_KEY, ""), entry.get(_ENTRY_VALUE, "")
 
 
-def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(number, begin, stop) of each length-delimited field; (number, value, -1) of each varint one."""
     position = start
     while position < end:

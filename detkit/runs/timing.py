@@ -12,7 +12,9 @@ import numpy as np
 
 from detkit.cores import available_cores
 from detkit.detectors.selection import Selection
-from detkit.detectors.yolo.yolo_detector import GraphOptions, Prepared, Yolo
+from detkit.detectors.yolo.feeding import Prepared
+from detkit.detectors.yolo.reading import GraphOptions
+from detkit.detectors.yolo.yolo_detector import Yolo
 from detkit.errors import InputError
 from detkit.graphs.runtime import Runtime
 from detkit.images import Image, read_image
@@ -45,7 +47,7 @@ def measure(
     options = GraphOptions(head=head)
     yolo = Yolo(model, Selection(), runtime, options)
     shown = list(pictures[:MOST_PICTURES]) or [_synthetic()]
-    fixed = yolo.signature.image.shape[0] if len(yolo.signature.image.shape) == 4 else 1
+    fixed = yolo.feeding.fixed_batch
     batches = (fixed,) if fixed else effort.batches
     throughput: list[dict[str, Any]] = []
     for count in [runtime.threads] if runtime.threads else _thread_counts():

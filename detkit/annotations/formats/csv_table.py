@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from detkit.annotations.building import Contents, corners_in_order, from_columns, images_table
+from detkit.annotations.building import BoxColumns, Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.number_text import number_text
@@ -99,8 +99,7 @@ def read(request: Request) -> Contents:
 
     ids = [_id(id) for id in of_kept("class_id")]
     names = [name or _name_of(row + 2, id, request) for name, id, row in zip(of_kept("class"), ids, kept, strict=True)]
-    return from_columns(
-        images_table(images),
+    columns = BoxColumns(
         owners[keep],
         names,
         ids,
@@ -110,6 +109,7 @@ def read(request: Request) -> Contents:
         flags={key: flag_column(of_kept(key)) for key in FLAGS},
         ids=[_id(id) for id in of_kept("id")],
     )
+    return from_columns(images_table(images), columns)
 
 
 def _images(

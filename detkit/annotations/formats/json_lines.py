@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from detkit.annotations.building import Contents, corners_in_order, from_columns, images_table
+from detkit.annotations.building import BoxColumns, Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import Problems, quoted, shorten
@@ -134,8 +134,7 @@ def _contents(
         return [box.get(key) for box in found] if key in keys else None
 
     areas, own_ids = column("area"), column("id")
-    return from_columns(
-        images_table(images),
+    columns = BoxColumns(
         owners,
         names,
         [id if isinstance(id, int | str) else None for id in ids],
@@ -145,6 +144,7 @@ def _contents(
         flags={key: flag_column(values) for key in FLAGS if (values := column(key)) is not None},
         ids=None if own_ids is None else [id if isinstance(id, int | str) else None for id in own_ids],
     )
+    return from_columns(images_table(images), columns)
 
 
 def _names(names: list[Any], ids: list[Any], request: Request) -> list[str]:

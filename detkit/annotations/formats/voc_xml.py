@@ -12,11 +12,12 @@ as tools that rename or copy files forget it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
@@ -37,12 +38,11 @@ NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
     """One XML file a picture; `occluded` only where a box of the data set has it."""
-    has_occluded = bool(ground_truth.occluded.any())
+    kept = ["difficult", "truncated", *(["occluded"] if ground_truth.occluded.any() else [])]
     for picture in pictures_of(ground_truth, form):
         yield f"{picture.stem}.xml", voc_xml(
             picture.file, picture.width, picture.height, picture.names, picture.corners,
-            difficult=picture.flags["difficult"], truncated=picture.flags["truncated"],
-            occluded=picture.flags["occluded"] if has_occluded else None,
+            flags={key: picture.flags[key] for key in kept},
         )  # fmt: skip
 
 
@@ -146,10 +146,7 @@ def voc_xml(
     boxes: ArrayLike,
     *,
     scores: Sequence[float] | ArrayLike | None = None,
-    difficult: Sequence[bool] | ArrayLike | None = None,
-    truncated: Sequence[bool] | ArrayLike | None = None,
-    occluded: Sequence[bool] | ArrayLike | None = None,
-    depth: int = 3,
+    flags: Mapping[str, Sequence[bool] | ArrayLike] | None = None,
 ) -> bytes:
     """The XML of one picture, UTF-8.
 
@@ -157,7 +154,7 @@ def voc_xml(
     class_names  one name a box
     boxes        (N, 4), xyxy in pixels, written as they stand with their fractions (no 1 is added)
     scores       (N,), written as `score`, which VOC itself does not have; None for annotations
-    difficult, truncated, occluded   (N,), written as 0 or 1
+    flags        (N,) of `difficult`, `truncated` and `occluded`, written as 0 or 1; the last only where it is given
     """
     corners = shortest_doubles(as_boxes(boxes, dtype=None))
     folder, _, name = file.replace("\\", "/").rpartition("/")
@@ -168,18 +165,16 @@ def voc_xml(
         "\t<size>",
         f"\t\t<width>{int(width)}</width>",
         f"\t\t<height>{int(height)}</height>",
-        f"\t\t<depth>{int(depth)}</depth>",
+        "\t\t<depth>3</depth>",
         "\t</size>",
         "\t<segmented>0</segmented>",
     ]
-    flags = {"truncated": truncated, "occluded": occluded, "difficult": difficult}
-    columns: dict[str, list[Any]] = {key: list(column) for key, column in flags.items() if column is not None}  # type: ignore[arg-type]
-    columns.setdefault("truncated", [False] * len(corners))
-    columns.setdefault("difficult", [False] * len(corners))
+    given = {"truncated": np.zeros(len(corners)), "difficult": np.zeros(len(corners)), **(flags or {})}
+    columns = {key: np.asarray(given[key]).tolist() for key in ("truncated", "occluded", "difficult") if key in given}
     values = None if scores is None else shortest_doubles(scores).tolist()
     for row, (class_name, corner) in enumerate(zip(class_names, corners.tolist(), strict=True)):
         lines += ["\t<object>", f"\t\t<name>{_text(class_name)}</name>", "\t\t<pose>Unspecified</pose>"]
-        lines += [f"\t\t<{key}>{int(bool(columns[key][row]))}</{key}>" for key in flags if key in columns]
+        lines += [f"\t\t<{key}>{int(bool(column[row]))}</{key}>" for key, column in columns.items()]
         if values is not None:
             lines.append(f"\t\t<score>{number_text(values[row])}</score>")
         lines.append("\t\t<bndbox>")

@@ -400,4 +400,4 @@ def _axis_weights(block: int, cell: int, sigma: float) -> Floats:
     gaussian = np.exp(-((pixels - block * 0.5) ** 2) / (2 * sigma**2))
     position = (pixels + 0.5) / cell - 0.5  # in cells; 0 is the centre of the first
     nearness = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(block // cell)))
-    return (nearness * gaussian[:, None]).astype(np.float32)
+    return np.asarray((nearness * gaussian[:, None]).astype(np.float32))

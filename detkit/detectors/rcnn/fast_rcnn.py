@@ -37,7 +37,7 @@ from detkit.detectors.selection import Selection
 from detkit.errors import ModelError
 from detkit.graphs.editing import load, part_of
 from detkit.graphs.letterbox import Placement, letterbox
-from detkit.graphs.preparation import Preparation
+from detkit.graphs.preparation import PixelFormat, Preparation
 from detkit.graphs.registry import RUN_IN_PARTS, resolve
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
@@ -134,7 +134,7 @@ class _RoiDetector(Detector):
             self.preparation.pad,
             cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
         )
-        return self.preparation.tensor(canvas, np.dtype(np.float32), False), placement
+        return self.preparation.tensor(canvas, PixelFormat(np.dtype(np.float32))), placement
 
     def _detections(self, features: NDArray[Any], rois: Floats, placement: Placement) -> Detections:
         scores, offsets = self.roi_head(features, rois)

@@ -174,7 +174,7 @@ def _classified_from(model: ModelProto, path: Path) -> str:
     """The tensor that the last dense layer takes."""
     for node in reversed(model.graph.node):
         if node.op_type in ("Gemm", "MatMul"):
-            return node.input[0]
+            return str(node.input[0])
     raise ModelError(f"{path}: has no dense layer whose input could be the features: name a tensor")
 
 
@@ -187,7 +187,7 @@ def _last_map(path: Path, model: ModelProto, network: Network, picture: PictureI
     outputs = probing.run({picture.info.name: np.repeat(tensor, picture.info.shape[0] or 1, axis=0)}, names)
     for name, output in zip(reversed(names), reversed(outputs), strict=True):
         if output.ndim == 4 and min(output.shape[2:]) > 1 and output.shape[1] <= _WIDEST_MAP:
-            return name
+            return str(name)
     raise ModelError(f"{path}: has no feature map of at most {_WIDEST_MAP} channels: name a tensor")
 
 

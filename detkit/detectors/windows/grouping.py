@@ -202,7 +202,7 @@ def _climb(start: Doubles, points: Doubles, spreads: Doubles, weights: Doubles) 
         pull = (share * np.exp(-distance / 2))[:, None] * inverse
         arrived = (pull * points).sum(axis=0) / pull.sum(axis=0)
         if (np.abs(arrived - start) * np.sqrt(inverse.max(axis=0)) < 1e-3).all():
-            return arrived
+            return np.asarray(arrived)
         start = arrived
     return start
 

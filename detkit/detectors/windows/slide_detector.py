@@ -26,7 +26,7 @@ from detkit.detectors.selection import Selection
 from detkit.detectors.windows.grouping import Grouping, ScoreLevel, ScoreMap, group
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.files import reason
-from detkit.graphs.classifier_input import PictureInput
+from detkit.graphs.classifier_input import PictureInput, is_embedding
 from detkit.graphs.dense_graph import NotDense, make_dense
 from detkit.graphs.registry import resolve
 from detkit.graphs.runtime import Runtime
@@ -108,6 +108,9 @@ class Classifier:
         self.input = self.picture.info
         self.window: Pair | None = self.picture.size or options.window
         rows = self._probed(self.window or (224, 224))
+        if is_embedding(rows):
+            length = rows.shape[1]
+            raise ModelError(f"{path}: is no classifier: it gives an embedding, a row of {length} numbers of length 1")
         self._logits = not bool((rows >= -1e-3).all() and (rows <= 1 + 1e-3).all())
         self.names = _class_names(options.names, sidecar, self.network.metadata, rows.shape[1])
         self.background = _background(options.background, self.names, self.network.metadata)
@@ -155,7 +158,7 @@ class Classifier:
         if not self._logits:
             return scores
         shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -295,7 +298,7 @@ class SlideDetector(Detector):
         if not self.classifier._logits:
             return scores
         shifted = np.exp(scores - scores.max(axis=0))
-        return shifted / shifted.sum(axis=0)
+        return np.asarray(shifted / shifted.sum(axis=0))
 
     def _grid(self, image: Image) -> Pair:
         return grid_size((image.shape[1], image.shape[0]), self.input_size, (self.stride, self.stride))

@@ -21,6 +21,7 @@ _STRETCHED = replace(RGB, fit="stretch")
 _PAD_128 = replace(RGB, pad=128, size=416)
 _TRANSFORMER = replace(IMAGENET, dynamic="shortest", size=800, stride=1)
 _ULTRALYTICS_IOU = 0.7
+_PADDLE = "as PP-YOLOE+'s; that of classic PP-YOLOE is --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375"
 
 
 def _height_width(size: Size) -> np.ndarray:
@@ -55,6 +56,12 @@ def _anchored_by(anchors: int) -> CountClasses:
 def _logits(none: int) -> CountClasses:
     """Classes of a detection transformer, less `none` for no object: the output beside the boxes' four columns."""
     return lambda shapes: next((shape[-1] for shape in shapes if shape[-1] != 4), 4) - none
+
+
+def _separate_classes(shapes: Sequence[Shape]) -> int:
+    """Scores (B, N, C) or (B, C, N) beside boxes (B, N, 4)."""
+    boxes, scores = shapes[0], shapes[1]
+    return scores[2] if scores[1] == boxes[1] else scores[1]
 
 
 def _v1_classes(shapes: Sequence[Shape]) -> int:
@@ -161,6 +168,7 @@ _ALL = (
         replace(RGB, fit="top-left"),
         multi_label=True,
         classes=_axis(0, 1, 4),
+        assumes="as libreyolo's YOLO v9; others write corners, too, and most pad on all sides, --fit center",
     ),
     Head(
         "yolov10",
@@ -209,6 +217,36 @@ _ALL = (
         iou=0.7,
         multi_label=True,
         classes=_columns(1),
+        assumes="as YOLO-NAS's; DAMO-YOLO's has the same outputs and is --std 1,1,1",
+    ),
+    Head(
+        "boxes-scores",
+        "boxes and class scores as two outputs, not suppressed: DAMO-YOLO, YOLO-World",
+        dense.decode_separate,
+        RGB,
+        iou=0.7,
+        multi_label=True,
+        classes=_separate_classes,
+        assumes="as YOLO-World's; DAMO-YOLO's has the same outputs and is --std 1,1,1",
+    ),
+    Head(
+        "deepstream",
+        "rows of corners, score and class of every cell, not suppressed: DeepStream-Yolo",
+        dense.decode_rows,
+        RGB,
+    ),
+    Head(
+        "box-score-class",
+        "boxes, scores and class numbers as three outputs, not suppressed: older DeepStream-Yolo",
+        dense.decode_box_score_class,
+        RGB,
+    ),
+    Head(
+        "box-score-class-nms",
+        "boxes, scores and class numbers as three outputs, suppressed in the graph",
+        dense.decode_box_score_class,
+        RGB,
+        nms=False,
     ),
     Head(
         "ppyoloe",
@@ -217,6 +255,18 @@ _ALL = (
         _STRETCHED,
         nms=False,
         extra={"scale_factor": _ones, "im_shape": _height_width},
+        assumes=_PADDLE,
+    ),
+    Head(
+        "ppyoloe-raw",
+        "PP-YOLOE without its NMS: boxes and class scores",
+        dense.decode_separate,
+        _STRETCHED,
+        iou=0.7,
+        multi_label=True,
+        extra={"scale_factor": _ones, "im_shape": _height_width},
+        classes=_separate_classes,
+        assumes=_PADDLE,
     ),
     Head(
         "nanodet",
@@ -226,6 +276,17 @@ _ALL = (
         iou=0.6,
         multi_label=True,
         classes=_columns(0),
+        assumes="as NanoDet's; PicoDet's has the same outputs and is --head picodet",
+    ),
+    Head(
+        "picodet",
+        "PicoDet without its NMS: classes and box distributions a level",
+        dense.decode_nanodet,
+        replace(IMAGENET, size=416),
+        iou=0.6,
+        multi_label=True,
+        classes=_columns(0),
+        assumes="as PicoDet's; NanoDet's has the same outputs and is --head nanodet",
     ),
     Head(
         "nanodet-plus",
@@ -242,6 +303,7 @@ _ALL = (
         finished.decode_dets_labels,
         replace(IMAGENET_BGR, fit="top-left"),
         nms=False,
+        assumes="as RTMDet's; mmdeploy writes others, Faster R-CNN and YOLOX among them, with the same outputs",
     ),
     Head(
         "detr",

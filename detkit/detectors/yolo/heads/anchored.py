@@ -51,6 +51,7 @@ V7_P6 = V5_P6
 V4_XY_SCALE = (1.2, 1.1, 1.05)
 
 _V1_BOXES = 2
+_V1_HIGHEST = 1.5
 
 
 def decode_yolov1(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -77,6 +78,8 @@ def decode_yolov1(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     centres = (boxes[..., :2] + _cell_corners(grid, grid)[:, :, None]) / grid * size
     sides = boxes[..., 2:] ** 2 * size
     scores = confidence[..., None] * classes[:, :, None]  # (S, S, 2, C)
+    if np.all(np.abs(scores) <= _V1_HIGHEST):  # both factors are linear in the paper, and pass 0 and 1 by a little
+        scores = np.clip(scores, 0, 1)
     corners = cxcywh_to_xyxy(np.concatenate((centres, sides), axis=-1))
     return by_class(corners.reshape(-1, 4), scores.reshape(-1, scores.shape[-1]), frame)
 

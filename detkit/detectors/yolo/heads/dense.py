@@ -5,26 +5,46 @@ Every function decodes one picture of a batch: outputs, index, frame -> Candidat
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.boxes import Floats, cxcywh_to_xyxy, distances_to_xyxy
 from detkit.detectors.yolo.heads import grid
+from detkit.detectors.yolo.heads.evidence import check_highest, check_scores, whole_classes
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs
 
 Indices = NDArray[np.int64]
 
 
 def by_score(scores: Floats, frame: Frame) -> tuple[Indices, Indices, Floats]:
-    """Rows, classes and scores of the entries of `scores` (N, C) that count: above `conf`, all or the best of a row."""
+    """Rows, classes and scores of the entries of `scores` (N, C) that count: above `conf`, all or the best of a row.
+
+    Logits, where the layout says so, get their sigmoid. UnsoundError for scores that are no probabilities.
+    """
+    logits = frame.layout.logits
+    conf = _logit(frame.conf) if logits else frame.conf
     if frame.multi_label:
-        rows, class_ids = np.nonzero(scores > frame.conf)
+        highest = float(scores.max(initial=-np.inf))
+        rows, class_ids = np.nonzero(scores > conf)
     else:
-        rows = np.flatnonzero(scores.max(axis=1, initial=0) > frame.conf)
+        best = scores.max(axis=1, initial=-np.inf)
+        highest = float(best.max(initial=-np.inf))
+        rows = np.flatnonzero(best > conf)
         class_ids = scores[rows].argmax(axis=1) if len(rows) else rows
-    return rows, class_ids, scores[rows, class_ids]
+    check_highest(min(highest, 1) if logits and highest < np.inf else highest)
+    kept = scores[rows, class_ids]
+    return rows, class_ids, sigmoid(kept) if logits else kept
+
+
+def _logit(share: float) -> float:
+    """The number whose sigmoid is `share`."""
+    if not 0 < share < 1:
+        return -math.inf if share <= 0 else math.inf
+    return math.log(share / (1 - share))
 
 
 def by_class(boxes: Floats, scores: Floats, frame: Frame) -> Candidates:
@@ -36,7 +56,7 @@ def by_class(boxes: Floats, scores: Floats, frame: Frame) -> Candidates:
 def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def sigmoid(logits: Floats) -> Floats:
@@ -99,21 +119,53 @@ def decode_nanodet_plus(outputs: Outputs, index: int, frame: Frame) -> Candidate
 
 
 def decode_separate(outputs: Outputs, index: int, frame: Frame) -> Candidates:
-    """Boxes (B, N, 4) xyxy in input pixels and scores (B, N, C): YOLO-NAS without its NMS."""
+    """Boxes (B, N, 4) xyxy in input pixels and scores (B, N, C) or (B, C, N): YOLO-NAS, DAMO-YOLO, PP-YOLOE, no NMS."""
     boxes, scores = outputs[0][index], outputs[1][index]
-    return by_class(boxes, scores, frame)
+    return by_class(boxes, scores if len(scores) == len(boxes) else scores.T, frame)
+
+
+def decode_rows(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """(B, N, 6): x1, y1, x2, y2, score, class of every cell, not suppressed: DeepStream-Yolo."""
+    rows = outputs[0][index]
+    return kept_rows(rows[:, :4], rows[:, 4], rows[:, 5], frame.conf)
+
+
+def decode_box_score_class(outputs: Outputs, index: int, frame: Frame) -> Candidates:
+    """Boxes (B, N, 4) xyxy, scores (B, N) or (B, N, 1), and class numbers of the same shape: older DeepStream-Yolo."""
+    boxes, scores, class_ids = (output[index] for output in outputs)
+    return kept_rows(boxes, scores.reshape(-1), class_ids.reshape(-1), frame.conf)
+
+
+def kept_rows(boxes: Floats, scores: Floats, class_ids: NDArray[Any], conf: float) -> Candidates:
+    """Finished rows whose score counts. UnsoundError for scores above 1 and classes that are no whole numbers."""
+    check_scores(scores)
+    rows = np.flatnonzero(scores > conf)
+    return Candidates(boxes[rows], scores[rows], whole_classes(np.asarray(class_ids)[rows], scores[rows]))
 
 
 def _by_columns(prediction: Floats, frame: Frame, corners: bool) -> Candidates:
-    cells, class_ids, scores = by_score(prediction[4:].T, frame)
+    end = None if frame.layout.classes is None else 4 + frame.layout.classes
+    cells, class_ids, scores = by_score(prediction[4:end].T, frame)
     boxes = prediction[:4, cells].T
+    if frame.layout.turned:
+        boxes = enclosing(boxes, prediction[-1, cells])
     return Candidates(boxes if corners else cxcywh_to_xyxy(boxes), scores, class_ids)
+
+
+def enclosing(boxes: Floats, angles: Floats) -> Floats:
+    """Centres and sizes (N, 4) of the upright boxes around boxes of centre and size turned by `angles` (N,) radians."""
+    cosines, sines = np.abs(np.cos(angles))[:, None], np.abs(np.sin(angles))[:, None]
+    sizes = boxes[:, 2:] * cosines + boxes[:, [3, 2]] * sines
+    return np.concatenate((boxes[:, :2], sizes), axis=1)
 
 
 def _objects(prediction: Floats, frame: Frame) -> tuple[Indices, Candidates]:
     """Cells whose objectness * class counts, and the first four columns there with these scores and classes."""
-    cells = np.flatnonzero(prediction[:, 4] > frame.conf)  # a class probability is at most 1
-    rows, class_ids, scores = by_score(prediction[cells, 5:] * prediction[cells, 4:5], frame)
+    objectness = prediction[:, 4]
+    check_scores(objectness)
+    end = None if frame.layout.classes is None else 5 + frame.layout.classes
+    cells = np.flatnonzero(objectness > frame.conf)  # a class probability is at most 1
+    rows, class_ids, scores = by_score(prediction[cells, 5:end] * prediction[cells, 4:5], frame)
     cells = cells[rows]
     return cells, Candidates(prediction[cells, :4], scores, class_ids)
 

@@ -13,54 +13,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.boxes import Floats, cxcywh_to_xyxy
-from detkit.detectors.yolo.heads.dense import by_class, sigmoid, softmax
+from detkit.detectors.yolo.heads.dense import by_class, enclosing, kept_rows, sigmoid, softmax
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs
-
-
-def _kept(boxes: Floats, scores: Floats, class_ids: NDArray[Any], conf: float) -> Candidates:
-    rows = np.flatnonzero(scores > conf)
-    return Candidates(boxes[rows], scores[rows], np.asarray(class_ids)[rows].astype(np.int64))
 
 
 def decode_end_to_end(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """(B, n, 6): x1, y1, x2, y2, score, class; rows of zeros are padding. Ultralytics v10, 26, and nms=True."""
     rows = outputs[0][index]
-    return _kept(rows[:, :4], rows[:, 4], rows[:, 5], frame.conf)
+    boxes = cxcywh_to_xyxy(enclosing(rows[:, :4], rows[:, 6])) if frame.layout.turned else rows[:, :4]
+    return kept_rows(boxes, rows[:, 4], rows[:, 5], frame.conf)
 
 
 def decode_batch_class_score(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """(n, 7): batch, x1, y1, x2, y2, class, score. v6 and v7 exported with onnxruntime's NMS."""
     rows = outputs[0][outputs[0][:, 0] == index]
-    return _kept(rows[:, 1:5], rows[:, 6], rows[:, 5], frame.conf)
+    return kept_rows(rows[:, 1:5], rows[:, 6], rows[:, 5], frame.conf)
 
 
 def decode_batch_score_class(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """(n, 7): batch, x1, y1, x2, y2, score, class. YOLO-NAS, "flat" predictions."""
     rows = outputs[0][outputs[0][:, 0] == index]
-    return _kept(rows[:, 1:5], rows[:, 5], rows[:, 6], frame.conf)
+    return kept_rows(rows[:, 1:5], rows[:, 5], rows[:, 6], frame.conf)
 
 
 def decode_counted(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """Count (B, 1), boxes (B, n, 4) xyxy, scores (B, n), classes (B, n), padded with -1. YOLO-NAS, "batch"."""
     count = int(np.asarray(outputs[0][index]).ravel()[0])
     boxes, scores, class_ids = (np.asarray(output[index])[:count] for output in outputs[1:4])
-    return _kept(boxes, scores, class_ids, frame.conf)
+    return kept_rows(boxes, scores, class_ids, frame.conf)
 
 
 def decode_class_score_box(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """(n, 6): class, score, x1, y1, x2, y2 of all pictures, and the count of each (B,). PaddleDetection."""
     rows = outputs[0]
     if len(outputs) > 1:
+        # the count of each picture's rows, in one list of all pictures
         ends = np.cumsum(np.asarray(outputs[1]).ravel())
         rows = rows[int(ends[index - 1]) if index else 0 : int(ends[index])]
     valid = rows[rows[:, 0] >= 0]  # a single row of -1 stands for no boxes
-    return _kept(valid[:, 2:6], valid[:, 1], valid[:, 0], frame.conf)
+    return kept_rows(valid[:, 2:6], valid[:, 1], valid[:, 0], frame.conf)
 
 
 def decode_dets_labels(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """dets (B, n, 5): x1, y1, x2, y2, score; labels (B, n). RTMDet and others exported by mmdeploy."""
     rows = outputs[0][index]
-    return _kept(rows[:, :4], rows[:, 4], outputs[1][index], frame.conf)
+    return kept_rows(rows[:, :4], rows[:, 4], outputs[1][index], frame.conf)
 
 
 def decode_yolov3_nms(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -68,19 +65,19 @@ def decode_yolov3_nms(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     chosen = outputs[2].reshape(-1, 3)
     chosen = chosen[chosen[:, 0] == index]
     boxes = outputs[0][index][chosen[:, 2]][:, [1, 0, 3, 2]]
-    return _kept(boxes, outputs[1][index][chosen[:, 1], chosen[:, 2]], chosen[:, 1], frame.conf)
+    return kept_rows(boxes, outputs[1][index][chosen[:, 1], chosen[:, 2]], chosen[:, 1], frame.conf)
 
 
 def decode_torchvision(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """Boxes (n, 4) xyxy, scores (n,), labels (n,) of one picture, the last two in any order; labels are integers."""
     boxes, labels, scores = _by_kind(outputs)
-    return _kept(boxes, scores, labels, frame.conf)
+    return kept_rows(boxes, scores, labels, frame.conf)
 
 
 def decode_rtdetr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """Boxes (B, n, 4) xyxy, scores (B, n), labels (B, n) in any order: RT-DETR and D-FINE with their sizes input."""
     boxes, labels, scores = _by_kind([output[index] for output in outputs])
-    return _kept(boxes, scores, labels, frame.conf)
+    return kept_rows(boxes, scores, labels, frame.conf)
 
 
 def decode_tensorflow(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -88,7 +85,7 @@ def decode_tensorflow(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     count = int(np.asarray(outputs[0][index]).ravel()[0])
     boxes, scores, class_ids = (np.asarray(output[index])[:count] for output in outputs[1:4])
     corners = boxes[:, [1, 0, 3, 2]] * np.array(frame.size * 2, np.float32)
-    return _kept(corners, scores, class_ids, frame.conf)
+    return kept_rows(corners, scores, class_ids, frame.conf)
 
 
 def decode_rtdetr_ultralytics(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -100,7 +97,7 @@ def decode_rtdetr_ultralytics(outputs: Outputs, index: int, frame: Frame) -> Can
 def decode_rtdetr_topk(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """(B, n, 6): cx, cy, w, h as shares of the input, score, class."""
     rows = outputs[0][index]
-    return _kept(_shares_to_pixels(rows[:, :4], frame), rows[:, 4], rows[:, 5], frame.conf)
+    return kept_rows(_shares_to_pixels(rows[:, :4], frame), rows[:, 4], rows[:, 5], frame.conf)
 
 
 def decode_detr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -118,7 +115,7 @@ def decode_rfdetr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     scores = sigmoid(logits)
     best = np.argsort(-scores, axis=None, kind="stable")[: len(boxes)]
     queries, class_ids = np.unravel_index(best, scores.shape)
-    return _kept(_shares_to_pixels(boxes, frame)[queries], scores.ravel()[best], class_ids, frame.conf)
+    return kept_rows(_shares_to_pixels(boxes, frame)[queries], scores.ravel()[best], class_ids, frame.conf)
 
 
 def _shares_to_pixels(boxes: Floats, frame: Frame) -> Floats:

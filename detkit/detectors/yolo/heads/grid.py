@@ -9,8 +9,19 @@ import numpy as np
 from detkit.boxes import Floats
 from detkit.errors import ModelError
 
-# Strides of the grids that exporters use; P6 networks have a fourth level, tiny ones two.
-STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32), (32,))
+# What exporters use first: P3 to P5, P3 to P6, two levels, one; then any levels in a row from stride 4 to 128.
+_USUAL = ((8, 16, 32), (8, 16, 32, 64), (16, 32), (32,))
+_ALL = (4, 8, 16, 32, 64, 128)
+_ONE_LEVEL = 32  # the coarsest stride that a head of a single level has
+STRIDES: tuple[tuple[int, ...], ...] = (
+    *_USUAL,
+    *(
+        levels
+        for count in range(len(_ALL), 0, -1)
+        for levels in (_ALL[start : start + count] for start in range(len(_ALL) - count + 1))
+        if levels not in _USUAL and (count > 1 or levels[0] <= _ONE_LEVEL)
+    ),
+)
 
 
 def cells(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -24,8 +35,12 @@ def count(size: tuple[int, int], strides: tuple[int, ...]) -> int:
 
 
 def matching(size: tuple[int, int], rows: int, anchors: int = 1) -> tuple[int, ...] | None:
-    """The strides whose grids have `rows` cells in all, times `anchors`; None where none do."""
-    return next((strides for strides in STRIDES if rows == anchors * count(size, strides)), None)
+    """The strides whose grids have `rows` cells in all, times `anchors`; None where none do.
+
+    With anchors, of two levels or more: three times the cells of one level is too many numbers to tell anything.
+    """
+    fits = (strides for strides in STRIDES if rows == anchors * count(size, strides))
+    return next((strides for strides in fits if anchors == 1 or len(strides) > 1), None)
 
 
 def of_rows(size: tuple[int, int], rows: int) -> tuple[int, ...]:

@@ -3,16 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.boxes import Floats
+from detkit.boxes import Floats, cxcywh_to_xyxy
 from detkit.graphs.preparation import RGB, Anchors, Preparation, Size
 
 Outputs = Sequence[NDArray[Any]]
+Shape = tuple[int, ...]
+
+
+class UnsoundError(ValueError):
+    """A network's outputs are not what its head says: scores that are none, classes that are no whole numbers."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a graph writes its head's outputs, where exporters differ.
+
+    outputs     places of the head's outputs among the graph's, in the head's own order; None: all, as they are
+    transposed  the last two axes of the first output are swapped
+    classes     class columns; what follows them (key points, mask coefficients) is left. None: all there are
+    centres     finished boxes are centre and size, not corners
+    shares      boxes are shares of the input, not pixels
+    logits      class scores lack their sigmoid
+    turned      an angle in radians follows the classes, of a box of centre and size; what encloses it is its box
+    """
+
+    outputs: tuple[int, ...] | None = None
+    transposed: bool = False
+    classes: int | None = None
+    centres: bool = False
+    shares: bool = False
+    logits: bool = False
+    turned: bool = False
+
+    def arranged(self, outputs: Outputs) -> Outputs:
+        """The outputs (B, ...) as the head reads them."""
+        if self.outputs is not None:
+            outputs = [outputs[place] for place in self.outputs]
+        return [outputs[0].swapaxes(-1, -2), *outputs[1:]] if self.transposed else outputs
+
+    def arranged_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """The shapes of the outputs as the head reads them."""
+        chosen = list(shapes) if self.outputs is None else [shapes[place] for place in self.outputs]
+        if self.transposed:
+            chosen[0] = (*chosen[0][:-2], chosen[0][-1], chosen[0][-2])
+        return chosen
+
+    def boxes(self, boxes: Floats, size: Size) -> Floats:
+        """Decoded boxes (N, 4) as corners in pixels of an input of `size` (width, height)."""
+        if self.centres:
+            boxes = cxcywh_to_xyxy(boxes)
+        return boxes * np.array(size * 2, np.float32) if self.shares else boxes
+
+
+PLAIN = Layout()
 
 
 @dataclass(frozen=True)
@@ -24,6 +73,7 @@ class Frame:
     multi_label  whether a box counts for every class above `conf`, or for its best class only
     anchors    (width, height) in input pixels, per output level, largest grid first
     strides    of the levels, or () for the head's own
+    layout     how the graph writes the outputs; heads that know several read it
     """
 
     size: Size
@@ -31,6 +81,7 @@ class Frame:
     multi_label: bool = False
     anchors: Anchors = ()
     strides: tuple[int, ...] = ()
+    layout: Layout = PLAIN
 
 
 @dataclass(frozen=True)
@@ -48,7 +99,6 @@ Decode = Callable[[Outputs, int, Frame], Candidates]
 Extra = Callable[[Size], NDArray[Any]]
 
 
-Shape = tuple[int, ...]
 # output shapes -> number of classes, None where they do not show it
 CountClasses = Callable[[Sequence[Shape]], int | None]
 
@@ -74,6 +124,7 @@ class Head:
     coco_ids     whether graphs trained on COCO give its category ids, 1 to 90 with gaps, as labels
     cut          whether its exporter's own decoding cuts boxes at the borders of the picture
     names        "coco" where every graph of the family was trained on it
+    assumes      what the picture's preparation rests on where other families give the same outputs, "" where none do
     """
 
     name: str
@@ -90,3 +141,16 @@ class Head:
     coco_ids: bool = False
     cut: bool = True
     names: str = ""
+    assumes: str = ""
+
+    def decoded(self, outputs: Outputs, index: int, frame: Frame) -> Candidates:
+        """Candidates of the picture `index` of a batch, as corners in input pixels, with the graph's own labels.
+
+        UnsoundError where scores or labels are not what the head says.
+        """
+        found = self.decode(frame.layout.arranged(outputs), index, frame)
+        return replace(found, boxes=frame.layout.boxes(found.boxes, frame.size))
+
+    def class_count(self, shapes: Sequence[Shape], layout: Layout) -> int | None:
+        """The number of classes, None where the outputs do not show it."""
+        return layout.classes if layout.classes is not None else self.classes(layout.arranged_shapes(shapes))
