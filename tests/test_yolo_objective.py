@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from detkit.training.yolo.assignment import Alignment, task_aligned_assignment  # noqa: E402
+from detkit.training.yolo.task_aligned import Alignment, task_aligned_assignment  # noqa: E402
 from detkit.training.yolo.yolo_data import Batch  # noqa: E402
 from detkit.training.yolo.yolo_losses import (  # noqa: E402
     ciou_loss,

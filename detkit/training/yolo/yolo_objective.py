@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detkit.training.yolo.assignment import task_aligned_assignment
+from detkit.training.yolo.task_aligned import task_aligned_assignment
 from detkit.training.yolo.yolo_data import Batch
 from detkit.training.yolo.yolo_losses import ciou_loss, distribution_focal_loss, quality_focal_loss
 from detkit.training.yolo.yolo_network import decode_boxes, grid_points
