@@ -72,6 +72,19 @@ def test_imports_run_downward(path):
         assert (own, other) not in STRANGERS, f"{where}; the two do not know each other"
 
 
+def test_trainings_of_two_families_share_only_what_lies_between_them():
+    """`training/yolo` and `training/rcnn` do not know each other; `training/torch`, which both use, knows neither."""
+    families = {"yolo": {"rcnn"}, "rcnn": {"yolo"}, "torch": {"yolo", "rcnn"}}
+    seen = 0
+    for own, others in families.items():
+        for path in (PACKAGE / "training" / own).glob("*.py"):
+            for line, module in imports(path):
+                if module.startswith("detkit.training."):
+                    seen += 1
+                    assert module.split(".")[2] not in others, f"{place(path)}, line {line}: imports {module}"
+    assert seen
+
+
 def test_every_room_has_a_floor():
     assert {room(path) for path in modules()} - {"__init__"} <= LEVEL.keys()
 

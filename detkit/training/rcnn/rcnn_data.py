@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detkit.training.yolo.augment import PAD, jitter_colours, log_uniform
-from detkit.training.yolo.data import CACHE_BYTES, TrainingSet, batch_images, read_shrunk
-
-from .recipe import Recipe
+from detkit.training.rcnn.rcnn_recipe import Recipe
+from detkit.training.torch.augmentation import PAD, jitter_colours, log_uniform
+from detkit.training.torch.picture_store import CACHE_BYTES, read_shrunk
+from detkit.training.torch.training_set import BatchOrder, TrainingSet
 
 Boxes = NDArray[np.float32]
 
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
 
 class BatchSource:
-    """The part of each step's batch that falls to process `rank` of `processes`.
+    """The batches of a training or, of `processes`, the part that falls to process `rank`.
 
     Images are kept in memory, shrunk to the image size, as long as CACHE_BYTES last. `proposals` has the boxes (P, 4)
     of each picture of the data, in its pixels, or is None.
@@ -55,22 +55,18 @@ class BatchSource:
         data: TrainingSet,
         proposals: Sequence[Boxes] | None,
         recipe: Recipe,
-        factors: NDArray[np.float64],
-        step: int,
-        rank: int,
-        processes: int,
+        order: BatchOrder,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.data, self.proposals, self.recipe = data, proposals, recipe
-        self.mine = slice(rank, None, processes)
-        self.images: Iterator[list[tuple[int, tuple[int, int]]]] = batch_images(
-            factors, recipe.batch, recipe.seed, step
-        )
+        self.images = order.part(rank, processes)
         self._cache: dict[int, Picture] = {}
         self._cached = 0
 
     def next(self) -> Batch:
         """The next batch; the same step always gives the same."""
-        wanted = next(self.images)[self.mine]
+        wanted = next(self.images)
         return collate([self.picture(image, seed) for image, seed in wanted], wanted[0][1])
 
     def picture(self, index: int, seed: tuple[int, int]) -> Picture:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from detkit.errors import InputError
+
+Variant = Literal["fast", "faster"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train. Rates are for AdamW; shares are parts of the whole run, from 0 to 1."""
 
+    variant: Variant = "faster"  # Fast R-CNN, or Faster R-CNN, which has a region proposal network
     image_size: int = 416  # long side of the pictures, pixels
     scales: tuple[float, float] = (0.65, 1.2)  # of the training pictures, parts of the image size
     batch: int = 8
@@ -31,6 +36,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise InputError(f"variant {self.variant!r} is not known; there are {', '.join(VARIANTS)}")
         if self.image_size < 32 or self.image_size % 32:
             raise InputError(f"the image size must be a multiple of 32, not {self.image_size}")
         if self.batch < 1:

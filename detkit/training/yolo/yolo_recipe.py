@@ -42,3 +42,16 @@ class Recipe:
             raise InputError(f"the image size must be a multiple of 32, not {self.image_size}")
         if self.batch < 1:
             raise InputError(f"a batch must have at least one picture, not {self.batch}")
+
+    def picture_size(self, share: float) -> int:
+        """Side of the pictures when so much of the run is over, a multiple of 32.
+
+        Crops are smaller at first, and cheaper, not what is in them.
+        """
+        part = [size for start, size in self.sizes if share >= start][-1]
+        return max(32, round(self.image_size * part / 32) * 32)
+
+    @property
+    def stored_side(self) -> int:
+        """The long side that pictures are stored with: as large as they are ever shown."""
+        return round(self.image_size * self.scales[1])

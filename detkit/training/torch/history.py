@@ -6,7 +6,6 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,27 +15,13 @@ FILE = "history.csv"
 PLOT = "history.png"
 
 
-class Progress(NamedTuple):
-    """What is known after a step."""
-
-    step: int
-    share: float  # of the run that is over, 0-1
-    seconds: float  # of training so far, over all resumptions
-    loss: float
-    class_loss: float
-    box_loss: float
-    distance_loss: float
-    rate: float  # of learning, of neck and head
-    size: int  # side of the training pictures, pixels
-
-
 class History:
     """Appends rows of `fields`, of which the first is the step, to the file in `directory`.
 
     Rows after `step` are of a run that was lost and go.
     """
 
-    def __init__(self, directory: Path, step: int = 0, fields: Sequence[str] = Progress._fields) -> None:
+    def __init__(self, directory: Path, fields: Sequence[str], step: int = 0) -> None:
         path = directory / FILE
         rows = [row for row in read_rows(path)[1:] if int(row[0]) <= step] if step and path.exists() else []
         self._file = path.open("w", newline="")

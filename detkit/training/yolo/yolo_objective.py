@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .assign import task_aligned_assignment
-from .data import Batch
-from .losses import ciou_loss, distribution_focal_loss, quality_focal_loss
-from .network import decode_boxes, grid_points
-from .recipe import Recipe
+from detkit.training.yolo.task_aligned import task_aligned_assignment
+from detkit.training.yolo.yolo_data import Batch
+from detkit.training.yolo.yolo_losses import ciou_loss, distribution_focal_loss, quality_focal_loss
+from detkit.training.yolo.yolo_network import decode_boxes, grid_points
+from detkit.training.yolo.yolo_recipe import Recipe
 
 
 class Losses(NamedTuple):

@@ -1,7 +1,7 @@
 """The network that `detkit train rcnn` trains: detkit's YOLO backbone and neck, a region proposal network and a head.
 
 Images are RGB float32 (N, 3, H, W) in 0-1, H and W multiples of 32. The backbone, the neck and the first layers of the
-head are those of `detkit.training.yolo.network`, so that they can start from a trained YOLO.
+head are those of `detkit.training.yolo.yolo_network`, so that they can start from a trained YOLO.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.training.yolo.network import LITE0_TOP, STRIDES, EfficientNetLite0, PathAggregationNeck, SharedSeparable
-
-from .anchors import anchor_shapes
-from .roi_pool import POOLED, roi_max_pool
+from detkit.training.rcnn.anchors import anchor_shapes
+from detkit.training.rcnn.roi_pool import POOLED, roi_max_pool
+from detkit.training.torch.backbone import LITE0_TOP, STRIDES, EfficientNetLite0
+from detkit.training.torch.neck import PathAggregationNeck, SharedSeparable
 
 STRIDE = 8  # of the feature map
 NECK_CHANNELS = 96
@@ -74,7 +74,7 @@ class RoiHead(nn.Module):
     """Pooled RoIs (R, C, 7, 7) to class logits (R, classes + 1), background first, and offsets (R, classes, 4).
 
     Girshick 2015, section 2.1: two fully connected layers and two siblings. The offsets are in units of
-    `objective.OFFSET_SCALE`.
+    `rcnn_objective.OFFSET_SCALE`.
     """
 
     def __init__(self, channels: int, hidden: int, classes: int) -> None:

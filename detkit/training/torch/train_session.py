@@ -16,13 +16,13 @@ from torch import nn
 
 from detkit.errors import InputError, OutputError
 from detkit.files import reason
-
-from .checkpoint import load_checkpoint, save_checkpoint
-from .data import TrainingSet, repeat_factors
-from .history import History
-from .memory import keep_freed_memory
-from .parallel import GradientWorkers
-from .schedule import rate_factor
+from detkit.training.torch.checkpoint import load_checkpoint, save_checkpoint
+from detkit.training.torch.history import History
+from detkit.training.torch.memory import keep_freed_memory
+from detkit.training.torch.parallel import GradientWorkers
+from detkit.training.torch.schedule import rate_factor
+from detkit.training.torch.train_settings import Length
+from detkit.training.torch.training_set import BatchOrder, TrainingSet, repeat_factors
 
 DETECTOR = "detector.onnx"
 Network = TypeVar("Network", bound=nn.Module)
@@ -54,8 +54,8 @@ def make_folder(directory: Path) -> None:
 class Session(Generic[Network]):
     """A training under way: a network with the average of its weights, an optimizer, and how far it is.
 
-    It goes on from `state`, the checkpoint's, if there is one. `groups` are those of `parameter_groups`; `factors`
-    say how often each image is seen in an epoch.
+    It goes on from `state`, the checkpoint's, if there is one. `groups` are those of `parameter_groups`; `order` gives
+    the images of its steps.
     """
 
     def __init__(
@@ -66,8 +66,7 @@ class Session(Generic[Network]):
         groups: list[dict[str, Any]],
         recipe: AnyRecipe,
         state: dict[str, Any] | None,
-        minutes: float | None,
-        epochs: float | None,
+        length: Length,
     ) -> None:
         self.directory, self.names, self.recipe = directory, list(data.names), recipe
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -77,9 +76,10 @@ class Session(Generic[Network]):
         if state is not None:
             self._load(state)
             seconds_before = state["seconds"]
-        self.factors = repeat_factors(data.certain_classes(), len(data.names), recipe.repeat_threshold)
-        self._minutes = minutes
-        self._steps = max(1, math.ceil((epochs or 0) * self.factors.sum() / recipe.batch))
+        factors = repeat_factors(data.certain_classes(), len(data.names), recipe.repeat_threshold)
+        self.order = BatchOrder(factors, recipe.batch, recipe.seed, self.step)
+        self._minutes = length.minutes
+        self._steps = max(1, math.ceil((length.epochs or 0) * factors.sum() / recipe.batch))
         self._saved = time.monotonic()
         self._started = self._saved - seconds_before
 
@@ -138,14 +138,6 @@ class Session(Generic[Network]):
         for group, now_wanted in zip(self.optimizer.param_groups, wanted, strict=True):
             group.update(now_wanted)
         self.step = state["step"]
-
-
-def check_length(minutes: float | None, epochs: float | None) -> None:
-    """InputError unless one of the two says how long to train."""
-    if (minutes is None) == (epochs is None):
-        raise InputError("give either minutes or epochs")
-    if min(minutes or 0, epochs or 0) < 0:
-        raise InputError("minutes and epochs cannot be negative")
 
 
 def prepare_process(recipe: AnyRecipe) -> None:

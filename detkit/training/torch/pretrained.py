@@ -1,9 +1,9 @@
-"""Where the weights of a network to be trained come from: ImageNet, or a detector trained before."""
+"""Weights that were learnt before: ImageNet's, and those of a YOLO that detkit trained and exported."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from detkit.errors import ModelError
-
-from .network import EfficientNetLite0, FrozenNormConv2d, YoloNetwork
+from detkit.training.torch.backbone import EfficientNetLite0
+from detkit.training.torch.layers import FrozenNormConv2d
 
 LITE0_NORM_EPSILON = 1e-3
 _NORMS = {"expand": 0, "depthwise": 1, "project": 2}  # the number of the normalisation after each part of a block
-CLASS_LAYERS = ("head.class_out.", "shortcut.linear.")  # one row for each class
 EXPORT_PREFIX = "network."  # of the names that weights have in an exported graph
 
 
@@ -87,45 +86,3 @@ def exported_weights(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if not weights or "names" not in metadata:
         raise ModelError(f"{path}: not a detector that was trained by detkit")
     return weights, list(ast.literal_eval(metadata["names"]).values())
-
-
-def load_detector_weights(
-    network: YoloNetwork, names: Sequence[str], weights: Mapping[str, Tensor], weight_names: Sequence[str]
-) -> None:
-    """Copy a detector's weights into `network`, which finds `names`.
-
-    Of the layers that tell the classes, the rows of classes with the same name in both are copied; others stay.
-    """
-    state = network.state_dict()
-    missing = [name for name in state if name not in weights and not name.endswith("num_batches_tracked")]
-    if missing:
-        raise ModelError(f"the detector to start from has another architecture: it lacks {missing[0]}")
-    shared = [(names.index(name), weight_names.index(name)) for name in names if name in weight_names]
-    with torch.no_grad():
-        for name, value in state.items():
-            if name.startswith(CLASS_LAYERS):
-                for mine, theirs in shared:
-                    value[mine].copy_(weights[name][theirs])
-            elif name in weights:
-                value.copy_(weights[name])
-
-
-def initial_network(names: Sequence[str], detector: Path | None) -> YoloNetwork:
-    """A network for the classes `names` that starts from an exported detector, or from ImageNet's backbone."""
-    if detector is None:
-        network = YoloNetwork(len(names))
-        load_imagenet_weights(network.backbone, torch.load(imagenet_weights_path(), weights_only=True))
-        return network
-    weights, weight_names = exported_weights(detector)
-    network = YoloNetwork(len(names), **widths(weights))
-    load_detector_weights(network, names, weights, weight_names)
-    return network
-
-
-def widths(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """How wide a detector with these weights is, as `YoloNetwork` takes it; empty where they are no detector's."""
-    blocks = sum(name.endswith(".depthwise.weight") and name.startswith("backbone.blocks.") for name in weights)
-    if not blocks or "backbone.top.weight" not in weights:
-        return {}
-    hidden = [len(weights.get(f"backbone.blocks.{i}.depthwise.weight", ())) for i in range(blocks)]
-    return {"hidden": hidden, "top": len(weights["backbone.top.weight"])}

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from detkit.training.torch.tensor_boxes import pairwise_iou
+
 EPSILON = 1e-9
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """t = score^alpha * iou^beta says how well a point fits an object, and each has so many candidates.
+
+    The paper's constants are alpha 1, beta 6 and 13 candidates; those here are the usual ones of one-stage detectors
+    since.
+    """
+
+    candidates: int = 10
+    alpha: float = 0.5
+    beta: float = 6.0
 
 
 class Assignment(NamedTuple):
@@ -21,13 +37,6 @@ class Assignment(NamedTuple):
     scores: Tensor  # (G, A)
 
 
-def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union (M, N) of boxes (M, 4) and (N, 4), xyxy; 0 where the union is empty."""
-    overlap = (torch.minimum(a[:, None, 2:], b[:, 2:]) - torch.maximum(a[:, None, :2], b[:, :2])).clamp(min=0).prod(2)
-    area_a, area_b = ((x[:, 2:] - x[:, :2]).clamp(min=0).prod(1) for x in (a, b))
-    return overlap / (area_a[:, None] + area_b - overlap).clamp(min=EPSILON)
-
-
 def task_aligned_assignment(
     scores: Tensor,
     boxes: Tensor,
@@ -35,18 +44,14 @@ def task_aligned_assignment(
     object_boxes: Tensor,
     object_classes: Tensor,
     confidence: Tensor | None = None,
-    *,
-    candidates: int = 10,
-    alpha: float = 0.5,
-    beta: float = 6.0,
+    alignment: Alignment = Alignment(),
 ) -> Assignment:
     """Assign the points of one picture to its objects by how well score and box already agree there.
 
-    Feng et al., "TOOD: Task-aligned One-stage Object Detection" (2021), section 3.2: t = score^alpha * iou^beta,
-    the best `candidates` points inside each object's box are its positives, and a point's target score is t,
-    scaled so that each object's largest is its largest IoU. A point chosen by several objects goes to the one it
-    overlaps most. The paper's constants are alpha 1, beta 6 and 13 candidates; those here are the usual ones of
-    one-stage detectors since.
+    Feng et al., "TOOD: Task-aligned One-stage Object Detection" (2021), section 3.2: the points inside
+    each object's box with the largest t of the `alignment` are its positives, and a point's target score is t, scaled
+    so that each object's largest is its largest IoU. A point chosen by several objects goes to the one it overlaps
+    most.
 
     scores (A, classes) in 0-1, boxes (A, 4) xyxy, centres (A, 2) xy, object_boxes (G, 4) xyxy, object_classes (G,)
     int64; all in pixels of the network's input. Where objects are certain to a `confidence` (G,) in 0-1 only, their
@@ -59,17 +64,17 @@ def task_aligned_assignment(
     sides = torch.cat((centres - object_boxes[:, None, :2], object_boxes[:, None, 2:] - centres), dim=2)  # (G, A, 4)
     inside = sides.amin(dim=2) > EPSILON
     iou = pairwise_iou(object_boxes, boxes) * inside  # (G, A)
-    alignment = scores[:, object_classes].T.pow(alpha) * iou.pow(beta) * inside  # (G, A)
+    t = scores[:, object_classes].T.pow(alignment.alpha) * iou.pow(alignment.beta) * inside  # (G, A)
 
-    best = alignment.topk(min(candidates, points), dim=1).indices
+    best = t.topk(min(alignment.candidates, points), dim=1).indices
     chosen = torch.zeros_like(inside).scatter_(1, best, True) & inside
     owner = torch.where(chosen, iou * sure[:, None], torch.full_like(iou, -1.0)).argmax(dim=0)  # (A,)
     positive = chosen.any(dim=0)
 
     mine = torch.zeros_like(chosen).scatter_(0, owner[None], True) & positive
     counted = mine if confidence is None else chosen
-    alignment = alignment * counted
-    largest_alignment = alignment.amax(dim=1, keepdim=True).clamp(min=EPSILON)
+    t = t * counted
+    largest_t = t.amax(dim=1, keepdim=True).clamp(min=EPSILON)
     largest_iou = (iou * counted).amax(dim=1, keepdim=True)
-    scores = alignment / largest_alignment * largest_iou * sure[:, None]
+    scores = t / largest_t * largest_iou * sure[:, None]
     return Assignment(torch.where(positive, owner, -1), (scores * mine).amax(dim=0), scores)

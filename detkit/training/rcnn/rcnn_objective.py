@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .anchors import grid_anchors, inside, label_anchors, sample_anchors
-from .data import Batch
-from .losses import RpnLoss, box_loss, class_loss, rpn_loss
-from .network import STRIDE, Features, RcnnNetwork
-from .offsets import encode
-from .recipe import Recipe
-from .rois import SampledRois, propose, sample_rois
+from detkit.training.rcnn.anchors import grid_anchors, inside, label_anchors, sample_anchors
+from detkit.training.rcnn.offsets import encode
+from detkit.training.rcnn.rcnn_data import Batch
+from detkit.training.rcnn.rcnn_losses import RpnLoss, box_loss, class_loss, rpn_loss
+from detkit.training.rcnn.rcnn_network import STRIDE, Features, RcnnNetwork
+from detkit.training.rcnn.rcnn_recipe import Recipe
+from detkit.training.rcnn.rois import SampledRois, propose, sample_rois
 
 # Standard deviations of the head's offsets tx, ty, tw, th, by which its targets are divided (their means are 0). The
 # papers normalise by the statistics of the training set; these are the constants of the authors' later code.

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import onnx
 import torch
-from onnx import helper
 from torch import Tensor, nn
 
 from detkit.files import write_bytes
-from detkit.training.yolo.export import OPSET, store_in_half
-
-from .anchors import anchor_shapes
-from .network import STRIDE, RcnnNetwork
-from .objective import OFFSET_SCALE
+from detkit.training.rcnn.anchors import anchor_shapes
+from detkit.training.rcnn.rcnn_network import STRIDE, RcnnNetwork
+from detkit.training.rcnn.rcnn_objective import OFFSET_SCALE
+from detkit.training.torch.exporting import finished, graph_of
 
 
 class ExportedNetwork(nn.Module):
@@ -66,29 +60,12 @@ def export_onnx(network: RcnnNetwork, path: Path, image_size: int, names: Sequen
     channels = network.settings["channels"]
     axes = {name: {2: "map_height", 3: "map_width"} for name in ("features", *outputs[:-2])}
     axes |= {name: {0: "rois"} for name in ("rois", *outputs[-2:])} | {"images": {2: "height", 3: "width"}}
-    inputs = (
-        torch.zeros(1, 3, image_size, image_size),
-        torch.zeros(1, channels, cells, cells),
-        torch.tensor([[0.0, 0.0, 0.0, image_size, image_size]]),
-    )
-    buffer: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            ExportedNetwork(network),
-            inputs,
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            training=torch.onnx.TrainingMode.PRESERVE,  # keep normalisations, and with them the names of the weights
-            do_constant_folding=False,  # runtimes fold, and fuse, when they load the graph
-            input_names=["images", "features", "rois"],
-            output_names=outputs,
-            dynamic_axes=axes,
-        )
-    model = onnx.load_from_string(buffer.getvalue())
-    if half:
-        store_in_half(model)
+    inputs = {
+        "images": torch.zeros(1, 3, image_size, image_size),
+        "features": torch.zeros(1, channels, cells, cells),
+        "rois": torch.tensor([[0.0, 0.0, 0.0, image_size, image_size]]),
+    }
+    model = graph_of(ExportedNetwork(network), inputs, outputs, axes)
     metadata = {
         "head": "faster-rcnn" if rpn else "fast-rcnn",
         "names": json.dumps(dict(enumerate(names))),
@@ -101,7 +78,5 @@ def export_onnx(network: RcnnNetwork, path: Path, image_size: int, names: Sequen
     }
     if rpn:
         metadata["anchors"] = json.dumps(anchor_shapes())
-    helper.set_model_props(model, metadata)
-    onnx.checker.check_model(model)
-    write_bytes(path, model.SerializeToString())
+    write_bytes(path, finished(model, metadata, half=half))
     return path

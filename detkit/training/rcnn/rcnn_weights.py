@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from detkit.errors import ModelError
-from detkit.training.yolo.weights import exported_weights, imagenet_weights_path, load_imagenet_weights
-
-from .network import RcnnNetwork
+from detkit.training.rcnn.rcnn_network import RcnnNetwork
+from detkit.training.torch.pretrained import exported_weights, imagenet_weights_path, load_imagenet_weights
 
 # What a YOLO's layers are called there, and here.
 SHARED_LAYERS = (("backbone.", "backbone."), ("neck.", "neck."), ("head.class_branch.", "shared.class_branch."))

@@ -15,7 +15,7 @@ from detkit.files import sha256
 from detkit.graphs.registry import default_model
 from detkit.training.material import Material
 from detkit.training.measure import average_precision
-from detkit.training.rcnn_svm import Settings, cache_features, detect_stored, train_rcnn
+from detkit.training.rcnn.rcnn_svm import Settings, cache_features, detect_stored, train_rcnn
 
 # (units in all, what they are) -> a block in which the function it gives counts them.
 Progress = Callable[[int, str], AbstractContextManager[Callable[[int], None]]]
