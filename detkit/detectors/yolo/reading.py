@@ -335,7 +335,8 @@ def _assumed_names(
     except (UnsoundError, IndexError, ValueError):
         return (), None, ""  # a head that was asked for and does not fit, which the first picture says
     if head.coco_ids and labels.max(initial=0) <= max(CATEGORY_IDS):
-        line = "it carries no class names: its labels are read as COCO's, 1 to 90; --names changes that"
+        first = head.first_label if layout.first_label is None else layout.first_label
+        line = f"it carries no class names: its labels are read as COCO's, from {first} on; --names changes that"
         return COCO_NAMES, _coco_labels(), line
     if not head.coco_ids and labels.max(initial=0) == len(COCO_NAMES) - 1 and len(labels) > _MANY_CELLS:
         return COCO_NAMES, None, "it carries no class names: its 80 classes are read as COCO's; --names changes that"

@@ -17,6 +17,7 @@ from detkit.detectors.yolo.heads.types import UnsoundError
 SLACK = 2e-3
 _HIGHEST_SHARE = 2.0  # boxes as shares reach beyond the picture by less than its own size
 _LOGIT_MEDIAN = -1.0  # nearly every cell shows nothing, so most logits of every class lie well below nought
+_HIGH_MEDIAN = 0.2
 _FOLLOWS = 0.95
 _SPREAD = 0.03  # of coordinates as shares over the cells of a picture
 # Networks without a distribution of distances give some boxes of negative size where there is nothing.
@@ -79,6 +80,11 @@ def probable(columns: Floats) -> NDArray[np.bool_]:
 def like_logits(columns: Floats) -> bool:
     """Whether all columns (K, N) may be class logits of the cells of a grid."""
     return bool(len(columns)) and bool(np.all(np.median(columns, axis=1) < _LOGIT_MEDIAN))
+
+
+def high_everywhere(columns: Floats) -> NDArray[np.bool_]:
+    """Which of the columns (K, N) are no class of the cells of a grid, as they are high on most of them."""
+    return np.asarray(np.median(columns, axis=1) > _HIGH_MEDIAN)
 
 
 def ordered_corners(boxes: Floats) -> bool:

@@ -230,6 +230,9 @@ def _tensorflow(signature: Signature, order: tuple[int, ...], reason: str) -> Fo
     boxes = signature.values[order[1]][0]
     if np.any(np.abs(boxes) > _FARTHEST_SHARE):
         return Note(f"{reason}: its boxes are not shares of the picture, as TensorFlow's are")
+    labels = signature.values[order[3]][signature.values[order[2]] > 0]
+    if np.any(labels == 0) or any("tflite" in name for name in signature.output_names):
+        return Match("tensorflow", f"{reason}; class numbers from 0", Layout(order, first_label=0))
     return Match("tensorflow", reason, Layout(order))
 
 
