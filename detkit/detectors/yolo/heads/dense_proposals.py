@@ -92,9 +92,9 @@ def class_columns(columns: Floats, boxes: Floats, names: int | None, others: int
             return first, f"{count} columns after the box, of which some follow it, as key points do"
         if one_of_them(columns[:count].T):
             return count, f"the {count} columns after the box sum to 1 in every row, so that one is the background"
-        high = high_everywhere(columns)
-        if names is None and high.any():
-            first = int(np.argmax(high))
+        raised = high_everywhere(columns)
+        if names is None and raised.any():
+            first = int(np.argmax(raised))
             return first, f"{count} columns after the box, of which some are high on most cells, as no class is"
         return count, ""
     if not likely.any() and like_logits(columns):
