@@ -15,10 +15,11 @@ from detkit import nms as suppression
 from detkit.classes import chosen_classes
 from detkit.detections import Detections
 from detkit.detectors.yolo.feeding import Feeding, Prepared
+from detkit.detectors.yolo.graph_options import GraphOptions
 from detkit.detectors.yolo.heads.evidence import check_boxes
 from detkit.detectors.yolo.heads.signature import Match, is_classifier
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs, UnsoundError
-from detkit.detectors.yolo.reading import GraphOptions, metadata_iou, no_detector, read_graph
+from detkit.detectors.yolo.reading import metadata_iou, no_detector, read_graph
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.graphs.letterbox import Fit, Placement
 from detkit.graphs.preparation import Size
