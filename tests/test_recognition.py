@@ -149,6 +149,7 @@ class Case:
     box: Any
     head: str | None
     graph: dict[str, Any]
+    picture: np.ndarray
 
 
 def beside(output: np.ndarray, extra: int) -> Outputs:
@@ -165,9 +166,10 @@ def backwards(outputs: Outputs) -> Outputs:
 
 
 def case(
-    outputs: Outputs, right: str = "", refused: str = "", *, box: Any = BOX, head: str | None = None, **graph: Any
-) -> Case:
-    return Case(outputs, right, refused, box, head, {"shape": (1, 3, SIDE, SIDE)} | graph)
+    outputs: Outputs, right: str = "", refused: str = "", *, box: Any = BOX, head: str | None = None,
+    picture: np.ndarray = PICTURE, **graph: Any,
+) -> Case:  # fmt: skip
+    return Case(outputs, right, refused, box, head, {"shape": (1, 3, SIDE, SIDE)} | graph, picture)
 
 
 def swapped(array: np.ndarray) -> np.ndarray:
@@ -202,6 +204,19 @@ def masks() -> np.ndarray:
 
 def noise(*shape: int) -> Outputs:
     return {"o": random().normal(0, 2, shape).astype(np.float32)}
+
+
+def one_output(outputs: Outputs) -> np.ndarray:
+    return np.concatenate((outputs["boxes"], outputs["scores"]), axis=2)
+
+
+def a_hundred() -> Outputs:
+    """DETR at 320 pixels, whose 100 queries are as many as the cells of 32 pixels."""
+    boxes = queries(80, 2)["boxes"][:, :100]
+    values = random(3).normal(0, 0.2, (1, 100, 92)).astype(np.float32)
+    values[..., 91] = 6
+    values[0, 7, 91], values[0, 7, 18] = 0, np.log(0.9 / 0.1 * np.exp(np.delete(values[0, 7], [18, 91])).sum() + 9)
+    return {"logits": values, "pred_boxes": boxes}
 
 
 def tensorflow(**names: str) -> Outputs:
@@ -290,6 +305,11 @@ CASES: dict[str, Callable[[], Case]] = {
     "queries with logits": lambda: case(queries(80, 2), "car"),
     "queries of three": lambda: case(queries(3, 2), refused="ambiguous.*rfdetr.*rtdetr-logits", metadata=NAMED),
     "queries of four": lambda: case(queries(5, 2), refused="3 class names, but 5", metadata=NAMED),
+    "100 queries": lambda: case(a_hundred(), "dog"),
+    "300 queries in one output": lambda: case(
+        {"o": one_output(queries(3, 2, sure=True))}, "bus", shape=(1, 3, 480, 640), metadata=NAMED,
+        box=np.array([220, 142.5, 420, 217.5]), picture=np.zeros((480, 640, 3), np.uint8),
+    ),
     # Finished rows.
     "2500 rows": lambda: case({"o": rows(2500)}, "bus", metadata=NMS),
     "rows of the grid's number": lambda: case({"o": rows(CELLS)}, "bus", metadata=NAMED | {"end2end": "True"}),
@@ -356,7 +376,7 @@ CASES: dict[str, Callable[[], Case]] = {
 
 
 def check(path: Any, known: Case, head: str | None = None) -> None:
-    found = Yolo(path, head=head)(PICTURE)
+    found = Yolo(path, head=head)(known.picture)
     assert len(found) == 1
     assert np.abs(found.boxes[0] - known.box).max() < 0.5
     assert found.scores[0] == pytest.approx(0.9, abs=2e-3)
