@@ -64,7 +64,8 @@ def _of_cells(signature: Signature, boxes: Floats) -> bool:
     100 queries are as many as the cells of 32 pixels in 320 x 320; their boxes are centres and sizes, as shares.
     """
     strides = signature.cells(len(boxes))
-    queries = in_shares(boxes) and not ordered_corners(boxes)
+    named = any("logits" in name or "pred_boxes" in name for name in signature.output_names)
+    queries = in_shares(boxes) and (named or not ordered_corners(boxes))
     return strides is not None and not (len(strides) == 1 and queries)
 
 
