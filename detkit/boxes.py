@@ -39,11 +39,15 @@ def intersection(a: Floats, b: Floats) -> Floats:
     """Areas (N, M) of the overlap of each of N boxes with each of M."""
     width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])  # (N, M)
     height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])  # (N, M)
-    return np.maximum(width, 0) * np.maximum(height, 0)
+    return np.asarray(np.maximum(width, 0) * np.maximum(height, 0))
 
 
 def iou(a: Floats, b: Floats) -> Floats:
-    """Intersection over union, (N, M) in [0, 1]. The IoU of two empty boxes is 0."""
+    """Intersection over union, (N, M) in [0, 1]. The IoU of two empty boxes is 0.
+
+    >>> iou(as_boxes([[0, 0, 10, 10]]), as_boxes([[0, 0, 10, 5], [20, 20, 30, 30]])).tolist()
+    [[0.5, 0.0]]
+    """
     overlap = intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
@@ -68,7 +72,7 @@ def diou(a: Floats, b: Floats) -> Floats:
     dy = (a[:, None, 1] + a[:, None, 3] - b[None, :, 1] - b[None, :, 3]) / 2
     distance = dx**2 + dy**2
     penalty = np.divide(distance, diagonal, out=np.zeros_like(distance), where=diagonal > 0)
-    return iou(a, b) - penalty
+    return np.asarray(iou(a, b) - penalty)
 
 
 def cxcywh_to_xyxy(boxes: Floats) -> Floats:

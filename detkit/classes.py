@@ -40,30 +40,29 @@ CATEGORY_IDS: tuple[int, ...] = tuple(
 )
 
 
-def classes_called(name: str | int, names: Sequence[str]) -> list[int]:
-    """The places in `names` of the classes of this name: all that are called so to the letter, else in another case.
-
-    A number, or text that is one and no name, is the place itself. An empty list where there is none.
-    """
-    if isinstance(name, str):
-        found = [row for row, known in enumerate(names) if known == name]
-        found = found or [row for row, known in enumerate(names) if known.casefold() == name.casefold()]
-        if found or not (name.isascii() and name.isdecimal()):
-            return found
-    return [int(name)] if int(name) >= 0 and (not names or int(name) < len(names)) else []
+def classes_called(name: str, names: Sequence[str]) -> list[int]:
+    """The places in `names` of the classes of this name: all that are called so to the letter, else in another case."""
+    found = [row for row, known in enumerate(names) if known == name]
+    return found or [row for row, known in enumerate(names) if known.casefold() == name.casefold()]
 
 
 def chosen_classes(choice: Choice, names: Sequence[str], whose: str = "the network") -> NDArray[np.int64] | None:
     """The rising places in `names` of the classes that are chosen; None, for all, where none is named.
 
-    This is what every `--class` and every `classes` means. UsageError for what is no class of `whose`.
+    This is what every `--class` and every `classes` means. A number, or text that is one and no name, is the place
+    itself. UsageError for what is no class of `whose`.
+
+    >>> chosen_classes("Cat", ("Cat", "dog", "cat")).tolist(), chosen_classes("CAT", ("Cat", "dog", "cat")).tolist()
+    ([0], [0, 2])
     """
     wanted = (choice,) if isinstance(choice, str | int) else tuple(choice)
     if not wanted:
         return None
     places: set[int] = set()
     for one in wanted:
-        found = classes_called(one, names)
+        found = classes_called(one, names) if isinstance(one, str) else []
+        if not found and str(one).isdecimal() and (not names or int(one) < len(names)):
+            found = [int(one)]
         if not found:
             near = difflib.get_close_matches(str(one), names, n=3)
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")

@@ -14,7 +14,7 @@ from detkit.boxes import clip as clip_boxes
 from detkit.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detections:
     """Boxes found in one picture, as parallel arrays.
 
@@ -24,6 +24,14 @@ class Detections:
     names      the class names of the network; may be shorter than a class id, which is then its own name
 
     Immutable: every method returns a new object. InputError where the lengths do not fit.
+
+    >>> found = Detections([[0, 0, 9, 9], [2, 2, 8, 8]], [0.4, 0.9], [1, 0], ("cat", "dog"))
+    >>> found
+    Detections(2: dog 0.40, cat 0.90)
+    >>> found[found.scores > 0.5].class_names
+    ['cat']
+    >>> len(Detections.empty())
+    0
     """
 
     boxes: NDArray[np.float32]
@@ -93,6 +101,56 @@ class Detections:
         """The name of a class, or its number where it has none."""
         return self.names[class_id] if 0 <= class_id < len(self.names) else str(class_id)
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {score:.2f}" for name, score in zip(self.class_names[:6], self.scores, strict=False))
+        more = f" and {len(self) - 6} more" if len(self) > 6 else ""
+        return f"Detections({len(self)}: {shown}{more})" if len(self) else "Detections(none)"
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        from html import escape
+
+        cells = "".join(
+            f"<tr><td>{escape(name)}</td><td>{score:.3f}</td>"
+            + "".join(f"<td>{side:.1f}</td>" for side in box)
+            + "</tr>"
+            for name, score, box in zip(self.class_names, self.scores.tolist(), self.boxes.tolist(), strict=True)
+        )
+        head = "".join(f"<th>{name}</th>" for name in ("class", "score", "x1", "y1", "x2", "y2"))
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One dictionary a box, as JSON Lines hold it: box (x1, y1, x2, y2 in pixels), score, class, class_id.
+
+        >>> Detections([[0, 0, 10.1, 5]], [0.5], [1], ("cat", "dog")).to_dicts()
+        [{'box': [0.0, 0.0, 10.1, 5.0], 'score': 0.5, 'class': 'dog', 'class_id': 1}]
+
+        Numbers are the shortest that read back as the same float32; Python's own float() would write the double's.
+        """
+        boxes, scores = _shortest(self.boxes), _shortest(self.scores)
+        return [
+            {"box": box, "score": score, "class": name, "class_id": class_id}
+            for box, score, name, class_id in zip(boxes, scores, self.class_names, self.class_ids.tolist(), strict=True)
+        ]
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with the columns class, class_id, score, x1, y1, x2, y2."""
+        import pandas
+
+        columns: dict[str, Any] = {"class": self.class_names, "class_id": self.class_ids, "score": self.scores}
+        return pandas.DataFrame(columns | dict(zip(("x1", "y1", "x2", "y2"), self.boxes.T, strict=True)))
+
+    def to_supervision(self) -> Any:
+        """The same as `supervision.Detections`, with the names under data["class_name"]."""
+        import supervision
+
+        return supervision.Detections(
+            xyxy=self.boxes.astype(np.float32),
+            confidence=self.scores,
+            class_id=self.class_ids,
+            data={"class_name": np.array(self.class_names, dtype=str)},
+        )
+
     def sorted(self) -> Detections:
         """Best score first; equal scores keep their order."""
         return self[np.argsort(-self.scores, kind="stable")]
@@ -100,3 +158,9 @@ class Detections:
     def clip(self, width: float, height: float) -> Detections:
         """Boxes cut at the borders of a `width` x `height` picture."""
         return replace(self, boxes=clip_boxes(self.boxes, width, height))
+
+
+def _shortest(values: NDArray[np.float32]) -> Any:
+    import orjson
+
+    return orjson.loads(orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY))

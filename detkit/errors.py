@@ -46,3 +46,22 @@ class ModelError(DetkitError):
 
 class DeviceError(ModelError):
     """A device that was asked for by name is not there."""
+
+
+def missing_library(error: ImportError) -> DetkitError | None:
+    """What to do where OpenCV cannot be imported; None for the import of anything else.
+
+    On a server and in a container the libraries of a desktop, libGL first, are often missing.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    inside = frame is not None and "cv2" in frame.tb_frame.f_code.co_filename
+    if error.name == "cv2" and not inside:
+        return DetkitError("OpenCV is missing; install it with: pip install opencv-python-headless")
+    if not inside and "cv2" not in str(error) and "libGL" not in str(error):
+        return None
+    return DetkitError(
+        f"OpenCV cannot be loaded ({error}); on a machine without a desktop take the build that needs none: "
+        "pip uninstall -y opencv-python && pip install opencv-python-headless"
+    )

@@ -109,12 +109,6 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def sha256(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file, in hexadecimal. InputError where it cannot be read."""
     import hashlib
@@ -127,3 +121,9 @@ def sha256(path: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
     return digest.hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

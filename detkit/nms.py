@@ -73,7 +73,12 @@ def best_first(scores: Floats) -> Indices:
 
 
 def greedy_nms(boxes: Floats, scores: Floats, iou_threshold: float, class_ids: ClassIds = None) -> Indices:
-    """Keep the best box, drop those whose IoU with it is above the threshold, go on with the rest."""
+    """Keep the best box, drop those whose IoU with it is above the threshold, go on with the rest.
+
+    >>> boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [30, 30, 40, 40]], np.float32)
+    >>> greedy_nms(boxes, np.array([0.8, 0.9, 0.7], np.float32), 0.5).tolist()
+    [1, 2]
+    """
     return _greedy(boxes, scores, iou_threshold, class_ids, distance=False)
 
 

@@ -122,7 +122,7 @@ def test_a_hundred_thousand_classes(save: Any, tmp_path: Path) -> None:
     categories = [{"id": k, "name": f"class {k:06}"} for k in reversed(range(count))]
     ground_truth = read_ground_truth(save(document(categories=categories)))
     assert len(ground_truth.categories) == count
-    builder = Builder("voc", Problems(tmp_path))
+    builder = Builder(Problems(tmp_path))
     for category in categories:
         builder.category(str(category["name"]))
     assert in_class_order(builder.finish()).ground_truth.categories.names == ground_truth.categories.names[::-1]
@@ -260,8 +260,8 @@ def test_results_as_an_object_with_scores(save: Any) -> None:
         ([detection(score=...)], "have no scores; are these annotations, and the arguments swapped?"),
         ([detection(bbox=..., segmentation={})], "have no 'bbox'"),
         ([detection(bbox=None)], "none of its 1 detections can be used"),
-        ([1, 2], "is a JSON list, but not of COCO results"),
-        ([[detection()]], "is a JSON list, but not of COCO results"),
+        ([1, 2], "is a JSON list, but none of COCO JSON"),
+        ([[detection()]], "is a JSON list, but none of COCO JSON"),
     ],
 )
 def test_results_that_cannot_be_used(save: Any, results: Any, said: str) -> None:

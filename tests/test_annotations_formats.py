@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +27,7 @@ from detkit.annotations.formats.yolo_txt import yolo_lines
 from detkit.annotations.name_files import read_labels, read_names, yaml_names
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.sizes import image_size, size_table
-from detkit.annotations.writing import HOLDS, losses
+from detkit.annotations.writing import losses
 from detkit.dataset import Categories, GroundTruth, Images
 from detkit.errors import InputError, OutputError, UsageError
 
@@ -101,20 +103,20 @@ def there_and_back(ground_truth: GroundTruth, folder: Path, format: str) -> Grou
 @given(ground_truth=ground_truths())
 def test_round_trip(format: str, ground_truth: GroundTruth, tmp_path_factory: pytest.TempPathFactory) -> None:
     back = there_and_back(ground_truth, tmp_path_factory.mktemp("out"), format)
-    held = [key for key in FLAGS if key in HOLDS[format]]
+    held = [key for key in FLAGS if key in FORMATS[format].holds]
     expected = described(ground_truth, *held)
     assert [row[:2] + row[6:] for row in described(back, *held)] == [row[:2] + row[6:] for row in expected]
     ours = np.array([row[2:6] for row in described(back)]).reshape(-1, 4)
     np.testing.assert_allclose(ours, np.array([row[2:6] for row in expected]).reshape(-1, 4), atol=2e-4)
-    if "images without boxes" in HOLDS[format] or format == "openimages":
+    if "images without boxes" in FORMATS[format].holds or format == "openimages":
         assert sorted(back.images.files) == sorted(ground_truth.images.files)
     order = np.argsort(np.array(back.images.files, object))
     own = [ground_truth.images.files.index(back.images.files[k]) for k in order]
     assert back.images.widths[order].tolist() == ground_truth.images.widths[own].tolist()
     assert back.images.heights[order].tolist() == ground_truth.images.heights[own].tolist()
-    if "classes without boxes" in HOLDS[format]:
+    if "classes without boxes" in FORMATS[format].holds:
         assert set(back.categories.names) == set(ground_truth.categories.names)
-    if "category ids" in HOLDS[format] and format != "coco":
+    if "category ids" in FORMATS[format].holds and format != "coco":
         ids = dict(zip(ground_truth.categories.names, ground_truth.categories.ids, strict=True))
         assert all(ids[name] == id for name, id in zip(back.categories.names, back.categories.ids, strict=True))
 
@@ -272,7 +274,7 @@ def test_kitti_takes_numbers_for_types_and_leaves_polygons_to_yolo(tmp_path: Pat
     ground_truth = small(categories=Categories(("0", "1"), (0, 1)), class_index=np.array([0, 1]))
     back = there_and_back(ground_truth, tmp_path, "kitti")
     assert described(back) == described(ground_truth)
-    with pytest.raises(InputError, match="is one KITTI label file; name the folder"):
+    with pytest.raises(InputError, match="is one KITTI file; name the folder"):
         read_ground_truth(tmp_path / "annotations" / "a.txt")
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("0 " + "0.1 0.2 " * 7 + "\n")
@@ -334,7 +336,7 @@ def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_voc_xml_read_by_another_reader() -> None:
     boxes = np.array([[1.5, 2, 30.25, 40.1], [0, 0, 9, 9]], np.float32)
-    data = voc_xml("x/a & b.jpg", 640, 480, ["<cat>", "dog"], boxes, scores=[0.9, 0.25], difficult=[0, 1])
+    data = voc_xml("x/a & b.jpg", 640, 480, ["<cat>", "dog"], boxes, scores=[0.9, 0.25], flags={"difficult": [0, 1]})
     root = ElementTree.fromstring(data)
     assert root.findtext("filename") == "a & b.jpg"
     assert root.findtext("folder") == "x"
@@ -646,6 +648,47 @@ def test_names_in_yaml(text: str, names: Any) -> None:
 def test_names_in_yaml_that_is_not_read(text: str) -> None:
     with pytest.raises(InputError, match=r"^data\.yaml: "):
         yaml_names("data.yaml", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("names: [no, yes, 1, null, ~, 1.50, 010]", ["no", "yes", "1", "null", "~", "1.50", "010"]),
+        ("path: ../d\ntrain: images\nnames: &n\n  0: a\nother: *n\n", {"0": "a"}),
+        ("names:\n  0: >-\n    long\n    name\n  1: !!str b\n", {"0": "long name", "1": "b"}),
+        ("---\nnames: [a]\n...\n", ["a"]),
+        ("names: ['', a]", ["", "a"]),
+        ("names:\n    - a\n    - b: c\n".replace("b: c", "'b: c'"), ["a", "b: c"]),
+    ],
+)
+def test_names_in_yaml_are_text(text: str, names: Any) -> None:
+    assert yaml_names("data.yaml", text) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nc: 2\nnames: [a,\n  b\nval: x", "line 4"),
+        ("names:\n  0: a\n  0: b\n", "line 3 gives the key '0' a second time"),
+        ("names:\n  0: 'a\n  1: b\n", "line"),
+        ("names:\n\t- a", "line 2"),
+        ("- a\n- b\n", "is not a map"),
+        ("names: *x", "line 1: found undefined alias"),
+        ("names: " + "[" * 3000 + "]" * 3000, "line 1"),
+        ("\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+                   + [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 9)]), "values"),
+    ],
+)  # fmt: skip
+def test_yaml_that_cannot_be_read_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        yaml_names("data.yaml", text)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_yaml_is_imported_when_it_is_read() -> None:
+    code = "import sys, detkit.annotations.reading, detkit.annotations.writing; print('yaml' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_names_in_other_files(tmp_path: Path) -> None:

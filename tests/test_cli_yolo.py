@@ -354,7 +354,7 @@ def test_an_interrupt_says_how_to_go_on(many, graph, tmp_path):
 
 
 def test_resume_with_other_settings_is_refused(run, folder, graph, tmp_path):
-    from detkit.runs.results import Journal
+    from detkit.runs.journal import Journal
 
     Journal(tmp_path / "r.jsonl.partial.jsonl", {"conf": 0.9}, resume=False).close()
     status, _, err = run("yolo", folder, "-m", graph, "-o", tmp_path / "r.jsonl", "--resume")
@@ -363,7 +363,7 @@ def test_resume_with_other_settings_is_refused(run, folder, graph, tmp_path):
 
 
 def test_a_repaired_file_is_read_when_a_run_goes_on(folder, tmp_path):
-    from detkit.runs.results import Journal
+    from detkit.runs.journal import Journal
     from detkit.runs.sources import Item
 
     path = tmp_path / "j"

@@ -38,7 +38,7 @@ def annotations(tmp_path: Path) -> Path:
 
 
 def test_formats_are_those_of_the_library() -> None:
-    assert tuple(format.value for format in AnnotationFormat) == FORMATS
+    assert [format.value for format in AnnotationFormat] == list(FORMATS)
 
 
 def test_convert_says_what_is_lost(annotations: Path, tmp_path: Path) -> None:

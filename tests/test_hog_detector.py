@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from detkit.boxes import iou
+from detkit.detectors.hog.glyphs import glyphs
 from detkit.detectors.hog.hog_detector import HogDetector, compute, describe, score_grid
 from detkit.detectors.hog.hog_model import (
     HogModel,
@@ -23,7 +24,6 @@ from detkit.detectors.hog.hog_model import (
     write_model,
 )
 from detkit.detectors.windows.grouping import Grouping
-from detkit.detectors.windows.window_pictures import glyphs
 from detkit.errors import InputError, ModelError
 from detkit.graphs.registry import models_folder
 from detkit.images import read_image
@@ -132,7 +132,7 @@ def test_a_pasted_pattern_is_found_where_it_lies() -> None:
     model = HogModel(HogParameters(), weights, np.array([-0.8 * float(weights[0] @ descriptor)], np.float32))
     image = _noise(320, 400) // 4 + 90
     image[96:224, 160:224] = pattern
-    found = HogDetector(model, threshold=0.5)(image)
+    found = HogDetector(model, conf=0.5)(image)
     assert len(found) == 1
     assert iou(found.boxes, np.array([[160, 96, 224, 224]], np.float32))[0, 0] > 0.95
 
@@ -148,7 +148,7 @@ def test_the_bundled_detector_finds_a_person(coco128: Path) -> None:
     hits = 0
     for item in tall[:12]:
         x, y, width, height = item["bbox"]
-        found = HogDetector(threshold=0.02, factor=1.1)(read_image(coco128 / "images" / names[item["image_id"]]))
+        found = HogDetector(conf=0.02, factor=1.1)(read_image(coco128 / "images" / names[item["image_id"]]))
         truth = np.array([[x, y, x + width, y + height]], np.float32)
         hits += bool(len(found) and iou(found.boxes, truth).max() > 0.5)
     assert len(tall) >= 12
@@ -163,7 +163,7 @@ def test_an_object_box_is_part_of_the_window() -> None:
 def test_a_picture_smaller_than_the_window() -> None:
     with pytest.raises(InputError, match="window of 64 x 128 is larger than the picture of 63 x 300"):
         HogDetector(_random_model())(_noise(300, 63))
-    assert len(HogDetector(_random_model(), enlarge=2, threshold=0.0).score_map(_noise(300, 63)).levels) > 0
+    assert len(HogDetector(_random_model(), enlarge=2, conf=0.0).score_map(_noise(300, 63)).levels) > 0
 
 
 @pytest.mark.parametrize("hidden", [0, 3])
@@ -260,8 +260,8 @@ def test_grouping_by_mean_shift_gives_fewer_boxes() -> None:
     image = _noise(300, 260)
     model = _random_model()
     threshold = float(np.quantile(HogDetector(model).score_map(image).levels[0].scores, 0.9))
-    single = HogDetector(model, threshold=threshold, grouping=Grouping("none", max_detections=None))(image)
-    grouped = HogDetector(model, threshold=threshold, grouping=Grouping("mean-shift"))(image)
+    single = HogDetector(model, conf=threshold, max_det=None, grouping=Grouping("none"))(image)
+    grouped = HogDetector(model, conf=threshold, grouping=Grouping("mean-shift"))(image)
     assert 0 < len(grouped) < len(single)
 
 

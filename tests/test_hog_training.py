@@ -96,7 +96,7 @@ def test_folders_train_a_detector_that_finds_the_object(folders: tuple[Path, Pat
     canvas = _scene(random)
     canvas[40:90, 60:110] = 170
     _ring(canvas, (85, 65), 14, random)
-    found = HogDetector(model, factor=1.2, threshold=0.2)(canvas)
+    found = HogDetector(model, factor=1.2, conf=0.2)(canvas)
     assert len(found) >= 1
     best = found.boxes[0]
     assert abs((best[0] + best[2]) / 2 - 85) < 6
@@ -151,7 +151,7 @@ def test_annotations_train_a_detector_with_calibrated_scores(annotations: Path) 
     assert rounds[-1].miss_rate <= rounds[0].miss_rate
     right = []
     for row, file in enumerate(truth.images.files):
-        found = HogDetector(model, factor=1.15, threshold=0.5)(read_image(annotations.parent / file))
+        found = HogDetector(model, factor=1.15, conf=0.5)(read_image(annotations.parent / file))
         x, y, width, height = truth.boxes[row]
         centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
         right += (np.abs(centre - [x + width / 2, y + height / 2]).max(axis=1) < 8).tolist()

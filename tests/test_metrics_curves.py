@@ -12,7 +12,7 @@ from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.confusion import confusion_matrix
 from detkit.metrics.counts import class_counts, image_counts, total_counts
 from detkit.metrics.curves import FROC_FPPI, MISS_RATE_FPPI, Curve, class_curve, mean_precision_curve, pooled_curve
-from detkit.metrics.evaluation import Evaluation
+from detkit.metrics.evaluation import Evaluation, Settings
 from detkit.metrics.outcomes import coco_outcomes, voc_outcomes
 
 
@@ -233,7 +233,7 @@ def test_every_figure_of_nothing(protocol: str, empty: str) -> None:
         found = Predictions(
             *(column[:0] for column in (found.image_index, found.class_index, found.boxes, found.scores))
         )
-    evaluation = Evaluation(truth, found, protocol=protocol)
+    evaluation = Evaluation(truth, found, Settings(protocol=protocol))
     content = evaluation.to_json()
     assert content["figures"]["AP"] == (0.0 if empty == "detections" else -1.0)
     assert len(content["classes"]) == classes

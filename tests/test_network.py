@@ -7,6 +7,7 @@ from detkit import cores
 from detkit.cores import available_cores
 from detkit.errors import DeviceError, ModelError
 from detkit.graphs import session as networks
+from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.stored import refuse_data_outside, stored_tensors
 
@@ -15,7 +16,7 @@ onnx = pytest.importorskip("onnx")
 
 def test_a_network_knows_its_inputs_outputs_and_metadata(make_graph):
     path = make_graph({"a": np.ones((2, 3), np.float32)}, (1, 3, None, 32), metadata={"key": "value"})
-    network = Network(path, threads=1)
+    network = Network(path, Runtime(threads=1))
     assert str(network.inputs[0]) == "images float32 (1 x 3 x ? x 32)"
     assert str(network.outputs[0]) == "a float32 (2 x 3)"
     assert network.metadata == {"key": "value"}
@@ -59,10 +60,10 @@ def test_a_wrong_input_is_one_line(make_graph):
 def test_a_device_that_is_not_there_is_an_error_onnxruntime_23372(make_graph):
     path = make_graph({"a": np.ones((1, 1), np.float32)})
     with pytest.raises(DeviceError, match="'cuda' is not there: this onnxruntime has cpu; install onnxruntime-gpu"):
-        Network(path, "cuda")
+        Network(path, Runtime("cuda"))
     for device in ("toaster", "cuda:x", "cpu:1"):
         with pytest.raises(DeviceError, match="is not known"):
-            Network(path, device)
+            Network(path, Runtime(device))
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
@@ -72,9 +73,9 @@ def test_a_device_that_does_not_start_is_an_error_too(make_graph, monkeypatch, c
                         lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])  # fmt: skip
     path = make_graph({"a": np.ones((1, 1), np.float32)})
     with pytest.raises(DeviceError, match=r"could not start CUDAExecutionProvider.*--device cpu"):
-        Network(path, "cuda:0")
+        Network(path, Runtime("cuda:0"))
     with caplog.at_level("WARNING", logger="detkit"):
-        assert Network(path, "auto").provider == "CPUExecutionProvider"
+        assert Network(path, Runtime()).provider == "CPUExecutionProvider"
     assert "could not start CUDAExecutionProvider" in caplog.text
 
 

@@ -306,7 +306,7 @@ def test_every_colour_space_finds_a_square(space):
     converted = selective_search.colour_space(image, space)
     assert converted.dtype == np.uint8
     assert converted.shape == (60, 80, 1 if space in "IH" else 3)
-    found = selective_search.selective_search(image, [Strategy(space, 50, "CTSF")])
+    found = selective_search.selective_search(image, mode=[Strategy(space, 50, "CTSF")])
     assert iou(np.array([[30, 20, 60, 40]], np.float32), found.boxes).max() > 0.7
 
 
@@ -326,18 +326,18 @@ def test_tiny_and_flat_pictures(shape):
 def test_wrong_use_is_named():
     image = blocks(1)
     with pytest.raises(UsageError, match="modes fast, quality"):
-        selective_search.selective_search(image, "best")
+        selective_search.selective_search(image, mode="best")
     with pytest.raises(UsageError, match="ranking"):
         selective_search.selective_search(image, ranking="luck")
     with pytest.raises(UsageError, match="letters out of CTSF"):
-        selective_search.selective_search(image, [Strategy("RGB", 50, "X")])
+        selective_search.selective_search(image, mode=[Strategy("RGB", 50, "X")])
     with pytest.raises(UsageError, match="colour space"):
-        selective_search.selective_search(image, [Strategy("CMYK", 50, "C")])
+        selective_search.selective_search(image, mode=[Strategy("CMYK", 50, "C")])
 
 
 def test_quality_mode_finds_more_than_fast(coco128):
     image = read_image(coco128 / "images" / "000000000025.jpg")[::2, ::2]
-    fast, more = (selective_search.selective_search(image, mode, threads=2).boxes for mode in ("fast", "quality"))
+    fast, more = (selective_search.selective_search(image, mode=mode, threads=2).boxes for mode in ("fast", "quality"))
     assert len(more) > 2 * len(fast)
 
 

@@ -172,7 +172,7 @@ def test_wrong_use_is_one_line_and_a_status(here, folder, monkeypatch, options, 
 def test_the_source_is_not_drawn_over(here, folder):
     done = here("proposals", folder / "pictures", "--draw", folder / "pictures")
     assert done.returncode == 2
-    assert "--draw would overwrite the source" in done.stderr
+    assert "--draw would overwrite the input" in done.stderr
 
 
 def test_interrupt_keeps_what_is_done_and_resume_goes_on(here, folder):
@@ -194,7 +194,8 @@ def test_interrupt_keeps_what_is_done_and_resume_goes_on(here, folder):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "--resume goes on from there" in said
-    kept = read_proposals(out)
+    assert not out.exists()  # half an output is none: what is done is in the journal
+    kept = lines(partial.read_text())[1:]
     assert 2 <= len(kept) < 20
     refused = here("proposals", pictures, "-o", out, "--max", 60, "--resume")
     assert refused.returncode == 2
@@ -205,7 +206,7 @@ def test_interrupt_keeps_what_is_done_and_resume_goes_on(here, folder):
     assert not partial.exists()
     found = read_proposals(out)
     assert list(found) == [f"{number:02d}.png" for number in range(20)]
-    np.testing.assert_array_equal(found["00.png"].boxes, kept["00.png"].boxes)
+    np.testing.assert_array_equal(found["00.png"].boxes, np.array(kept[0]["boxes"], np.float32))
 
 
 def test_help_imports_nothing_heavy(cli):
@@ -320,3 +321,19 @@ def test_grid_options():
     for wrong in ({"count": 0}, {"width": 0}, {"alpha": 1.0}, {"max_aspect": 0.5}):
         with pytest.raises(UsageError, match="grid"):
             grid_proposals(**({"width": 9, "height": 9, "count": 3} | wrong))
+
+
+def test_drawings_of_pictures_with_one_stem_are_several_and_no_source(here, folder):
+    """issue 10: `x.ppm` and `x.png` were drawn into one file, which was the source where it lay there."""
+    pictures = folder / "same"
+    pictures.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    cv2.imwrite(str(pictures / "x.ppm"), noise)
+    cv2.imwrite(str(pictures / "x.png"), 255 - noise)
+    source = (pictures / "x.png").read_bytes()
+    refused = here("proposals", pictures, "--draw", pictures, "--max", 3)
+    assert refused.returncode == 2
+    assert "--draw would overwrite the input" in refused.stderr
+    assert (pictures / "x.png").read_bytes() == source
+    assert here("proposals", pictures, "--draw", folder / "drawn", "--max", 3).returncode == 0
+    assert sorted(path.name for path in (folder / "drawn").iterdir()) == ["x.png", "x.ppm.png"]

@@ -22,7 +22,7 @@ from detkit.proposals.edge_boxes import (
     suppress,
 )
 from detkit.proposals.edges import Edges
-from detkit.proposals.methods import edge_boxes_method
+from detkit.proposals.methods import MethodOptions, propose
 from detkit.proposals.structured_forest import StructuredForest, read_forest
 
 GOLDEN = Path(__file__).parent / "data" / "proposals_golden.npz"
@@ -258,7 +258,7 @@ def test_network_edges(make_graph):
     with pytest.raises(ModelError, match="three numbers"):
         edges.network_edges(picture, odd)
     path = make_graph({"a": strong}, (1, 3, 64, 96))
-    assert edge_boxes_method(path, 10)(picture).boxes.shape[1] == 4
+    assert propose(picture, "edge-boxes", 10, MethodOptions(edges=path)).boxes.shape[1] == 4
 
 
 @pytest.mark.parametrize("name", ["small", "other"])
@@ -274,7 +274,7 @@ def test_forest_edges_are_opencvs(golden, tmp_path, name):
     assert StructuredForest(plain)(np.zeros((1, 2, 3), np.uint8)).shape == (1, 2)
     for height, width in ((15, 17), (33, 46), (41, 62)):
         assert StructuredForest(plain)(golden["image"][:height, :width]).shape == (height, width)
-    assert edge_boxes_method(plain, 10, min_area=200.0)(golden["image"]).boxes.shape[1] == 4
+    assert propose(golden["image"], "edge-boxes", 10, MethodOptions(edges=plain)).boxes.shape[1] == 4
 
 
 def test_forest_as_opencv_writes_xml(golden, tmp_path):

@@ -18,7 +18,7 @@ from detkit.boxes import decode_offsets, encode_offsets, iou
 from detkit.detectors.rcnn.fast_rcnn import FasterRcnn, FastRcnn
 from detkit.detectors.rcnn.rcnn_detector import Rcnn
 from detkit.detectors.rcnn.rcnn_model import FeatureSettings, RcnnModel, read_rcnn_model, write_rcnn_model
-from detkit.detectors.rcnn.region_features import RegionFeatures, warp
+from detkit.detectors.rcnn.region_features import Features, RegionFeatures, warp
 from detkit.detectors.rcnn.region_proposals import proposal_source
 from detkit.detectors.rcnn.rpn import grid_anchors, propose
 from detkit.detectors.rcnn.two_stage import two_stage
@@ -303,7 +303,7 @@ def test_warp_shows_context_and_fills_what_is_outside() -> None:
 
 def test_features_are_the_networks_own_tensors(tmp_path: Path) -> None:
     path = colour_graph(tmp_path / "colours.onnx")
-    features = RegionFeatures(path, context=4)
+    features = RegionFeatures(path, Features(context=4))
     assert (features.row, features.grid) == ("row", "map")
     image, boxes = noise(60, 80), np.array([[3, 4, 40, 50], [20, 10, 80, 60]], np.float32)
     rows, grids = features(image, boxes)
@@ -317,9 +317,9 @@ def test_features_are_the_networks_own_tensors(tmp_path: Path) -> None:
     np.testing.assert_allclose(grids[1].reshape(6, 3, 3)[:, 0, 2], third, atol=1e-4)
     assert [part.shape for part in features(image, np.zeros((0, 4)))] == [(0, 6), (0, 54)]
     with pytest.raises(ModelError, match="no tensor 'nothing'"):
-        RegionFeatures(path, row="nothing")
+        RegionFeatures(path, Features(row="nothing"))
     with pytest.raises(ModelError, match="leave no room"):
-        RegionFeatures(path, context=16)
+        RegionFeatures(path, Features(context=16))
 
 
 def model_of(path: Path, random: np.random.Generator, classes: int = 3, regress: bool = True) -> RcnnModel:
@@ -365,7 +365,7 @@ def test_rcnn_detects_by_the_margins_of_its_regions(tmp_path: Path) -> None:
     detector = Rcnn(tmp_path / "detector.npz", proposals="grid", max_proposals=12, conf=0.0, nms="none")
     found = detector(image)
     boxes = proposal_source("grid", 12)(image, "").boxes
-    rows, grids = RegionFeatures(network, context=4)(image, boxes)
+    rows, grids = RegionFeatures(network, Features(context=4))(image, boxes)
     scores = 1 / (1 + np.exp(-(np.concatenate((rows, grids), axis=1) @ stored.weights.T + stored.offsets)))
     region, one = np.unravel_index(np.argmax(scores), scores.shape)
     assert found.scores[0] == pytest.approx(scores.max(), abs=1e-5)

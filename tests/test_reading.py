@@ -18,7 +18,7 @@ from detkit.errors import InputError, ModelError, UsageError
 from detkit.graphs.inner_scaling import inner_scaling
 from detkit.graphs.preparation import PixelFormat, Preparation
 from detkit.images import write_image
-from detkit.runs.batch import detect_all
+from detkit.runs.batch import Reading, work_all
 from detkit.runs.sources import find_items
 
 SIDE = 64
@@ -134,7 +134,7 @@ def test_one_bad_picture_of_a_batch_leaves_the_others(make_graph: Maker, tmp_pat
     class Sick:
         names, batch = ("a",), 3
 
-        def prepare(self, image: np.ndarray) -> int:
+        def prepare(self, image: np.ndarray, name: str = "") -> int:
             return int(image[0, 0, 0])
 
         def detect(self, prepared: list[int]) -> list[Any]:
@@ -145,8 +145,8 @@ def test_one_bad_picture_of_a_batch_leaves_the_others(make_graph: Maker, tmp_pat
     for name, value in (("a", 1), ("b", 255), ("c", 3)):
         write_image(tmp_path / f"{name}.png", np.full((8, 8, 3), value, np.uint8))
     items = find_items([str(tmp_path)], lambda name, why: None)
-    results = list(detect_all(Sick(), items, workers=1))  # type: ignore[arg-type]
-    assert [result.detections for result in results] == [1, None, 3]
+    results = list(work_all(Sick(), items, Reading(workers=1)))
+    assert [result.found for result in results] == [1, None, 3]
     assert results[1].error == "its scores reach 7, above 1"
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from detkit.dataset import Categories, GroundTruth, Images, Predictions
-from detkit.metrics.evaluation import Evaluation
+from detkit.metrics.evaluation import Evaluation, Settings
 from detkit.report.page import make_report
 from detkit.report.plots import PLOTS, shown_classes, svg_plots, write_plots
-from detkit.report.worst import boxes_of, find_image, worst_images
+from detkit.report.worst import Pictures, boxes_of, worst_images
 
 EVIL = "<script>document.title='owned'</script>"
 QUOTES = '"><img src=x onerror="document.title=\'owned\'"> $x^2$ & 猫'
@@ -58,7 +58,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def page(pictures: Path) -> Path:
-    evaluation = Evaluation(*made(), score=0.2)
+    evaluation = Evaluation(*made(), Settings(score=0.2))
     path = pictures / "report.html"
     path.write_text(make_report(evaluation, f"{EVIL}.json", "truth & co.json", [pictures]), encoding="utf-8")
     return path
@@ -169,7 +169,7 @@ def test_page_is_inert_text(page: Path) -> None:
 
 
 def test_svg_is_well_formed_and_references_are_whole() -> None:
-    for name, svg in svg_plots(Evaluation(*made(), score=0.2)).items():
+    for name, svg in svg_plots(Evaluation(*made(), Settings(score=0.2))).items():
         root = ElementTree.fromstring(svg)
         ids = {element.get("id") for element in root.iter()}
         used = re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', svg)
@@ -178,7 +178,7 @@ def test_svg_is_well_formed_and_references_are_whole() -> None:
 
 
 def test_plots_as_files(tmp_path: Path) -> None:
-    for path in write_plots(Evaluation(*made(), score=0.2), tmp_path / "plots"):
+    for path in write_plots(Evaluation(*made(), Settings(score=0.2)), tmp_path / "plots"):
         picture = cv2.imread(str(path))
         assert picture is not None
         assert min(picture.shape[:2]) > 300
@@ -189,15 +189,15 @@ def test_plots_as_files(tmp_path: Path) -> None:
 def test_page_of_nothing(protocol: str) -> None:
     truth, found = made()
     none = Predictions(found.image_index[:0], found.class_index[:0], found.boxes[:0], found.scores[:0])
-    assert "24 missed" not in make_report(Evaluation(truth, none, protocol=protocol), "d", "g", [])
+    assert "24 missed" not in make_report(Evaluation(truth, none, Settings(protocol=protocol)), "d", "g", [])
     names = ("image_index", "class_index", "boxes", "areas", "crowd", "difficult", "ignore", "truncated", "occluded")
     columns = {name: getattr(truth, name)[:0] for name in names}
     empty = GroundTruth(truth.images, truth.categories, **columns)
-    assert "No image has an error" in make_report(Evaluation(empty, none, protocol=protocol), "d", "g", [])
+    assert "No image has an error" in make_report(Evaluation(empty, none, Settings(protocol=protocol)), "d", "g", [])
 
 
 def test_worst_image_has_the_most_errors() -> None:
-    evaluation = Evaluation(*made(), score=0.2)
+    evaluation = Evaluation(*made(), Settings(score=0.2))
     order = worst_images(evaluation, 4)
     errors = [sum(one.kind in ("fp", "fn") for one in boxes_of(evaluation, row)) for row in order]
     assert errors == sorted(errors, reverse=True)
@@ -208,14 +208,14 @@ def test_worst_image_has_the_most_errors() -> None:
 
 
 def test_pictures_are_found_and_names_do_not_lead_out(pictures: Path) -> None:
-    assert find_image("a b.jpg", [pictures]) == pictures / "images" / "a b.jpg"
-    assert find_image("a b", [pictures]) == pictures / "images" / "a b.jpg"
-    assert find_image("elsewhere/a b.jpg", [pictures]) == pictures / "images" / "a b.jpg"
-    assert find_image("none.jpg", [pictures]) is None
+    assert Pictures([pictures]).find("a b.jpg") == pictures / "images" / "a b.jpg"
+    assert Pictures([pictures]).find("a b") == pictures / "images" / "a b.jpg"
+    assert Pictures([pictures]).find("elsewhere/a b.jpg") == pictures / "images" / "a b.jpg"
+    assert Pictures([pictures]).find("none.jpg") is None
     secret = pictures.parent / "secret.jpg"
     secret.write_bytes(b"")
-    assert find_image("../secret.jpg", [pictures]) is None
-    assert find_image(str(secret), [pictures]) is None
+    assert Pictures([pictures]).find("../secret.jpg") is None
+    assert Pictures([pictures]).find(str(secret)) is None
 
 
 def test_many_classes_are_cut_to_the_worst() -> None:

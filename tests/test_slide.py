@@ -355,7 +355,7 @@ def test_the_bundled_network_knows_its_normalisation() -> None:
 
 
 def test_windows_go_through_the_network_so_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = SlideDetector(MODELS / "lenet5-digits.onnx", dense=False, windows_per_run=7, max_levels=1)
+    detector = SlideDetector(MODELS / "lenet5-digits.onnx", dense=False, batch=7, max_levels=1)
     sizes: list[int] = []
     real = detector.network.run
     monkeypatch.setattr(
@@ -363,8 +363,8 @@ def test_windows_go_through_the_network_so_many_at_a_time(monkeypatch: pytest.Mo
     )
     detector(np.zeros((40, 60, 3), np.uint8))
     assert set(sizes[:-1]) == {7}
-    with pytest.raises(UsageError, match="at least 1 window"):
-        SlideDetector(MODELS / "lenet5-digits.onnx", windows_per_run=0)
+    with pytest.raises(UsageError, match="batch is at least 1"):
+        SlideDetector(MODELS / "lenet5-digits.onnx", batch=0)
 
 
 def _sigmoid(net: Net) -> Net:
@@ -397,9 +397,10 @@ def test_windows_far_smaller_than_the_input_are_refused(tmp_path: Path) -> None:
         SlideDetector(tmp_path / "net.onnx")(np.zeros((10, 30, 3), np.uint8))
 
 
-def test_a_name_stands_for_all_classes_called_so_and_background_for_any_spelling(tmp_path: Path) -> None:
+def test_a_name_stands_for_the_classes_called_so_and_background_for_any_spelling(tmp_path: Path) -> None:
     names = ["cat", "dog", "__Background__", "Cat", "cow"]
     path = _gemm(Net()).save(tmp_path / "net.onnx", metadata={"names": json.dumps(names)})
     detector = SlideDetector(path, classes=["cat"])
-    assert detector._wanted == {0, 3}
+    assert detector.selection.wanted(detector.names).tolist() == [0]  # to the letter, where one is called so
+    assert SlideDetector(path, classes=["CAT"]).selection.wanted(detector.names).tolist() == [0, 3]
     assert detector.classifier.background == 2

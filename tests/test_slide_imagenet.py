@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from detkit.boxes import iou
-from detkit.detectors.windows.grouping import Grouping
 from detkit.detectors.windows.slide_detector import Classifier, SlideDetector
 from detkit.errors import InputError
 from detkit.images import read_image
@@ -81,7 +80,7 @@ def test_it_names_animals_in_the_middle_of_a_window(annotated: Any) -> None:
 )
 def test_it_finds_animals_in_photographs(annotated: Any, file: str, name: str, answers: tuple[str, ...]) -> None:
     folder, boxes = annotated
-    detector = SlideDetector(MODEL, conf=0.6, stride=32, factor=1.4, grouping=Grouping(iou=0.1), threads=2)
+    detector = SlideDetector(MODEL, conf=0.6, stride=32, factor=1.4, iou=0.1, threads=2)
     found = detector(folder / file)
     right = np.isin([detector.names[class_id] for class_id in found.class_ids], answers)
     assert right.any(), "none of the class"

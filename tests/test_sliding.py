@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detkit.detectors.selection import Selection
 from detkit.detectors.windows.grouping import Grouping, ScoreLevel, ScoreMap, group, mean_shift
 from detkit.errors import UsageError
+
+ALL = Selection(conf=0.5, max_det=None)
 
 
 def _map(*grids: list[list[float]], factor: float = 2.0, stride: int = 4, window: tuple[int, int] = (8, 8)) -> ScoreMap:
@@ -115,28 +120,28 @@ def test_mean_shift_of_nothing_and_of_one_window() -> None:
 def test_grouping_methods_and_limits() -> None:
     random = np.random.default_rng(1)
     score_map = _map(random.random((20, 20)).tolist(), random.random((9, 9)).tolist(), factor=1.2)
-    everything = group({0: score_map}, 0.5, Grouping("none", max_detections=None))
-    maxima = group({0: score_map}, 0.5, Grouping("maxima", nms="none", max_detections=None))
-    separate = group({0: score_map}, 0.5, Grouping("maxima", iou=0.1, max_detections=None))
+    everything = group({0: score_map}, ALL, Grouping("none"))
+    maxima = group({0: score_map}, replace(ALL, nms="none"))
+    separate = group({0: score_map}, replace(ALL, iou=0.1))
     assert len(everything) > len(maxima) > len(separate) > 1
-    assert len(group({0: score_map}, 0.5, Grouping(max_detections=3))) == 3
+    assert len(group({0: score_map}, replace(ALL, max_det=3))) == 3
     assert (np.diff(everything.scores) <= 0).all()
 
 
 def test_classes_keep_their_ids_and_compete_only_when_agnostic() -> None:
     maps = {4: _map([[0.9]]), 7: _map([[0.8]])}
-    apart = group(maps, 0.5, Grouping())
+    apart = group(maps, ALL)
     assert apart.class_ids.tolist() == [4, 7]
-    assert group(maps, 0.5, Grouping(agnostic=True)).class_ids.tolist() == [4]
+    assert group(maps, replace(ALL, agnostic=True)).class_ids.tolist() == [4]
 
 
 def test_an_empty_map_gives_no_boxes() -> None:
     score_map = ScoreMap((ScoreLevel(np.zeros((0, 3), np.float32), 1.0, (0, 0), (8, 8)),), (8, 8))
     for method in ("maxima", "mean-shift", "none"):
-        assert len(group({0: score_map}, 0.5, Grouping(method))) == 0
+        assert len(group({0: score_map}, ALL, Grouping(method))) == 0
 
 
-@pytest.mark.parametrize("given", [{"method": "magic"}, {"iou": 1.5}, {"spread": (0.1, 0.0, 0.2)}])
+@pytest.mark.parametrize("given", [{"method": "magic"}, {"spread": (0.1, 0.0, 0.2)}])
 def test_impossible_groupings_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Grouping(**given)  # type: ignore[arg-type]

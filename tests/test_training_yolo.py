@@ -23,13 +23,14 @@ from detkit.training.yolo.checkpoint import load_checkpoint  # noqa: E402
 from detkit.training.yolo.data import (  # noqa: E402
     AugmentedPictures,
     Batch,
+    PictureStore,
     Request,
     batch_images,
     collate,
     image_stream,
     repeat_factors,
 )
-from detkit.training.yolo.depthwise import depthwise_convolution  # noqa: E402
+from detkit.training.yolo.depthwise import depthwise_convolution, pointwise_convolution  # noqa: E402
 from detkit.training.yolo.export import ExportedNetwork, export_onnx  # noqa: E402
 from detkit.training.yolo.losses import (  # noqa: E402
     ciou_loss,
@@ -40,8 +41,10 @@ from detkit.training.yolo.losses import (  # noqa: E402
 from detkit.training.yolo.network import YoloNetwork, decode_boxes, grid_points  # noqa: E402
 from detkit.training.yolo.objective import batch_losses  # noqa: E402
 from detkit.training.yolo.parallel import GradientWorkers  # noqa: E402
+from detkit.training.yolo.prune import slim, surviving_channels  # noqa: E402
 from detkit.training.yolo.schedule import picture_size, rate_factor  # noqa: E402
 from detkit.training.yolo.session import average_weights  # noqa: E402
+from detkit.training.yolo.taught import merge_labels, read_taught  # noqa: E402
 from detkit.training.yolo.train import BatchSource, gradients, run_worker  # noqa: E402
 from detkit.training.yolo.weights import exported_weights, initial_network, load_detector_weights  # noqa: E402
 
@@ -267,6 +270,7 @@ def batch_of(teacher: bool, size: int = 64) -> tuple[Batch, torch.Tensor, torch.
         torch.zeros(1, 3, size, size, dtype=torch.uint8),
         [box],
         [torch.tensor([1])],
+        [None],
         scores if teacher else None,
         box[None].expand(1, points, 4) if teacher else None,
     )
@@ -299,6 +303,33 @@ def test_a_teachers_share_of_one_leaves_its_scores_only():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_an_uncertain_object_is_asked_for_less():
+    """Where a certain and an uncertain object of another class lie on each other, both classes are asked for."""
+    batch, logits, distances = batch_of(False)
+    boxes = batch.boxes[0].repeat(2, 1)
+    doubt = batch._replace(boxes=[boxes], classes=[torch.tensor([1, 0])], scores=[torch.tensor([1.0, 0.3])])
+    optimizer = torch.optim.Adam([logits, distances], 0.2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        sum(batch_losses(logits, distances, doubt, SMALL)).backward()
+        optimizer.step()
+    scores = logits.detach().sigmoid()[0].amax(dim=1)
+    assert scores[1] > 0.85
+    assert 0.2 < scores[0] < 0.4
+
+
+def test_certain_objects_are_assigned_as_if_nothing_were_said():
+    rng = np.random.default_rng(0)
+    centres = torch.tensor(rng.uniform(0, 64, (80, 2)))
+    boxes, objects = torch.tensor(random_boxes(80, 1)), torch.tensor(random_boxes(5, 2))
+    scores, classes = torch.tensor(rng.random((80, 3))), torch.tensor([0, 1, 2, 1, 0])
+    plain = task_aligned_assignment(scores, boxes, centres, objects, classes)
+    sure = task_aligned_assignment(scores, boxes, centres, objects, classes, torch.ones(5))
+    assert torch.equal(plain.object, sure.object)
+    half = task_aligned_assignment(scores, boxes, centres, objects, classes, torch.full((5,), 0.5))
+    torch.testing.assert_close(half.scores, sure.scores / 2, rtol=1e-6, atol=0)
+
+
 def test_a_batch_without_objects_has_finite_losses():
     batch, logits, distances = batch_of(False)
     batch = batch._replace(boxes=[torch.zeros(0, 4)], classes=[torch.zeros(0, dtype=torch.int64)])
@@ -320,9 +351,10 @@ def painted(width: int = 90, height: int = 60) -> Picture:
 def test_placed_boxes_lie_where_their_objects_are(seed, scale):
     rng = np.random.default_rng(seed)
     canvas = np.zeros((64, 64, 3), np.uint8)
-    boxes, classes = place(painted(), canvas, rng, scale, flip=seed % 2 == 1)
+    _, boxes, classes, scores = place(painted(), canvas, rng, scale, flip=seed % 2 == 1)
     rows, columns = np.nonzero(canvas[:, :, 0] > 178)
     assert len(boxes) == len(classes)
+    assert scores is None
     for box in boxes:
         found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         np.testing.assert_allclose(box, found, atol=1.1)
@@ -471,12 +503,12 @@ def test_two_processes_train_on_the_two_halves_of_a_batch(data, tmp_path):
     halves = []
     for rank in range(2):
         copied = copy.deepcopy(network).train()
-        source = BatchSource(data, None, recipe, factors, 0, rank, 2)
+        source = BatchSource(data, None, None, recipe, factors, 0, rank, 2)
         losses = gradients(copied, source.next(0.0), recipe)
         halves.append((losses, [p.grad for p in copied.parameters() if p.requires_grad]))
-    arguments = (data, None, recipe, factors, 0)
+    arguments = (data, None, None, recipe, factors, 0)
     with GradientWorkers(network, 2, run_worker, arguments) as workers:
-        source = BatchSource(data, None, recipe, factors, 0, 0, 2)
+        source = BatchSource(data, None, None, recipe, factors, 0, 0, 2)
         workers.begin(0.0)
         losses = workers.finish(gradients(network, source.next(0.0), recipe))
         assert losses == pytest.approx(np.mean([half[0] for half in halves], axis=0), rel=1e-4)
@@ -491,7 +523,7 @@ def test_a_process_that_fails_ends_the_training(tmp_path):
     network = YoloNetwork(2)
 
     def train() -> None:
-        with GradientWorkers(network, 2, run_worker, (missing, None, SMALL, np.ones(1), 0)) as workers:
+        with GradientWorkers(network, 2, run_worker, (missing, None, None, SMALL, np.ones(1), 0)) as workers:
             workers.begin(0.0)
             workers.finish((0.0, 0.0, 0.0))
 
@@ -584,3 +616,113 @@ def test_the_teacher_sees_what_is_in_a_picture():
     best = scores.max(axis=1).argmax()
     assert scores[best].argmax() == 23  # the giraffe
     assert iou_of(boxes[best] / scale, [385, 60, 600, 357]) > 0.7
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_convolutions_in_mixed_precision_have_the_gradients_of_32_bits(kernel, stride):
+    x = torch.randn(2, 16, 12, 12).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight, bias = (torch.randn(16, 1, kernel, kernel) / kernel).requires_grad_(), torch.randn(16, requires_grad=True)
+    point, point_bias = (torch.randn(8, 16, 1, 1) / 4).requires_grad_(), torch.randn(8, requires_grad=True)
+    wanted = (x, weight, bias, point, point_bias)
+
+    def gradients_of(depthwise, pointwise):
+        return torch.autograd.grad(pointwise(depthwise).float().square().mean(), wanted)
+
+    plain = torch.nn.functional.conv2d(x, weight, bias, stride, kernel // 2, groups=16)
+    expected = gradients_of(plain, lambda y: torch.nn.functional.conv2d(y, point, point_bias))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = depthwise_convolution(x, weight, bias, stride)
+        assert half.dtype == torch.bfloat16
+        got = gradients_of(half, lambda y: pointwise_convolution(y, point, point_bias))
+    for a, b in zip(got, expected, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.02 * b.norm()
+
+
+def test_training_in_mixed_precision_gives_nearly_the_same_gradients(data):
+    network = trained_like(2).train()
+    source = BatchSource(data, None, None, SMALL, np.ones(12), 0, 0, 1)
+    batch = source.next(0.0)
+    losses, sizes = [], []
+    for mixed in (False, True):
+        losses.append(gradients(network, batch, replace(SMALL, mixed_precision=mixed)))
+        sizes.append(torch.cat([p.grad.flatten() for p in network.head.parameters()]))
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
+    assert torch.nn.functional.cosine_similarity(*sizes, dim=0) > 0.98
+
+
+def test_stored_pictures_are_those_of_the_files(data, tmp_path):
+    store = PictureStore(tmp_path, data.paths, 40)
+    plain = AugmentedPictures(data, 40)
+    stored = AugmentedPictures(data, 40, store=store)
+    for i in range(len(data.paths)):
+        np.testing.assert_array_equal(stored.source(i).image, plain.source(i).image)
+        np.testing.assert_array_equal(stored.source(i).boxes, plain.source(i).boxes)
+    before = (tmp_path / "pixels.bin").stat().st_mtime_ns
+    PictureStore(tmp_path, data.paths, 40)
+    assert (tmp_path / "pixels.bin").stat().st_mtime_ns == before
+    assert PictureStore(tmp_path, data.paths[:3], 80).image(0).shape == (64, 80, 3)  # others, so made again
+
+
+def test_training_reads_stored_pictures_and_uncertain_objects(data, tmp_path):
+    scores = [np.linspace(1, 0.3, len(c)).astype(np.float32) for c in data.classes]
+    path = train_yolo(
+        replace(data, scores=scores), tmp_path / "out", epochs=1, store=tmp_path / "store", processes=1,
+        recipe=replace(SMALL, mixed_precision=True), origin={"seed": 3},
+    )  # fmt: skip
+    history = (tmp_path / "out" / "history.csv").read_text().splitlines()
+    assert all(np.isfinite(float(row.split(",")[3])) for row in history[1:])
+    metadata = {entry.key: entry.value for entry in onnx.load(str(path)).metadata_props}
+    assert json.loads(metadata["training"]) | {"minutes": 0} == {"seed": 3, "minutes": 0, "steps": 3, "pictures": 12}
+
+
+def test_a_teachers_labels_fill_what_the_annotations_leave_open(tmp_path):
+    path = tmp_path / "teacher.jsonl"
+    rows = [[0, 0, 10, 10, 1, 0.9], [1, 0, 10, 10, 0, 0.8], [50, 50, 60, 60, 0, 0.6], [20, 20, 30, 30, 1, 0.15]]
+    path.write_text(json.dumps({"set": "a", "id": 7, "boxes": rows}) + "\n")
+    taught = read_taught(path)["a", 7]
+    own = np.array([[0, 0, 10, 10]], np.float32), np.array([1])
+    merged = merge_labels(*own, taught, np.array([False, True]))
+    # The annotated object, not again from the teacher; class 0 is not annotated, so the teacher's word is whole; half of
+    # 0.15 is too little.
+    assert merged.classes.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(merged.scores, [1, 0.8, 0.6], rtol=1e-6)
+    assert merge_labels(*own, taught, np.array([True, True])).scores.tolist() == pytest.approx([1, 0.4, 0.3])
+    path.write_text('{"set": "a", "id": 7, "boxes": [[1, 2]]}\n')
+    with pytest.raises(InputError, match="line 1"):
+        read_taught(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_taught(tmp_path / "none")
+
+
+def test_channels_that_others_can_stand_in_for_go_first():
+    rng = np.random.default_rng(0)
+    own = rng.normal(size=(500, 6))
+    doubled = np.concatenate((own, own @ rng.normal(size=(6, 3))), axis=1)  # three more are sums of them
+    x, weight = torch.tensor(doubled), torch.tensor(rng.normal(size=(4, 9)))
+    kept, fitted = surviving_channels(x.T @ x, weight, 6)
+    assert len(kept) == 6
+    expected = x @ weight.T
+    assert (x[:, kept] @ fitted.double().T - expected).norm() < 0.01 * expected.norm()
+    best = torch.linalg.lstsq(x[:, kept[:5]], expected).residuals.sum()
+    kept, fitted = surviving_channels(x.T @ x, weight, 5)
+    error = (x[:, kept] @ fitted.double().T - expected).square().sum()
+    assert error < 1.05 * torch.linalg.lstsq(x[:, kept], expected).residuals.sum()  # fitted anew
+    assert error <= 1.001 * best
+
+
+def test_a_slimmed_detector_can_be_trained_on(tmp_path):
+    network = trained_like(2)
+    widths = [block.depthwise.weight.shape[0] for block in network.backbone.blocks]
+    hidden = [w if i == 0 else w // 2 for i, w in enumerate(widths)]
+    images = torch.rand(4, 3, 64, 64)
+    small = slim(network, hidden, 320, [images])
+    path = export_onnx(small, tmp_path / "a.onnx", 64, NAMES, half=False)
+    assert path.stat().st_size < 0.7 * export_onnx(network, tmp_path / "b.onnx", 64, NAMES, half=False).stat().st_size
+    again = initial_network(NAMES, path).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(again(images)[0], small(images)[0], rtol=1e-4, atol=1e-4)
+    whole = slim(network, widths, 1280, [images])
+    with torch.no_grad():
+        torch.testing.assert_close(whole(images)[0], network(images)[0])

@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detkit.annotations.formats import FORMATS
     from detkit.annotations.reading import read_ground_truth, read_predictions
-    from detkit.annotations.recognition import FORMATS, recognise
+    from detkit.annotations.recognition import recognise
     from detkit.annotations.writing import write_ground_truth
 
 # Loaded when first used: detectors need the class names beside these, and must not pay for every format.
 _HOMES = {
-    "FORMATS": "recognition",
+    "FORMATS": "formats",
     "read_ground_truth": "reading",
     "read_predictions": "reading",
     "recognise": "recognition",

@@ -1,103 +1,29 @@
 """Which image and which class of the ground truth a detection file means.
 
-Images: by file name, else by as much of its end as is needed ("val/a.jpg" finds "/data/val/a.jpg" and the other
-way round), with or without the ending; else by id, where a stem that is a number also finds that number.
+Images: by file name, as in `finding`; else by id, where a stem that is a number also finds that number.
 Classes: by name; by name without regard to case, which is said; by id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.annotations.finding import AMBIGUOUS, UNKNOWN, Finder
+from detkit.annotations.finding import plain_path as plain_path
+from detkit.annotations.finding import without_ending as without_ending
 from detkit.annotations.problems import Problems, quoted
-from detkit.dataset import Categories, ImageId, Images
+from detkit.dataset import Categories, Images
 from detkit.errors import InputError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".ppm", ".pgm", ".pbm")
-UNKNOWN = -1
-AMBIGUOUS = -2
 
-
-def plain_path(file: str) -> str:
-    """A file name with "/" between folders, without "./" and double slashes."""
-    return "/".join(part for part in file.replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def without_ending(file: str) -> str:
-    """A file name without the ending of a picture; other dots are part of the name."""
-    lowered = file.lower()
-    for suffix in IMAGE_SUFFIXES:
-        if lowered.endswith(suffix) and len(file) > len(suffix):
-            return file[: -len(suffix)]
-    return file
-
-
-def _tails(path: str) -> Iterator[str]:
-    """The path, then what is left without its first folder, and so on down to the name."""
-    yield path
-    start = path.find("/")
-    while start >= 0:
-        yield path[start + 1 :]
-        start = path.find("/", start + 1)
-
-
-class ImageMatcher:
+class ImageMatcher(Finder):
     """Finds images of a table by file name or id."""
 
     def __init__(self, images: Images) -> None:
-        self.images = images
-        self._by_id: dict[ImageId, int] = {id: row for row, id in enumerate(images.ids)}
-        self._by_text = {str(id): row for row, id in enumerate(images.ids)}
-        self._exact: dict[str, int] = {}
-        self._whole: dict[str, int] = {}
-        self._tails: dict[str, int] | None = None
-        for row, (id, file) in enumerate(zip(images.ids, images.files, strict=True)):
-            path = plain_path(file or (id if isinstance(id, str) else ""))
-            if path:
-                _claim(self._exact, path, row)
-                _claim(self._whole, without_ending(path), row)
-
-    def by_id(self, id: ImageId) -> int:
-        """The row of an image id, as it is or as text; UNKNOWN where there is none."""
-        row = self._by_id.get(id, UNKNOWN)
-        return row if row >= 0 else self._by_text.get(str(id), UNKNOWN)
-
-    def by_file(self, file: str) -> int:
-        """The row of a file name; UNKNOWN where there is none, AMBIGUOUS where several fit equally well."""
-        path = plain_path(file)
-        for table, name in ((self._exact, path), (self._whole, without_ending(path))):
-            row = table.get(name, UNKNOWN)
-            if row >= 0:
-                return row
-        if self._tails is None:
-            self._tails = self._all_tails()
-        for name in (path, without_ending(path)):
-            for tail in _tails(name):
-                row = self._tails.get(tail, UNKNOWN)
-                if row != UNKNOWN:
-                    return row
-        stem = without_ending(path).rpartition("/")[2]
-        row = self._by_text.get(stem, UNKNOWN)
-        if row < 0 and stem.isascii() and stem.isdigit() and len(stem) < 19:
-            row = self._by_id.get(int(stem), UNKNOWN)
-        return row
-
-    def _all_tails(self) -> dict[str, int]:
-        tails: dict[str, int] = {}
-        for row, (id, file) in enumerate(zip(self.images.ids, self.images.files, strict=True)):
-            path = plain_path(file or (id if isinstance(id, str) else ""))
-            for tail in _tails(path) if path else ():
-                _claim(tails, tail, row)
-                if without_ending(tail) != tail:
-                    _claim(tails, without_ending(tail), row)
-        return tails
-
-
-def _claim(table: dict[str, int], name: str, row: int) -> None:
-    table[name] = row if table.get(name, row) == row else AMBIGUOUS
+        super().__init__(images.files, images.ids)
 
 
 def match_images(where: object, own: Images, target: Images, problems: Problems) -> NDArray[np.int64]:
@@ -109,9 +35,9 @@ def match_images(where: object, own: Images, target: Images, problems: Problems)
         if row == UNKNOWN:
             row = matcher.by_file(id) if isinstance(id, str) else matcher.by_id(id)
         if row == AMBIGUOUS:
-            fits = [f for f in target.files if without_ending(plain_path(f)).endswith(without_ending(file or str(id)))]
+            fits = quoted(matcher.fitting(file or str(id)), 3)
             raise InputError(
-                f"{where}: image '{file or id}' could be any of {quoted(fits, 3)} of the ground truth; "
+                f"{where}: image '{file or id}' could be any of {fits} of the ground truth; "
                 "keep the subfolders in the file names"
             )
         rows[index] = row
@@ -174,7 +100,8 @@ def match_classes(
     ids = {str(id): row for row, id in enumerate(target.ids)}
     for row, name in enumerate(target.names):
         names.setdefault(name, row)
-        _claim(folded, name.strip().casefold(), row)
+        key = name.strip().casefold()
+        folded[key] = row if folded.get(key, row) == row else AMBIGUOUS
     rows = np.full(len(own), UNKNOWN, np.int64)
     for index, name in enumerate(own.names):
         row = names.get(name, UNKNOWN)

@@ -13,19 +13,18 @@ The treatment of odd boxes is here, in one place, for every format:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import without_ending
 from detkit.annotations.columns import number_column
+from detkit.annotations.format import FLAGS
 from detkit.annotations.problems import Problems
 from detkit.classes import COCO_NAMES, VOC_NAMES
-from detkit.dataset import Categories, GroundTruth, ImageId, Images
-
-FLAGS = ("crowd", "difficult", "ignore", "truncated", "occluded")
+from detkit.dataset import BoxTable, Categories, GroundTruth, ImageId, Images
+from detkit.picture_names import without_ending
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,15 @@ class Contents:
     ground_truth: GroundTruth
     scores: NDArray[np.float64]
 
+    def with_source(self, name: str) -> Contents:
+        """The same, read from the format `name`."""
+        return replace(self, ground_truth=replace(self.ground_truth, source=name))
+
 
 class Builder:
     """Collects images, classes and boxes in the order of a file; `finish` makes the tables."""
 
-    def __init__(self, source: str, problems: Problems) -> None:
-        self.source = source
+    def __init__(self, problems: Problems) -> None:
         self.problems = problems
         self.image_rows: dict[ImageId, int] = {}
         self._images: list[tuple[ImageId, str, int, int]] = []
@@ -110,7 +112,6 @@ class Builder:
             areas=np.where(np.isfinite(areas), areas, boxes[:, 2] * boxes[:, 3]),
             **flags,
             ids=tuple(_annotation_ids([row[5] for row in rows])),
-            source=self.source,
         )
         return Contents(ground_truth, number_column([row[3] for row in rows]))
 
@@ -205,54 +206,66 @@ def class_order(names: Sequence[str], ids: Sequence[int | str | None]) -> list[s
     return sorted(names)
 
 
-def from_columns(
-    source: str,
-    images: Images,
-    image_index: NDArray[np.int64],
-    names: Sequence[str],
-    class_ids: Sequence[int | str | None],
-    boxes: NDArray[np.float64],
-    scores: NDArray[np.float64],
-    *,
-    areas: NDArray[np.float64] | None = None,
-    flags: Mapping[str, NDArray[np.bool_]] | None = None,
-    ids: Sequence[int | str | None] | None = None,
-) -> Contents:
-    """Contents from one name, class id (None: not given), x, y, width, height and so on a box."""
+@dataclass(frozen=True)
+class BoxColumns:
+    """M boxes of a file, column by column.
+
+    image_index  int64 (M,), rows of the table of images
+    names        class names (M,)
+    class_ids    the file's own, None where it gives none
+    boxes        float64 (M, 4), x, y, width, height
+    scores       float64 (M,), NaN where a box has none
+    areas        float64 (M,), NaN where a box has none; None for none at all
+    flags        bool (M,) by name, those that the file has
+    ids          of the boxes, None where one has none; None for none at all
+    """
+
+    image_index: NDArray[np.int64]
+    names: Sequence[str]
+    class_ids: Sequence[int | str | None]
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    areas: NDArray[np.float64] | None = None
+    flags: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    ids: Sequence[int | str | None] | None = None
+
+
+def from_columns(images: Images, columns: BoxColumns) -> Contents:
+    """Contents whose classes are those that the boxes name, in `class_order`."""
     first_ids: dict[str, int | str | None] = {}
-    for name, id in zip(names, class_ids, strict=True):
+    for name, id in zip(columns.names, columns.class_ids, strict=True):
         if first_ids.get(name) is None:
             first_ids[name] = id
     order = class_order(list(first_ids), list(first_ids.values()))
     rows = {name: row for row, name in enumerate(order)}
+    count, boxes, areas = len(columns.boxes), columns.boxes, columns.areas
     products = boxes[:, 2] * boxes[:, 3]
-    columns: dict[str, Any] = {flag: (flags or {}).get(flag, np.zeros(len(boxes), bool)) for flag in FLAGS}
+    flags: dict[str, Any] = {flag: columns.flags.get(flag, np.zeros(count, bool)) for flag in FLAGS}
     own_ids = [first_ids[name] for name in order]
     table_ids = complete_ids(own_ids)
     ground_truth = GroundTruth(
         images=images,
         categories=Categories(tuple(order), table_ids, given=table_ids == tuple(own_ids)),
-        image_index=image_index,
-        class_index=np.fromiter(map(rows.__getitem__, names), np.int64, len(names)),
+        image_index=columns.image_index,
+        class_index=np.fromiter(map(rows.__getitem__, columns.names), np.int64, count),
         boxes=boxes,
         areas=products if areas is None else np.where(np.isfinite(areas), areas, products),
-        **columns,
-        ids=tuple(_annotation_ids([None] * len(boxes) if ids is None else ids)),
-        source=source,
+        **flags,
+        ids=tuple(_annotation_ids([None] * count if columns.ids is None else columns.ids)),
     )
-    return Contents(ground_truth, scores)
+    return Contents(ground_truth, columns.scores)
 
 
-def note_odd_boxes(problems: Problems, ground_truth: GroundTruth, what: str = "boxes") -> None:
+def note_odd_boxes(problems: Problems, images: Images, table: BoxTable, what: str = "boxes") -> None:
     """Count the boxes that are kept although they are reversed, empty or outside of their image."""
-    boxes = ground_truth.boxes
+    boxes = table.boxes
     if not len(boxes):
         return
     size = boxes[:, 2:]
     reversed_ = (size < 0).any(axis=1)
     empty = (size == 0).any(axis=1) & ~reversed_
-    widths = ground_truth.images.widths[ground_truth.image_index]
-    heights = ground_truth.images.heights[ground_truth.image_index]
+    widths = images.widths[table.image_index]
+    heights = images.heights[table.image_index]
     outside = (boxes[:, 0] >= widths) | (boxes[:, 1] >= heights) | ((boxes[:, :2] + size) <= 0).any(axis=1)
     outside &= (widths > 0) & (heights > 0) & ~reversed_ & ~empty
     for mask, kind in (
@@ -262,7 +275,7 @@ def note_odd_boxes(problems: Problems, ground_truth: GroundTruth, what: str = "b
     ):
         if mask.any():
             row = int(np.argmax(mask))
-            image = int(ground_truth.image_index[row])
-            name = ground_truth.images.files[image] or ground_truth.images.ids[image]
+            image = int(table.image_index[row])
+            name = images.files[image] or images.ids[image]
             x, y, w, h = (f"{value:g}" for value in boxes[row])
             problems.add(kind, f"x {x}, y {y}, width {w}, height {h} in image {name}", int(mask.sum()))

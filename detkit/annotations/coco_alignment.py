@@ -23,15 +23,16 @@ from detkit.annotations.alignment import (
     no_class_in_common,
     no_image_in_common,
     rows_by_number,
-    without_ending,
 )
 from detkit.annotations.building import images_table
+from detkit.annotations.formats import format_of
 from detkit.annotations.formats.coco_json import Results, category_ids
 from detkit.annotations.problems import Problems, quoted
 from detkit.annotations.text_files import parse_json, read_bytes
 from detkit.classes import COCO_NAMES
 from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
+from detkit.picture_names import without_ending
 
 
 def align_results(path: Path, results: Results, target: GroundTruth, problems: Problems) -> Predictions:
@@ -75,7 +76,7 @@ def _image_rows(
         found = np.fromiter((rows.get(id, -1) for id in ids.tolist()), np.int64, len(ids))
     elif ids.dtype == np.int64:
         found = rows_by_number(ids, target.images.ids)
-        if target.source == "coco":
+        if format_of(target.source).class_ids == "own":
             _say_text(problems, "image", target.images.ids)
         if (found < 0).all():
             found = rows_by_number(ids, _numbers_in_names(target))
@@ -119,7 +120,7 @@ def _class_rows(
         own = Categories(tuple(names.get(id, str(id)) for id in used), tuple(used))
         return match_classes(path, own, counts, table, problems)[place]
     own_ids = category_ids(target)
-    if target.source != "coco" and not table.given and not set(table.names) <= set(COCO_NAMES):
+    if format_of(target.source).class_ids != "own" and not table.given and not set(table.names) <= set(COCO_NAMES):
         problems.add(
             "the results hold no class names and the ground truth no category ids, so category_id 1, 2, 3 ... is "
             "taken as its classes in order",

@@ -41,3 +41,8 @@ def shorten(text: str, limit: int = 60) -> str:
     """`text` on one line and not longer than `limit` characters, for messages."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def boxes_text(count: int) -> str:
+    """'1 box' or '3 boxes'."""
+    return "1 box" if count == 1 else f"{count} boxes"

@@ -1,4 +1,7 @@
-"""Which format a file or folder is in, found from its content; endings only pick the files of a folder to look at."""
+"""Which format a file or folder is in, found from its content; endings only pick the files of a folder to look at.
+
+What shows a format is in its row of the table (`Signs`).
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,18 @@ from pathlib import Path
 
 import orjson
 
-from detkit.annotations.formats import kitti_txt as kitti
-from detkit.annotations.formats import yolo_txt as yolo
-from detkit.annotations.formats.voc_xml import annotation_folder
+from detkit.annotations.format import Format
+from detkit.annotations.formats import FORMATS, format_of_line, titles
+from detkit.annotations.label_files import label_files, label_folder
 from detkit.annotations.problems import quoted, shorten
-from detkit.annotations.text_files import files_under, lines_of, read_head
+from detkit.annotations.text_files import files_under, inner_folder, lines_of, read_head
 from detkit.errors import InputError
 
-FORMATS = ("coco", "jsonl", "voc", "yolo", "csv", "labelme", "openimages", "kitti")
 _FILES_LOOKED_AT = 50
-_KNOWN = "COCO JSON, JSON Lines, VOC XML, YOLO txt, CSV, LabelMe, Open Images CSV, KITTI"
+_DEPTH = 3
 # A string, whole or cut off by the end of the text, and the marks between values.
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
-# Keys of which one is enough.
-_TELLING = {
-    "file": "jsonl",
-    **dict.fromkeys(("shapes", "imagePath", "imageData"), "labelme"),
-    **dict.fromkeys(("images", "categories", "info", "licenses"), "coco"),
-}
+_ROOT = re.compile(rb"<([A-Za-z_][\w.-]*)")
 _MAGIC = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -45,10 +42,10 @@ def recognise(path: Path | str) -> str:
     folder holds files of several formats.
     """
     path = Path(path)
-    return _folder(path) if os.path.isdir(path) else _file(path, read_head(path))
+    return (_folder(path) if os.path.isdir(path) else _file(path, read_head(path))).name
 
 
-def _file(path: Path, head: bytes) -> str:
+def _file(path: Path, head: bytes) -> Format:
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             raise InputError(f"{path}: is {what}")
@@ -58,60 +55,76 @@ def _file(path: Path, head: bytes) -> str:
     if b"\0" in head:
         raise InputError(f"{path}: is a binary file, not annotations or detections as text")
     if text.startswith(b"<"):
-        if b"<annotation" in head:
-            return "voc"
-        raise InputError(f"{path}: is XML, but not Pascal VOC's (no <annotation> in it)")
+        return _xml(path, text)
     if text.startswith((b"{", b"[")):
         return _json(path, text)
     return _lines(path, text.decode("utf-8", "replace"))
 
 
-def _json(path: Path, text: bytes) -> str:
-    if text.startswith(b"["):
-        inner = text[1:].lstrip()
-        if inner.startswith(b"]"):
-            return "coco"
-        keys = []
-        for key in top_level_keys(inner) if inner.startswith(b"{") else ():
-            if key in ("image_id", "category_id", "bbox"):
-                return "coco"
-            keys.append(key)
-        raise InputError(f"{path}: is a JSON list, but not of COCO results: {_seen(keys, inner)}")
-    keys = []
-    for key in top_level_keys(text):
-        if key in _TELLING:
-            return _TELLING[key]
-        keys.append(key)
-    if "annotations" in keys:  # JSON Lines have it too, with a file
-        return "coco"
-    raise InputError(f"{path}: is JSON, but none of {_KNOWN}: {_seen(keys, text)}")
+def _xml(path: Path, text: bytes) -> Format:
+    root = _ROOT.search(re.sub(rb"<!--.*?-->", b"", text, flags=re.DOTALL))
+    tag = root.group(1).decode().lower() if root else ""
+    for form in FORMATS.values():
+        if tag in form.signs.tags:
+            return form
+    tags = [f"<{tag}> of {form.title}" for form in FORMATS.values() for tag in form.signs.tags]
+    raise InputError(f"{path}: is XML, but its root <{shorten(tag)}> is not {' or '.join(tags)}")
 
 
-def _seen(keys: list[str], text: bytes) -> str:
-    if keys:
-        return f"its keys are {quoted(keys)}"
+def _json(path: Path, text: bytes) -> Format:
+    is_list = text.startswith(b"[")
+    inner = text[1:].lstrip() if is_list else text
+    if is_list and inner.startswith(b"]"):
+        return next(form for form in FORMATS.values() if form.signs.empty)
+    paths = list(json_paths(inner, _DEPTH)) if inner.startswith(b"{") else []
+    for kind in ("items",) if is_list else ("paths", "keys", "late"):
+        telling = {tuple(sign.split(".")): form for form in FORMATS.values() for sign in getattr(form.signs, kind)}
+        for found in paths:
+            form = telling.get(found) or telling.get(("*", *found[1:]))
+            if form is not None:
+                return form
+    what = "a JSON list" if is_list else "JSON"
+    raise InputError(f"{path}: is {what}, but none of {titles()}: {_seen(paths, inner)}")
+
+
+def _seen(paths: list[tuple[str, ...]], text: bytes) -> str:
+    if paths:
+        return f"its keys are {quoted(path[0] for path in paths if len(path) == 1)}"
     return f"it begins {shorten(text[:200].decode('utf-8', 'replace'), 40)}"
 
 
 def top_level_keys(text: bytes) -> Iterator[str]:
     """Keys of the JSON object that `text` begins with, as far as it goes; it may be cut off or broken."""
-    depth = 0
+    return (path[0] for path in json_paths(text, 1))
+
+
+def json_paths(text: bytes, depth: int) -> Iterator[tuple[str, ...]]:
+    """Keys of the JSON object that `text` begins with and of objects in it, down to `depth` of them.
+
+    Keys of an inner object come behind those of the outer ones; lists between do not show: {"a": [{"b": 1}]} gives
+    ("a",) and ("a", "b"). The text may be cut off or broken.
+    """
+    places: list[str | None] = []  # the last key of each object around, None for a list
     expects_key = False
     for match in _TOKEN.finditer(text):
         token = match.group()
         if token.startswith(b'"'):
-            if depth == 1 and expects_key and len(token) > 1 and token.endswith(b'"'):
-                yield _key(token)
+            if expects_key and len(token) > 1 and token.endswith(b'"'):
+                outer = [key for key in places[:-1] if key is not None]
+                if len(outer) < depth:
+                    places[-1] = key = _key(token)
+                    yield (*outer, key)
             expects_key = False
         elif token in b"{[":
-            depth += 1
+            places.append("" if token == b"{" else None)
             expects_key = token == b"{"
         elif token in b"}]":
-            depth -= 1
-            if depth <= 0:
+            del places[-1:]
+            expects_key = False
+            if not places:
                 return
         else:
-            expects_key = depth == 1
+            expects_key = bool(places) and places[-1] is not None
 
 
 def _key(text: bytes) -> str:
@@ -121,61 +134,60 @@ def _key(text: bytes) -> str:
         return shorten(text.decode("utf-8", "replace"))
 
 
-def _lines(path: Path, text: str) -> str:
+def _lines(path: Path, text: str) -> Format:
     first = text.splitlines()[0] if text.splitlines() else ""
     try:
         header = {name.strip().lower() for name in next(csv.reader([first]), [])}
     except csv.Error:
         header = set()
-    if {"file", "x1", "y1", "x2", "y2"} <= header:
-        return "csv"
-    if {"imageid", "xmin", "xmax"} <= header:
-        return "openimages"
-    for name, fits in (("KITTI", kitti.is_object), ("YOLO", yolo.parse_line)):
-        if fits(first):  # type: ignore[operator]
-            raise InputError(f"{path}: is one {name} label file; name the folder that holds one for every image")
-    raise InputError(f"{path}: is none of {_KNOWN}: it begins {shorten(first[:200], 40) or 'with an empty line'}")
+    for form in FORMATS.values():
+        if any(columns <= header for columns in form.signs.columns):
+            return form
+    line_format = format_of_line(first)
+    if line_format is not None:
+        raise InputError(f"{path}: is one {line_format.title} file; name the folder that holds one for every image")
+    raise InputError(f"{path}: is none of {titles()}: it begins {shorten(first[:200], 40) or 'with an empty line'}")
 
 
-def _folder(path: Path) -> str:
+def _folder(path: Path) -> Format:
     votes: dict[str, str] = {}
     reasons: list[str] = []
-    texts = yolo.label_files(yolo.label_folder(path))
-    text_format = _texts(yolo.label_folder(path), texts)
+    texts = label_files(label_folder(path))
+    text_format = _texts(label_folder(path), texts)
     if text_format:
-        votes[text_format] = texts[0]
-    for ending, folder in ((".xml", annotation_folder(path)), (".json", path)):
-        for file in files_under(folder, (ending,))[:_FILES_LOOKED_AT]:
+        votes[text_format.name] = texts[0]
+    for form in (form for form in FORMATS.values() if form.folder and not form.signs.line):
+        folder = inner_folder(path, form.inner, form.ending)
+        for file in files_under(folder, (form.ending,))[:_FILES_LOOKED_AT]:
             try:
-                name = _file(folder / file, read_head(folder / file))
+                found = _file(folder / file, read_head(folder / file))
             except InputError as error:
                 reasons.append(str(error))
                 continue
-            if name in ("voc", "labelme"):
-                votes.setdefault(name, file)
+            if found.folder:
+                votes.setdefault(found.name, file)
             else:
-                reasons.append(f"{folder / file}: is {name}; name this file instead of the folder")
+                reasons.append(f"{folder / file}: is {found.name}; name this file instead of the folder")
     if len(votes) == 1:
-        return next(iter(votes))
+        return FORMATS[next(iter(votes))]
     if votes:
         files = ", ".join(f"{name} ('{file}')" for name, file in votes.items())
         raise InputError(f"{path}: holds files of several formats, {files}; say which one is meant")
     if reasons:
         raise InputError(reasons[0])
-    raise InputError(f"{path}: holds no annotation files (.xml, .txt or .json of {_KNOWN})")
+    endings = list(dict.fromkeys(form.ending for form in FORMATS.values() if form.folder))
+    raise InputError(f"{path}: holds no annotation files ({', '.join(endings[:-1])} or {endings[-1]} of {titles()})")
 
 
-def _texts(folder: Path, files: list[str]) -> str | None:
-    """YOLO or KITTI by the first line that is there; empty label files alone are YOLO's."""
-    understood = None
+def _texts(folder: Path, files: list[str]) -> Format | None:
+    """The format of the first line that is there; empty label files alone are those of the format that has them."""
+    understood = False
     for file in files[: 20 * _FILES_LOOKED_AT]:
         if not (folder / file).stat().st_size:
-            understood = understood or "empty"
+            understood = True
             continue
         text = read_head(folder / file).decode("utf-8", "replace")
-        line = next((line for line in lines_of(text) if line.strip()), "")
-        if kitti.is_object(line):
-            return "kitti"
-        if yolo.parse_line(line):
-            return "yolo"
-    return "yolo" if understood else None
+        form = format_of_line(next((line for line in lines_of(text) if line.strip()), ""))
+        if form is not None:
+            return form
+    return max(FORMATS.values(), key=lambda form: form.signs.line) if understood else None

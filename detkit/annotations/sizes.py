@@ -1,57 +1,51 @@
-"""Width and height of pictures as they are shown (EXIF rotation applied), from their headers where that is enough.
-
-Sources: ITU T.81 (JPEG markers), CIPA DC-008 (EXIF orientation), W3C PNG.
-"""
+"""Width and height of pictures as they are shown (EXIF rotation applied), from their headers or from a table."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-import struct
 from collections.abc import Iterable
 from copy import copy
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import IO
 
-from detkit.annotations.alignment import IMAGE_SUFFIXES, UNKNOWN, ImageMatcher, plain_path, without_ending
+from detkit.annotations.alignment import ImageMatcher
 from detkit.annotations.building import images_table
 from detkit.annotations.columns import whole_number
+from detkit.annotations.finding import UNKNOWN
 from detkit.annotations.formats.csv_table import csv_writer
 from detkit.annotations.text_files import check_file, files_under, read_text
 from detkit.dataset import Images
 from detkit.errors import InputError
 from detkit.files import reason
+from detkit.picture_headers import read_header
+from detkit.picture_names import HEIF, PICTURES, plain_path, without_ending
 
 # The kind of problem that formats relative to the image have with an image whose size is not known.
 UNSIZED = "boxes of images whose size is not known, left out"
-_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def image_files(folder: Path) -> list[str]:
     """Paths of the pictures in `folder` and its subfolders, relative to it."""
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder of images")
-    return files_under(folder, IMAGE_SUFFIXES)
+    return files_under(folder, (*PICTURES, *HEIF))
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels; InputError where the file is not a picture."""
+    """(width, height) in pixels, as the picture is shown; InputError where the file is not a picture."""
     check_file(path)
     try:
-        with open(path, "rb") as file:
-            start = file.read(26)
-            size = None
-            if start.startswith(b"\xff\xd8"):
-                file.seek(2)
-                size = _jpeg_size(file)
-            elif start.startswith(b"\x89PNG\r\n\x1a\n") and len(start) >= 24:
-                size = struct.unpack(">II", start[16:24])
+        with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            header = read_header(content)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from error
-    if size is None or 0 in size:
-        size = _decoded_size(path)
-    return int(size[0]), int(size[1])
+    if header is None:
+        raise InputError(f"{path}: is not a picture that can be read")
+    if 0 in header.shown_size:
+        raise InputError(f"{path}: {header.strange}")
+    return header.shown_size
 
 
 class Sizes:
@@ -141,62 +135,3 @@ def size_table(rows: Iterable[tuple[str, int, int]]) -> bytes:
     writer.writerow(("file", "width", "height"))
     writer.writerows(rows)
     return text.getvalue().encode("utf-8")
-
-
-def _jpeg_size(file: IO[bytes]) -> tuple[int, int] | None:
-    turned = False
-    while True:
-        marker = file.read(2)
-        if len(marker) < 2 or marker[0] != 0xFF:
-            return None
-        if marker[1] == 0xFF:  # a fill byte before the marker
-            file.seek(-1, 1)
-            continue
-        if marker[1] in (0x01, *range(0xD0, 0xD9)):  # no length, no content
-            continue
-        length = file.read(2)
-        if len(length) < 2:
-            return None
-        content = struct.unpack(">H", length)[0] - 2
-        if marker[1] in _FRAME_MARKERS:
-            frame = file.read(5)
-            if len(frame) < 5:
-                return None
-            height, width = struct.unpack(">HH", frame[1:5])
-            return (height, width) if turned else (width, height)
-        if marker[1] == 0xDA or content < 0:
-            return None
-        if marker[1] == 0xE1:
-            turned = _orientation(file.read(content)) >= 5 or turned
-        else:
-            file.seek(content, 1)
-
-
-def _orientation(segment: bytes) -> int:
-    """EXIF tag 0x0112 of an APP1 segment, 1 where there is none; 5 to 8 swap width and height."""
-    if not segment.startswith(b"Exif\x00\x00"):
-        return 1
-    tiff = segment[6:]
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    try:
-        if order is None:
-            return 1
-        (offset,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, offset)
-        for entry in range(min(count, 512)):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, offset + 2 + 12 * entry)
-            if tag == 0x0112 and kind == 3:
-                return int(value) if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
-
-
-def _decoded_size(path: Path) -> tuple[int, int]:
-    import cv2
-    import numpy as np
-
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
-    if picture is None:
-        raise InputError(f"{path}: is not a picture that can be read")
-    return picture.shape[1], picture.shape[0]

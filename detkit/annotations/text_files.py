@@ -145,6 +145,12 @@ def parse_json(where: object, data: bytes, is_line: bool = False) -> Any:
         raise InputError(f"{where}: is not valid JSON at {at}: {error.msg.split(': line')[0]}{cut}") from error
 
 
+def inner_folder(path: Path, inner: str, ending: str) -> Path:
+    """`path`, or the folder `inner` in it where `path` is the root of a data set and holds no such files itself."""
+    folder = path / inner
+    return folder if inner and folder.is_dir() and not any(path.glob(f"*{ending}")) else path
+
+
 def need_files(path: Path, files: list[str], ending: str) -> None:
     """InputError where a folder has no file of its format."""
     if not files:

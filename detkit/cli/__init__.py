@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from detkit import __version__
 from detkit.cli.console import interrupted, say, start_logging
-from detkit.errors import DetkitError, ExitStatus
+from detkit.errors import DetkitError, ExitStatus, missing_library
 from detkit.files import reason
 
 # Typer exports the exception of wrong use only by its heirs.
@@ -63,6 +63,12 @@ class Commands(TyperGroup):
         except DetkitError as error:
             say(str(error))
             raise typer.Exit(int(error.status)) from error
+        except ImportError as error:
+            explained = missing_library(error)
+            if explained is None:
+                raise
+            say(str(explained))
+            raise typer.Exit(int(explained.status)) from error
         except KeyboardInterrupt as error:
             interrupted()
             raise typer.Exit(int(ExitStatus.INTERRUPTED)) from error

@@ -25,7 +25,8 @@ def bench(
 ) -> None:
     """Time a network: its stages, its throughput over batch sizes and threads, and where it really ran."""
     from detkit.cli.console import say
-    from detkit.detectors.yolo.timing import measure
+    from detkit.graphs.runtime import Runtime
+    from detkit.runs.timing import Effort, measure, pictures_of
 
     try:
         batches = sorted({int(number) for number in batch.split(",")})
@@ -34,8 +35,8 @@ def bench(
     if batches[0] < 1:
         raise typer.BadParameter("a batch has at least one picture", param_hint="--batch")
 
-    report = measure(model, source or [], runs=runs, batches=batches, head=head, device=device, threads=threads,
-                     complain=lambda name, why: say(f"{name}: {why}"))  # fmt: skip
+    pictures = pictures_of(source, lambda name, why: say(f"{name}: {why}")) if source else []
+    report = measure(model, pictures, Runtime(device, threads), Effort(runs, tuple(batches)), head)
     if as_json:
         import sys
 

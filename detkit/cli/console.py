@@ -6,7 +6,8 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 # Without a terminal, progress is a line now and then, not a bar.
@@ -98,3 +99,28 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class RunProgress:
+    """The `runs.run.Listener` of the commands: failures in a line each, progress, and what an interrupt leaves."""
+
+    def __init__(self, unit: str, *, shown: bool) -> None:
+        self._unit, self._shown = unit, shown
+        self._open = ExitStack()
+        self._bar: Progress | None = None
+
+    def failed(self, name: str, why: str) -> None:
+        say(f"{name}: {why}")
+
+    def started(self, items: int) -> None:
+        self._bar = self._open.enter_context(progress(items, self._unit, shown=self._shown))
+
+    def finished_one(self) -> None:
+        if self._bar is not None:
+            self._bar.advance()
+
+    def ended(self) -> None:
+        self._open.close()
+
+    def resumable(self, path: Path) -> None:
+        hint_on_interrupt(f"what is done is in {path}, --resume goes on from there")

@@ -8,34 +8,25 @@ from typing import Annotated
 
 import typer
 
+from detkit.annotations.formats import FORMATS
 from detkit.cli.console import counted
 
+# The names of the table, which imports no reader.
+AnnotationFormat = Enum("AnnotationFormat", [(name.upper(), name) for name in FORMATS], type=str)  # type: ignore[misc]
 
-class AnnotationFormat(str, Enum):
-    """The formats of `detkit.annotations.FORMATS`, which is not imported before it is needed."""
-
-    COCO = "coco"
-    JSONL = "jsonl"
-    VOC = "voc"
-    YOLO = "yolo"
-    CSV = "csv"
-    LABELME = "labelme"
-    OPENIMAGES = "openimages"
-    KITTI = "kitti"
-
-
-_ALL = ", ".join(AnnotationFormat.__members__.values())
+_NAMES = ", ".join(FORMATS)
+_FOLDERS = ", ".join(form.title for form in FORMATS.values() if form.folder)
 
 
 def convert(
     annotations: Annotated[
-        Path, typer.Argument(metavar="ANNOTATIONS", help="A file, or a folder of VOC, YOLO, LabelMe or KITTI files.")
+        Path, typer.Argument(metavar="ANNOTATIONS", help=f"A file, or a folder of files ({_FOLDERS}).")
     ],
     out: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="The file to write; a new folder for VOC, YOLO, LabelMe and KITTI."),
+        typer.Argument(metavar="OUT", help=f"The file to write; a new folder for {_FOLDERS}."),
     ],
-    to: Annotated[AnnotationFormat, typer.Option("--to", metavar="FORMAT", help=f"What to write: {_ALL}.")],
+    to: Annotated[AnnotationFormat, typer.Option("--to", metavar="FORMAT", help=f"What to write: {_NAMES}.")],
     from_format: Annotated[
         AnnotationFormat | None,
         typer.Option("--from", metavar="FORMAT", help="What to read, where the content leaves it open."),
@@ -59,9 +50,9 @@ def convert(
 ) -> None:
     """Convert annotations to another format, and say what that format cannot hold."""
     from detkit.annotations import read_ground_truth, write_ground_truth
-    from detkit.runs.sources import spare_all
+    from detkit.guard import Guard
 
-    spare_all("OUT", out, (annotations, images, names))
+    Guard(annotations, images, names).spare("OUT", out)
     ground_truth = read_ground_truth(
         annotations, format=from_format.value if from_format else None, names=names, images=images
     )

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detkit.annotations.formats import FORMATS, titles
 from detkit.cli.console import counted, say
 
 if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
-    from detkit.metrics.evaluation import Evaluation
+    from detkit.metrics.evaluation import Evaluation, Settings
+    from detkit.metrics.explain import Explanation
+
+_NAMES = ", ".join(FORMATS)
+_TITLES = titles()
 
 SAMPLES = 1000
 
@@ -29,12 +35,8 @@ class Protocol(str, Enum):
 
 
 def evaluate(
-    detections: Annotated[
-        Path, typer.Argument(help="COCO results, JSON Lines, CSV, or a folder of VOC, YOLO or KITTI files with scores.")
-    ],
-    ground_truth: Annotated[
-        Path, typer.Argument(help="Annotations: COCO JSON, JSON Lines, CSV, a VOC, YOLO, LabelMe or KITTI folder ...")
-    ],
+    detections: Annotated[Path, typer.Argument(help=f"A file or a folder of files with scores: {_TITLES}.")],
+    ground_truth: Annotated[Path, typer.Argument(help="Annotations in any of these formats.")],
     protocol: Annotated[
         Protocol,
         typer.Option(help="coco: 101 points at .50:.05:.95; voc: area under the curve; voc07: eleven points."),
@@ -72,10 +74,10 @@ def evaluate(
         list[str] | None, typer.Option("--class", help="Evaluate only these classes (repeatable).")
     ] = None,
     dt_format: Annotated[
-        str | None, typer.Option(help="Format of DETECTIONS, where its content does not tell.")
+        str | None, typer.Option(help=f"Format of DETECTIONS, where its content does not tell: {_NAMES}.")
     ] = None,
     gt_format: Annotated[
-        str | None, typer.Option(help="Format of GROUND_TRUTH, where its content does not tell.")
+        str | None, typer.Option(help=f"Format of GROUND_TRUTH, where its content does not tell: {_NAMES}.")
     ] = None,
     names: Annotated[
         Path | None,
@@ -95,127 +97,243 @@ def evaluate(
     ] = False,
 ) -> None:
     """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
-    _check(protocol, iou, conf, fail_under, report, like_pycocotools)
+    settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools)
+    _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
-    if json == "":
-        raise typer.BadParameter("is no name of a file", param_hint="--json")
+    inputs = _Inputs(detections, ground_truth, compare, names, images, dt_format, gt_format)
+    outputs = _Outputs(json, report, plots, per_class)
+    outputs.check(inputs)
+
+    data = _read(inputs, class_ or (), honour_ignore=honour_ignore)
+    settings = _note_flags(data.truth, settings, honour_ignore=honour_ignore, like_pycocotools=like_pycocotools)
+    results = _evaluated(data, settings, _Resampling(bootstrap, seed or 0), explain=explain)
+    outputs.show(results, inputs)
+    if fail_under is not None and results.main.figures["AP"] < fail_under:
+        _say_below(results.main.figures["AP"], fail_under)
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The files that are compared, and what they are read with."""
+
+    detections: Path
+    ground_truth: Path
+    compare: Path | None
+    names: Path | None
+    images: Path | None
+    dt_format: str | None
+    gt_format: str | None
+
+    @property
+    def all(self) -> tuple[Path | None, ...]:
+        """Every file that is read, with the tables beside results."""
+        tables = [Path(f"{path}.images.json") for path in (self.detections, self.compare) if path is not None]
+        return (self.detections, self.ground_truth, self.compare, self.names, self.images, *tables)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What was read: the annotations, the detections, and those of --compare."""
+
+    truth: GroundTruth
+    found: Predictions
+    other: Predictions | None
+
+
+@dataclass(frozen=True)
+class _Resampling:
+    """How often, None for not at all, and from where."""
+
+    samples: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Results:
+    """All that was asked for."""
+
+    main: Evaluation
+    intervals: dict[str, Any] | None
+    comparison: dict[str, Any] | None
+    explained: Explanation | None
+
+
+def _settings(
+    protocol: Protocol, iou: float, conf: float | None, max_det: int | None, *, like_pycocotools: bool
+) -> Settings:
+    if not 0 < iou <= 1:
+        raise typer.BadParameter(f"an overlap lies above 0 and up to 1, not at {iou:g}", param_hint="--iou")
+    if conf is not None and conf != conf:
+        raise typer.BadParameter("a score is a number", param_hint="--conf")
+    from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
+    from detkit.metrics.evaluation import Settings
+
+    return Settings(protocol.value, iou, conf, max_det, AS_PYCOCOTOOLS if like_pycocotools else Faults())
+
+
+def _check(settings: Settings, fail_under: float | None, *, like_pycocotools: bool, honour_ignore: bool) -> None:
+    if fail_under is not None and not 0 <= fail_under <= 1:
+        raise typer.BadParameter(f"an AP lies from 0 to 1, not at {fail_under:g}", param_hint="--fail-under")
+    if like_pycocotools and settings.protocol != Protocol.COCO.value:
+        raise typer.BadParameter("pycocotools knows only --protocol coco", param_hint="--like-pycocotools")
     if like_pycocotools and honour_ignore:
         raise typer.BadParameter(
             "pycocotools does not honour `ignore`: give one of the two", param_hint="--honour-ignore"
         )
 
+
+def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _Data:
+    """The annotations with the regions of their format, and the detections; of these classes, of all without any."""
     from detkit.annotations import read_ground_truth, read_predictions
-    from detkit.annotations.formats.kitti_txt import regions_of_all_classes
-    from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
-    from detkit.metrics.evaluation import Evaluation
-    from detkit.metrics.wording import number
-    from detkit.report import text
+    from detkit.annotations.formats import format_of
+    from detkit.classes import chosen_classes
+    from detkit.metrics.regions import regions_of_all_classes
 
-    tables = [Path(f"{path}.images.json") for path in (detections, compare) if path is not None]
-    _spare((detections, ground_truth, compare, names, images, *tables), json, report, plots)
-    truth = read_ground_truth(ground_truth, gt_format, names, images)
-    if truth.source == "kitti" or honour_ignore:
-        classes = len(truth.categories)
+    truth = read_ground_truth(inputs.ground_truth, inputs.gt_format, inputs.names, inputs.images)
+    if honour_ignore or format_of(truth.source).ignored == "every class":
+        count = len(truth.categories)
         truth = regions_of_all_classes(truth)
-        if len(truth.categories) < classes:
+        if len(truth.categories) < count:
             typer.echo("DontCare is no class here: no detection inside such a region counts", err=True)
-    found = read_predictions(detections, truth, dt_format, names, images)
-    other = read_predictions(compare, truth, dt_format, names, images) if compare else None
-    if class_:
-        kept = _rows_of(class_, truth)
-        found, other = _only(found, kept), _only(other, kept) if other else None
-        truth = _only_boxes(truth, kept)
-    flagged = truth
-    if like_pycocotools or (truth.source == "coco" and not honour_ignore):
-        # No part of COCO's format: pycocotools overwrites it, and the figures people compare are made so.
-        truth = replace(truth, ignore=truth.ignore & truth.crowd)
-    if not like_pycocotools:
-        _note_flags(truth, flagged, protocol)
-    faults = AS_PYCOCOTOOLS if like_pycocotools else Faults()
 
-    def evaluation_of(some: Predictions) -> Evaluation:
-        return Evaluation(truth, some, protocol=protocol.value, iou=iou, score=conf, max_det=max_det, faults=faults)
+    def predictions(path: Path) -> Predictions:
+        return read_predictions(path, truth, inputs.dt_format, inputs.names, inputs.images)
 
-    result = evaluation_of(found)
-    intervals, comparison = _resampled(result, evaluation_of(other) if other else None, bootstrap, seed or 0)
+    found = predictions(inputs.detections)
+    other = predictions(inputs.compare) if inputs.compare else None
+    kept = chosen_classes(classes, truth.categories.names, "the ground truth")
+    if kept is None:
+        return _Data(truth, found, other)
+    return _Data(truth.of_classes(kept), found.of_classes(kept), other.of_classes(kept) if other else None)
+
+
+def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, like_pycocotools: bool) -> Settings:
+    """`settings` with what becomes of flags `ignore`; says where they or ids lead to other figures elsewhere."""
+    from detkit.annotations.formats import format_of
+
+    # No part of COCO's format: pycocotools overwrites it, and the figures people compare are made so.
+    unread = format_of(truth.source).ignored == "unread" and not honour_ignore
+    settings = replace(settings, ignore_flags=not (like_pycocotools or unread))
+    if like_pycocotools:
+        return settings
+    count = int((truth.ignore & ~truth.crowd).sum())
+    if count and not settings.ignore_flags:
+        typer.echo(
+            f"{counted(count, 'box is', 'boxes are')} flagged `ignore`, which COCO's evaluation does not read; "
+            "--honour-ignore lets them count neither way",
+            err=True,
+        )
+    if settings.protocol != Protocol.COCO.value:
+        return settings
+    if count and settings.ignore_flags:
+        typer.echo(
+            f"{counted(count, 'box is', 'boxes are')} flagged `ignore` and "
+            f"{'counts' if count == 1 else 'count'} neither way; pycocotools would count them",
+            err=True,
+        )
+    if 0 in truth.ids:
+        typer.echo("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
+    return settings
+
+
+def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, explain: bool) -> _Results:
+    from detkit.metrics.evaluation import evaluate as evaluate_tables
+
+    result = evaluate_tables(data.found, data.truth, settings)
+    other = evaluate_tables(data.other, data.truth, settings) if data.other else None
+    intervals, comparison = _resampled(result, other, resampling)
     explained = None
     if explain:
         from detkit.metrics.explain import MAX_DET
         from detkit.metrics.explain import explain as explain_conventions
 
-        limit = result.max_det if protocol is Protocol.COCO else None
         explained = explain_conventions(
-            truth, found, iou=iou, score=conf, flagged=flagged, max_det=limit or MAX_DET, faults=faults
-        )
-
-    if json != "-":
-        width = _terminal_width()
-        parts = [f"{text.heading(result)}\n{text.figures(result)}", text.working_point(result)]
-        if per_class:
-            parts.append(text.class_table(result, width))
-        if intervals:
-            parts.append(text.intervals(intervals))
-        if comparison:
-            parts.append(text.comparison(comparison))
-        if explained:
-            parts.append(f"{text.errors(result)}\n\n{text.explanation(explained, width)}")
-        typer.echo("\n\n".join(parts))
-    if json:
-        _write_json(json, result, intervals, comparison, explained)
-    if plots:
-        from detkit.report.plots import write_plots
-
-        write_plots(result, plots)
-    if report:
-        from detkit.files import write_bytes
-        from detkit.report.page import make_report
-        from detkit.report.worst import folders_of
-
-        folders = folders_of(images, ground_truth)
-        page = make_report(result, str(detections), str(ground_truth), folders, intervals, comparison, explained)
-        write_bytes(report, page.encode("utf-8", errors="replace"))
-
-    if fail_under is not None and result.figures["AP"] < fail_under:
-        ap = number(result.figures["AP"], 6)
-        say(f"AP {'is undefined' if ap == '-' else f'is {ap}'}, below the {fail_under:g} asked for")
-        raise typer.Exit(1)
+            result.ground_truth, data.found, iou=settings.iou, score=settings.score, flagged=data.truth,
+            max_det=(settings.max_det if settings.protocol == Protocol.COCO.value else None) or MAX_DET,
+            faults=settings.faults,
+        )  # fmt: skip
+    return _Results(result, intervals, comparison, explained)
 
 
-def _check(
-    protocol: Protocol,
-    iou: float,
-    conf: float | None,
-    fail_under: float | None,
-    report: Path | None,
-    like_pycocotools: bool,
-) -> None:
-    if not 0 < iou <= 1:
-        raise typer.BadParameter(f"an overlap lies above 0 and up to 1, not at {iou:g}", param_hint="--iou")
-    if conf is not None and conf != conf:
-        raise typer.BadParameter("a score is a number", param_hint="--conf")
-    if fail_under is not None and not 0 <= fail_under <= 1:
-        raise typer.BadParameter(f"an AP lies from 0 to 1, not at {fail_under:g}", param_hint="--fail-under")
-    if report is not None and report.suffix.lower() not in (".html", ".htm"):
-        raise typer.BadParameter(f"the report is a page: {report} should end in .html", param_hint="--report")
-    if like_pycocotools and protocol is not Protocol.COCO:
-        raise typer.BadParameter("pycocotools knows only --protocol coco", param_hint="--like-pycocotools")
+@dataclass(frozen=True)
+class _Outputs:
+    """Where results go, beside the terminal."""
+
+    json: str | None
+    report: Path | None
+    plots: Path | None
+    per_class: bool
+
+    def check(self, inputs: _Inputs) -> None:
+        """BadParameter or UsageError where one cannot be, or would overwrite an input or another one."""
+        from detkit.guard import Guard
+
+        report = self.report
+        if report is not None and report.suffix.lower() not in (".html", ".htm"):
+            raise typer.BadParameter(f"the report is a page: {report} should end in .html", param_hint="--report")
+        if self.json == "":
+            raise typer.BadParameter("is no name of a file", param_hint="--json")
+        written = [("--json", Path(self.json))] if self.json is not None and self.json != "-" else []
+        written += [("--report", report)] if report is not None else []
+        if len(written) == 2 and written[0][1].absolute() == written[1][1].absolute():
+            raise typer.BadParameter(f"the same file as --report: {report}", param_hint="--json")
+        if self.plots is not None:
+            from detkit.report.plots import PLOTS
+
+            written += [("--plots", self.plots / f"{name}.png") for name in PLOTS]
+        for option, target in written:
+            Guard(*inputs.all).spare(option, target)
+
+    def show(self, results: _Results, inputs: _Inputs) -> None:
+        """Print and write everything."""
+        if self.json != "-":
+            typer.echo("\n\n".join(_texts(results, per_class=self.per_class)))
+        if self.json:
+            _write_json(self.json, results)
+        if self.plots:
+            from detkit.report.plots import write_plots
+
+            write_plots(results.main, self.plots)
+        if self.report:
+            _write_report(self.report, results, inputs)
 
 
-def _spare(inputs: tuple[Path | None, ...], json: str | None, report: Path | None, plots: Path | None) -> None:
-    """UsageError where an output would overwrite an input, or another output."""
-    from detkit.runs.sources import spare_all
+def _texts(results: _Results, *, per_class: bool) -> list[str]:
+    """The parts that are printed."""
+    from detkit.report import text
 
-    written = [("--json", Path(json))] if json is not None and json != "-" else []
-    written += [("--report", report)] if report is not None else []
-    if len(written) == 2 and written[0][1].absolute() == written[1][1].absolute():
-        raise typer.BadParameter(f"the same file as --report: {report}", param_hint="--json")
-    if plots is not None:
-        from detkit.report.plots import PLOTS
+    width, main = _terminal_width(), results.main
+    parts = [f"{text.heading(main)}\n{text.figures(main)}", text.working_point(main)]
+    if per_class:
+        parts.append(text.class_table(main, width))
+    if results.intervals:
+        parts.append(text.intervals(results.intervals))
+    if results.comparison:
+        parts.append(text.comparison(results.comparison))
+    if results.explained:
+        parts.append(f"{text.errors(main)}\n\n{text.explanation(results.explained, width)}")
+    return parts
 
-        written += [("--plots", plots / f"{name}.png") for name in PLOTS]
-    for option, target in written:
-        spare_all(option, target, inputs)
+
+def _write_report(path: Path, results: _Results, inputs: _Inputs) -> None:
+    from detkit.files import write_bytes
+    from detkit.report.page import make_report
+    from detkit.report.worst import folders_of
+
+    page = make_report(
+        results.main, str(inputs.detections), str(inputs.ground_truth), folders_of(inputs.images, inputs.ground_truth),
+        results.intervals, results.comparison, results.explained,
+    )  # fmt: skip
+    write_bytes(path, page.encode("utf-8", errors="replace"))
+
+
+def _say_below(ap: float, bar: float) -> None:
+    from detkit.metrics.wording import number
+
+    text = number(ap, 6)
+    say(f"AP {'is undefined' if text == '-' else f'is {text}'}, below the {bar:g} asked for")
 
 
 def _terminal_width() -> int:
@@ -225,78 +343,11 @@ def _terminal_width() -> int:
     return max(shutil.get_terminal_size((80, 24)).columns, 40) if sys.stdout.isatty() else 80
 
 
-def _note_flags(truth: GroundTruth, flagged: GroundTruth, protocol: Protocol) -> None:
-    """Say on stderr where flags or ids lead to other figures elsewhere; `flagged` still has what `truth` ignores."""
-    unread = int((flagged.ignore & ~truth.ignore & ~truth.crowd).sum())
-    honoured = int((truth.ignore & ~truth.crowd).sum())
-    if unread:
-        typer.echo(
-            f"{counted(unread, 'box is', 'boxes are')} flagged `ignore`, which COCO's evaluation does not read; "
-            "--honour-ignore lets them count neither way",
-            err=True,
-        )
-    if protocol is not Protocol.COCO:
-        return
-    if honoured:
-        typer.echo(
-            f"{counted(honoured, 'box is', 'boxes are')} flagged `ignore` and "
-            f"{'counts' if honoured == 1 else 'count'} neither way; pycocotools would count them",
-            err=True,
-        )
-    if 0 in truth.ids:
-        typer.echo("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
-
-
-def _rows_of(wanted: list[str], truth: GroundTruth) -> list[int]:
-    """The classes called so, else those whose names differ in case only, in the order of the table."""
-    from detkit.classes import classes_called
-
-    names = truth.categories.names
-    kept: set[int] = set()
-    for name in wanted:
-        rows = classes_called(name, names)
-        if not rows:
-            import difflib
-
-            near = difflib.get_close_matches(name, names, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
-            raise typer.BadParameter(f"the annotations have no class '{name}'{hint}", param_hint="--class")
-        kept.update(rows)
-    return sorted(kept)
-
-
-def _only(found: Predictions, kept: list[int]) -> Predictions:
-    """The detections of these classes, renumbered."""
-    import numpy as np
-
-    new_row = np.full(int(max(found.class_index.max(initial=0), max(kept))) + 1, -1)
-    new_row[kept] = np.arange(len(kept))
-    classes = new_row[found.class_index]
-    stays = classes >= 0
-    return type(found)(found.image_index[stays], classes[stays], found.boxes[stays], found.scores[stays])
-
-
-def _only_boxes(truth: GroundTruth, kept: list[int]) -> GroundTruth:
-    """The true boxes of these classes, renumbered, and only these classes."""
-    import numpy as np
-
-    new_row = np.full(len(truth.categories), -1)
-    new_row[kept] = np.arange(len(kept))
-    classes = new_row[truth.class_index]
-    stays = classes >= 0
-    columns = ("image_index", "boxes", "areas", "crowd", "difficult", "ignore", "truncated", "occluded")
-    some: dict[str, Any] = {name: getattr(truth, name)[stays] for name in columns}
-    categories = type(truth.categories)(
-        tuple(truth.categories.names[row] for row in kept), tuple(truth.categories.ids[row] for row in kept)
-    )
-    ids = tuple(one for one, stay in zip(truth.ids, stays.tolist(), strict=False) if stay)
-    return replace(truth, categories=categories, class_index=classes[stays], ids=ids, **some)
-
-
 def _resampled(
-    result: Evaluation, other: Evaluation | None, samples: int | None, seed: int
+    result: Evaluation, other: Evaluation | None, resampling: _Resampling
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Intervals, if samples are asked for, and the comparison with `other`, if there is one."""
+    samples, seed = resampling.samples, resampling.seed
     if samples is None and other is None:
         return None, None
     from detkit.metrics import bootstrap
@@ -310,18 +361,16 @@ def _resampled(
     return intervals, comparison
 
 
-def _write_json(path: str, result: Evaluation, intervals: Any, comparison: Any, explained: Any) -> None:
-    from dataclasses import asdict
-
+def _write_json(path: str, results: _Results) -> None:
     import orjson
 
-    content = result.to_json()
-    if intervals:
-        content["intervals"] = {name: asdict(one) for name, one in intervals.items()}
-    if comparison:
-        content["comparison"] = {name: asdict(one) for name, one in comparison.items()}
-    if explained:
-        content["explain"] = asdict(explained)
+    content = results.main.to_json()
+    if results.intervals:
+        content["intervals"] = {name: asdict(one) for name, one in results.intervals.items()}
+    if results.comparison:
+        content["comparison"] = {name: asdict(one) for name, one in results.comparison.items()}
+    if results.explained:
+        content["explain"] = asdict(results.explained)
     data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
     if path == "-":
         sys.stdout.buffer.write(data)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from detkit.cli.options import DetectionOptions, detection_command
+from detkit.cli.options import DetectionOptions, detection_command, plain
 from detkit.cli.windows import (
     PANEL,
     Group,
     GroupOption,
     HeatmapOption,
-    Pictures,
     grouping_of,
-    own_settings,
-    run_with_pictures,
     size_of,
 )
-
-if TYPE_CHECKING:
-    from detkit.detectors.hog.hog_detector import HogDetector
 
 
 @detection_command
@@ -67,60 +59,39 @@ def hog_detect(
 ) -> None:
     """Find people, or what `detkit train hog` learned, by histograms of oriented gradients (Dalal and Triggs 2005)."""
     from detkit.cli.detect import run_detection
-    from detkit.cores import available_cores
+    from detkit.detectors.hog.glyphs import glyphs
+    from detkit.detectors.hog.hog_detector import HogDetector, HogOptions
     from detkit.detectors.hog.hog_model import named_model, parameters_from_text, read_opencv_svm
-    from detkit.errors import DeviceError, UsageError
+    from detkit.detectors.windows.window_pictures import heatmaps
+    from detkit.errors import UsageError
 
     if svm is not None and options.model is not None:
         raise UsageError("--svm and --model both name a classifier: give one of them")
     if hog and svm is None:
         raise UsageError("--hog describes the coefficients of --svm; a model file knows its own parameters")
-    if options.batch not in (None, 1):
-        raise UsageError("--batch is for networks; hog-detect takes one picture after the other")
-    parameters = parameters_from_text(hog) if hog else None
     if svm is None:
         model = named_model(options.model)
     else:
+        parameters = parameters_from_text(hog) if hog else None
         model = read_opencv_svm(svm, parameters, name=(options.classes or ["object"])[0])
 
-    @functools.cache
     def build() -> HogDetector:
-        from detkit.detectors.hog.hog_detector import HogDetector
-
-        if options.device not in ("auto", "cpu"):
-            raise DeviceError(f"device {options.device!r}: hog-detect has no network and runs on the cpu")
-        unknown = [name for name in options.classes or () if name.casefold() not in (model.name.casefold(), "0")]
-        if unknown:
-            raise UsageError(f"the model has no class {unknown[0]!r}; it has {model.name}")
-        return HogDetector(
-            model,
-            threshold=options.conf,
-            factor=scale,
-            enlarge=enlarge,
-            max_levels=levels,
-            stride=size_of(stride, "--stride"),
-            padding=size_of(padding, "--padding", least=0),
-            grouping=grouping_of(options, group),
-            threads=options.threads or available_cores(),
+        window = HogOptions(
+            scale,
+            enlarge,
+            levels,
+            size_of(stride, "--stride"),
+            size_of(padding, "--padding", least=0),
+            grouping_of(options, group),
         )
+        return HogDetector(model, options.selection(), options.runtime(), window)
 
-    def heat() -> Pictures:
-        from detkit.detectors.windows.window_pictures import heatmaps
-
-        detector = build()
-        return lambda image: heatmaps(detector.score_map(image), image)
-
-    def stars() -> Pictures:
-        from detkit.detectors.windows.window_pictures import glyphs
-
-        return lambda image: iter([("hog", glyphs(image, model.parameters))])
-
-    weights = hashlib.sha256(model.weights.tobytes() + model.offsets.tobytes() + model.output.tobytes())
-    weights.update(repr((model.parameters, model.calibration, model.object_box, model.name)).encode())
-    own = own_settings(
-        weights=weights.hexdigest(),
+    own = plain(
         svm=str(svm) if svm else None, hog=hog, scale=scale, enlarge=enlarge, levels=levels, stride=stride,
         padding=padding, group=group,
     )  # fmt: skip
-    wanted = [(folder, make) for folder, make in ((heatmap, heat), (show_hog, stars)) if folder is not None]
-    run_with_pictures(lambda: run_detection("hog-detect", options, build, own), options, wanted)
+    more = (
+        (heatmap, lambda detector: lambda image: heatmaps(detector.score_map(image), image)),
+        (show_hog, lambda detector: lambda image: iter([("hog", glyphs(image, model.parameters))])),
+    )
+    run_detection("hog-detect", options, build, own, more)

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from detkit.detectors.selection import Selection
+    from detkit.graphs.runtime import Runtime
 
 
 class Nms(str, Enum):
@@ -128,6 +132,26 @@ class DetectionOptions:
     ] = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
+
+    def selection(self) -> Selection:
+        """Which boxes become detections."""
+        from detkit.detectors.selection import Selection
+        from detkit.errors import UsageError
+
+        if self.iou is not None and self.nms.value in ("soft", "none"):
+            raise UsageError(f"--iou is not for --nms {self.nms.value}, which drops no box for its overlap")
+        return Selection(self.conf, self.iou, self.max_det, self.nms.value, self.agnostic, self.classes or ())
+
+    def runtime(self) -> Runtime:
+        """Where and how networks run."""
+        from detkit.graphs.runtime import Runtime
+
+        return Runtime(self.device, self.threads, self.batch)
+
+
+def plain(**values: Any) -> dict[str, Any]:
+    """A command's own options as plain values, for the journal of --resume."""
+    return {key: value.value if isinstance(value, Enum) else value for key, value in values.items()}
 
 
 def detection_command(function: Callable[..., None]) -> Callable[..., None]:

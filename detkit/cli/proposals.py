@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from detkit.cli.options import DeviceOption, QuietOption, VerboseOption
+from detkit.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from detkit.proposals.methods import MethodOptions
 
 _SEARCH, _EDGES, _OUTPUT, _RUN = "Selective search", "Edge boxes", "Output", "How it runs"
 
@@ -43,34 +48,43 @@ def proposals(
     ] = Method.selective_search,
     max_proposals: Annotated[int, typer.Option("--max", min=1, metavar="N", help="Boxes per picture.")] = 2000,
     mode: Annotated[
-        Mode, typer.Option(help="8 strategies, or 80 for more boxes.", rich_help_panel=_SEARCH)
-    ] = Mode.fast,
+        Mode | None, typer.Option(help="8 strategies, or 80 for more boxes. Default: fast.", rich_help_panel=_SEARCH)
+    ] = None,
     ranking: Annotated[
-        Ranking,
+        Ranking | None,
         typer.Option(
-            help="Boxes that many strategies agree on first, or the paper's by chance and level.",
+            help="Boxes that many strategies agree on first, or the paper's by chance and level. Default: agreement.",
             rich_help_panel=_SEARCH,
         ),
-    ] = Ranking.agreement,
-    seed: Annotated[int, typer.Option(min=0, help="Of --ranking paper.", rich_help_panel=_SEARCH)] = 0,
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of --ranking paper. Default: 0.", rich_help_panel=_SEARCH)
+    ] = None,
     side: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=0, help="Reduce larger pictures to this longer side first; 0 for never.", rich_help_panel=_SEARCH
+            min=0,
+            help="Reduce larger pictures to this longer side first; 0 for never. Default: 600.",
+            rich_help_panel=_SEARCH,
         ),
-    ] = 600,
+    ] = None,
     alpha: Annotated[
-        float, typer.Option(help="IoU of neighbouring windows, 0 to 1: more is denser.", rich_help_panel=_EDGES)
-    ] = 0.65,
+        float | None,
+        typer.Option(
+            help="IoU of neighbouring windows, 0 to 1: more is denser. Default: 0.65.", rich_help_panel=_EDGES
+        ),
+    ] = None,
     beta: Annotated[
-        float, typer.Option(help="Drop boxes that overlap a better one more.", rich_help_panel=_EDGES)
-    ] = 0.75,
+        float | None,
+        typer.Option(help="Drop boxes that overlap a better one more. Default: 0.75.", rich_help_panel=_EDGES),
+    ] = None,
     eta: Annotated[
-        float, typer.Option(help="Factor on --beta for every box kept, down to 0.5.", rich_help_panel=_EDGES)
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Factor on --beta for every box kept, down to 0.5. Default: 1.", rich_help_panel=_EDGES),
+    ] = None,
     min_score: Annotated[
-        float, typer.Option(min=0, help="Drop boxes with a lower score.", rich_help_panel=_EDGES)
-    ] = 0.01,
+        float | None, typer.Option(min=0, help="Drop boxes with a lower score. Default: 0.01.", rich_help_panel=_EDGES)
+    ] = None,
     edges: Annotated[
         Path | None,
         typer.Option(
@@ -118,43 +132,69 @@ def proposals(
     verbose: VerboseOption = False,
 ) -> None:
     """Propose boxes that may hold an object of any kind, best first, and say how well they cover real ones."""
-    from detkit.cli.console import start_logging
-    from detkit.cli.proposals_run import ProposalRun
-    from detkit.cores import available_cores
+    import cv2
+
+    from detkit.cli.console import RunProgress, start_logging
     from detkit.errors import DeviceError
-    from detkit.proposals.methods import Propose, edge_boxes_method, grid_method, selective_search_method
+    from detkit.graphs.runtime import Runtime
+    from detkit.proposals.cover import Cover
+    from detkit.proposals.methods import MethodOptions, method_named
+    from detkit.runs.batch import Reading
+    from detkit.runs.run import Output, Run
+    from detkit.runs.sources import find_items
+    from detkit.runs.tasks import Proposing
 
     start_logging(quiet=quiet, verbose=verbose)
-    search = {"mode": mode.value, "ranking": ranking.value, "seed": seed, "side": side}
-    windows = {"alpha": alpha, "beta": beta, "eta": eta, "min_score": min_score}
-    if method is not Method.selective_search:
-        _refuse_changed(search, {"mode": "fast", "ranking": "agreement", "seed": 0, "side": 600}, "selective-search")
-    if method is not Method.edge_boxes:
-        defaults = {"alpha": 0.65, "beta": 0.75, "eta": 1.0, "min_score": 0.01, "edges": None}
-        _refuse_changed({**windows, "edges": edges}, defaults, "edge-boxes")
-    network = edges is not None and edges.suffix.lower() == ".onnx"
-    if device not in ("auto", "cpu") and not network:
-        raise DeviceError(f"device {device!r}: only an .onnx edge network runs on another device than the cpu")
-
-    def make(workers: int) -> Propose:
-        if method is Method.grid:
-            return grid_method(max_proposals)
-        if method is Method.edge_boxes:
-            return edge_boxes_method(edges, max_proposals, workers, device, **windows)
-        return selective_search_method(mode.value, ranking.value, seed, side or None, max_proposals, workers)
-
-    settings: dict[str, Any] = {"method": method.value, "max": max_proposals}
-    settings |= search if method is Method.selective_search else windows if method is Method.edge_boxes else {}
-    run = ProposalRun(
-        make, settings, sources, out=out, draw=draw, draw_best=draw_best, gt=gt, edges=edges, resume=resume,
-        workers=threads or available_cores(), quiet=quiet,
+    chosen = MethodOptions(
+        None if mode is None else mode.value, None if ranking is None else ranking.value, seed, side,
+        alpha, beta, eta, min_score, edges,
     )  # fmt: skip
-    raise typer.Exit(int(run.run()))
+    chosen.check(method.value)
+    if device not in ("auto", "cpu") and (edges is None or edges.suffix.lower() != ".onnx"):
+        raise DeviceError(f"device {device!r}: only an .onnx edge network runs on another device than the cpu")
+    path = None if out in (None, "-") else Path(str(out))
+    output = Output(path, "jsonl", draw, resume=resume, spare=tuple(one for one in (gt, edges) if one is not None))
+    output.writer()
+    cover = None if gt is None else Cover(gt, max_proposals)
+    problems: list[tuple[str, str]] = []
+    items = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
+    # One picture gets all threads; of several, each gets one.
+    cores = Runtime(threads=threads).cores
+    propose = method_named(method.value, max_proposals, chosen, Runtime(device, 1 if len(items) > 1 else cores))
+    cv2.setNumThreads(1)
+    task = Proposing(propose, draw_best, (lambda name: None) if cover is None else cover.objects)
+    short = out is None and sys.stdout.isatty()
+    progress = RunProgress("pictures", shown=not quiet and len(items) > 1 and not short)
+    run = Run(task, items, output, Reading(workers=cores if len(items) > 1 else 1), progress)
+    for name, why in problems:
+        run.fail(name, why)
+
+    def counted(record: dict[str, Any]) -> dict[str, Any]:
+        if cover is not None and "error" not in record:
+            cover.add(record["file"], record["boxes"])
+        return record
+
+    if path is not None:
+        run.write(
+            {"command": "proposals", "method": method.value, "max": max_proposals, **_settings(chosen, draw)}, counted
+        )
+    elif short:
+        for record in map(counted, run.records()):
+            if "error" not in record:
+                print(f"{record['file']}  {len(record['boxes'])} boxes", flush=True)
+    else:
+        run.write_to(sys.stdout.buffer, counted)
+    for line in () if cover is None else cover.lines():
+        print(line, file=sys.stdout if path is not None or short else sys.stderr)
+    if run.summary.failures:
+        raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 
 
-def _refuse_changed(given: dict[str, Any], defaults: dict[str, Any], method: str) -> None:
-    from detkit.errors import UsageError
+def _settings(options: MethodOptions, draw: Path | None) -> dict[str, Any]:
+    """What the proposals depend on, the file with the edge detector by its hash."""
+    from dataclasses import asdict
 
-    for name, value in given.items():
-        if value != defaults[name]:
-            raise UsageError(f"--{name.replace('_', '-')} is for --method {method}")
+    from detkit.files import sha256
+
+    edges = None if options.edges is None else sha256(options.edges)
+    return {**asdict(options), "edges": edges, "draw": None if draw is None else str(draw)}

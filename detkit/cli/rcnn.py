@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from detkit.cli.options import DetectionOptions, detection_command
-
-if TYPE_CHECKING:
-    from detkit.detectors.base import Detector
 
 _REGIONS = "The regions"
 
@@ -71,38 +69,18 @@ def rcnn(
 ) -> None:  # fmt: skip
     """Find objects by regions with R-CNN, Fast R-CNN or Faster R-CNN: bundled, your own, or torchvision's."""
     from detkit.cli.detect import run_detection
+    from detkit.detectors.rcnn.regions import RegionOptions
+    from detkit.detectors.rcnn.two_stage import two_stage
 
-    def build() -> Detector:
-        from detkit.detectors.rcnn.two_stage import two_stage
-
-        return two_stage(
-            options.model,
-            None if variant is None else variant.value,
-            proposals=proposals,
-            max_proposals=max_proposals,
-            proposal_iou=proposal_iou,
-            bbox_regression=not no_bbox_regression,
-            context=not no_context,
-            conf=options.conf,
-            iou=options.iou,
-            max_det=options.max_det,
-            nms=options.nms.value,
-            agnostic=options.agnostic,
-            classes=options.classes or (),
-            device=options.device,
-            threads=options.threads,
-        )
-
-    own = {
-        "variant": None if variant is None else variant.value,
-        "proposals": proposals,
-        "boxes": _fingerprint(proposals),
-        "max_proposals": max_proposals,
-        "bbox_regression": not no_bbox_regression,
-        "context": not no_context,
-        "proposal_iou": proposal_iou,
-    }
-    run_detection("rcnn", options, build, own)
+    regions = RegionOptions(proposals, max_proposals, not no_bbox_regression, not no_context, proposal_iou)
+    chosen = None if variant is None else variant.value
+    own = {"variant": chosen, "boxes": _fingerprint(proposals), **asdict(regions)}
+    run_detection(
+        "rcnn",
+        options,
+        lambda: two_stage(options.model, chosen, options.selection(), options.runtime(), regions),
+        own,
+    )
 
 
 def _fingerprint(proposals: str | None) -> str | None:

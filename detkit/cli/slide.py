@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detkit.cli.options import DetectionOptions, detection_command
+from detkit.cli.options import DetectionOptions, detection_command, plain
 from detkit.cli.windows import (
     PANEL,
     Group,
     GroupOption,
     HeatmapOption,
-    Pictures,
     grouping_of,
-    own_settings,
-    run_with_pictures,
     size_of,
 )
 
 if TYPE_CHECKING:
     from detkit.detectors.windows.slide_detector import SlideDetector
+    from detkit.images import Image
+    from detkit.runs.run import Pictures
 
 _NETWORK = "The network"
 
@@ -79,42 +78,23 @@ def slide(
 ) -> None:
     """Find what any classifier network knows, by sliding it as a window over the picture at many sizes."""
     from detkit.cli.detect import run_detection
+    from detkit.detectors.windows.slide_detector import SlideDetector, SlideOptions
+    from detkit.detectors.windows.window_pictures import heatmaps
 
-    @functools.cache
     def build() -> SlideDetector:
-        from detkit.detectors.windows.slide_detector import WINDOWS_PER_RUN, SlideDetector
+        smallest = size_of(window, "--window") if window else None
+        own = SlideOptions(smallest, stride, scale, levels, grouping_of(options, group), dense, names, background)
+        return SlideDetector(options.model, options.selection(), options.runtime(), own)
 
-        return SlideDetector(
-            options.model,
-            window=size_of(window, "--window") if window else None,
-            stride=stride,
-            conf=options.conf,
-            factor=scale,
-            max_levels=levels,
-            grouping=grouping_of(options, group),
-            names=names,
-            background=background,
-            classes=options.classes or (),
-            dense=dense,
-            device=options.device,
-            threads=options.threads,
-            windows_per_run=options.batch or WINDOWS_PER_RUN,
-        )
-
-    def heat() -> Pictures:
-        from detkit.detectors.windows.window_pictures import heatmaps
-
-        detector = build()
-
-        def pictures(image):  # type: ignore[no-untyped-def]
+    def heat(detector: SlideDetector) -> Pictures:
+        def pictures(image: Image) -> Iterator[tuple[str, Image]]:
             best = detector.classify(image).best
             return iter(()) if best is None else heatmaps(best, image)
 
         return pictures
 
-    own = own_settings(
+    own = plain(
         window=window, stride=stride, scale=scale, levels=levels, names=names, background=background, dense=dense,
         group=group,
     )  # fmt: skip
-    wanted = [(heatmap, heat)] if heatmap is not None else []
-    run_with_pictures(lambda: run_detection("slide", options, build, own), options, wanted)
+    run_detection("slide", options, build, own, ((heatmap, heat),))

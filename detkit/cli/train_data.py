@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from detkit.dataset import GroundTruth
-    from detkit.training.pictures import AnnotatedPicture
+    from detkit.training.material import Material, Source
 
 DataArgument = Annotated[
     Path,
@@ -34,40 +34,56 @@ def print_figures(figures: tuple[float, float], pictures: int, how: str = "") ->
     print(f"AP {ap}  AP50 {ap50}  on {pictures} pictures held out{how}")
 
 
-@dataclass(frozen=True)
-class Material:
-    """The annotations, and of their pictures those to learn from and those to measure on."""
-
-    truth: GroundTruth
-    learn: list[AnnotatedPicture]
-    measure: list[AnnotatedPicture]
-
-
-def read_material(
-    data: Path,
-    images: Path | None,
-    names: Path | None,
-    only: Path | None,
-    held_out: float,
-    seed: int,
-    *,
-    check: bool,
-    quiet: bool,
-) -> Material:
+def read_material(source: Source, *, check: bool, quiet: bool) -> Material:
     """What the options name; with `check` without the pictures that cannot be read."""
-    from detkit.annotations import read_ground_truth
     from detkit.cli.console import progress, say
-    from detkit.cores import available_cores
-    from detkit.training.pictures import listed_pictures, readable_pictures, refuse_empty, split
+    from detkit.training.material import material_of, readable
 
-    truth = read_ground_truth(data, names=names, images=images)
-    pictures = listed_pictures(truth, images or (data if data.is_dir() else data.parent), only)
+    truth, pictures = source.listed()
     if check:
         with progress(len(pictures), "pictures", shown=not quiet) as bar:
-            pictures = readable_pictures(pictures, available_cores(), bar.advance)
-    learn, measure = split(pictures, held_out, seed)
-    refuse_empty(learn, truth.categories.names)
+            pictures = readable(pictures, bar.advance)
+    material = material_of(source, truth, pictures)
     if not quiet:
-        boxes = sum(len(picture.boxes) for picture in learn)
-        say(f"{len(learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, {len(measure)} held out")
-    return Material(truth, learn, measure)
+        boxes = sum(len(picture.boxes) for picture in material.learn)
+        say(
+            f"{len(material.learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, "
+            f"{len(material.measure)} held out"
+        )
+    return material
+
+
+@contextmanager
+def counting(total: int, unit: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A block of `total` units of work; the function that it gives counts them."""
+    from detkit.cli.console import progress
+
+    with progress(total, unit, shown=not quiet) as bar:
+        yield bar.advance
+
+
+def percent(advance: Callable[[int], None]) -> Callable[[Any], None]:
+    """What a training reports its steps to: `advance` counts the per cent of its share that is done."""
+    done = 0
+
+    def report(step: Any) -> None:
+        nonlocal done
+        advance(int(100 * step.share) - done)
+        done = int(100 * step.share)
+
+    return report
+
+
+def torch_training(name: str) -> Any:
+    """The package `detkit.training.NAME`. UsageError, with what to install, where PyTorch is not here."""
+    from importlib import import_module
+
+    from detkit import DISTRIBUTION
+    from detkit.errors import UsageError
+
+    try:
+        return import_module(f"detkit.training.{name}")
+    except ImportError as error:
+        raise UsageError(
+            f"training needs PyTorch, which is not here ({error.name}): pip install '{DISTRIBUTION}[train]'"
+        ) from error

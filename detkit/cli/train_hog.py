@@ -70,11 +70,11 @@ def train_hog(
     from detkit.detectors.hog.hog_model import HogParameters, parameters_from_text, write_model
     from detkit.errors import UsageError
     from detkit.files import check_writable
-    from detkit.runs.sources import spare_all
+    from detkit.guard import Guard
     from detkit.training import hog as training
 
     start_logging(quiet=quiet, verbose=verbose)
-    spare_all("--out", out, (positives, negatives, images))
+    Guard(positives, negatives, images).spare("--out", out)
     check_writable(out)
     if classifier is Kind.mlp and cost:
         raise UsageError("--cost is for --classifier svm")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,13 +17,18 @@ from detkit.cli.train_data import (
     HeldOutOption,
     ImagesOption,
     ListOption,
-    Material,
     NamesOption,
     SeedOption,
+    counting,
+    percent,
     print_figures,
     read_material,
+    torch_training,
 )
 from detkit.cli.windows import size_of
+
+if TYPE_CHECKING:
+    from detkit.training.material import Material
 
 _SVM, _NETWORK = "R-CNN: features and SVMs", "Fast and Faster R-CNN: networks"
 
@@ -119,7 +126,7 @@ def train_rcnn(
     verbose: VerboseOption = False,
 ) -> None:  # fmt: skip
     """Train an R-CNN (SVMs on a network's features), a Fast or a Faster R-CNN on your own annotations."""
-    from detkit.cli.console import hint_on_interrupt, start_logging
+    from detkit.cli.console import hint_on_interrupt, say, start_logging
     from detkit.errors import UsageError
 
     start_logging(quiet=quiet, verbose=verbose)
@@ -143,119 +150,69 @@ def train_rcnn(
         raise UsageError("--max-proposals is for --proposals: without them Faster R-CNN learns from its own")
     if minutes is not None and epochs is not None:
         raise UsageError("give --minutes or --epochs, not both")
-    check = variant is not Variant.rcnn  # whose features are computed picture by picture before anything is learned
-    material = read_material(data, images, names, only, held_out, seed, check=check, quiet=quiet)
+    from detkit.detectors.rcnn.region_features import CONTEXT, Features
+    from detkit.training.material import Source
+    from detkit.training.rcnn_svm import Settings
+    from detkit.training.svm_training import SvmRecipe, train_svms
+
+    source = Source(data, images, names, only, held_out, seed)
+    # An R-CNN's features are computed picture by picture before anything is learned: that is the check.
+    material = read_material(source, check=variant is not Variant.rcnn, quiet=quiet)
     hint_on_interrupt(f"--resume goes on from what is in {out}")
-    run = _Run(out, material, proposals, max_proposals or 500, resume, seed, quiet)
     if variant is Variant.rcnn:
-        given = {"cost": cost, "ridge": ridge, "rounds": rounds}
-        run.rcnn(
-            {"model": features, "row": row, "grid": grid, "size": size_of(warp, "--warp") if warp else None},
-            16 if context is None else context,
-            {key: value for key, value in given.items() if value is not None},
+        size_of_warp = size_of(warp, "--warp") if warp else None
+        given: dict[str, Any] = {"cost": cost, "ridge": ridge, "rounds": rounds}
+        settings = Settings(seed=seed, **{key: value for key, value in given.items() if value is not None})
+        recipe = SvmRecipe(
+            features,
+            Features(row, grid, size_of_warp, CONTEXT if context is None else context),
+            proposals or "selective-search",
+            max_proposals or 500,
+            settings,
+            resume,
         )
+        trained = train_svms(material, out, recipe, functools.partial(counting, quiet=quiet))
+        detector = trained.path
+        for how, figures in trained.figures():
+            print_figures(figures, trained.measured, how)
     else:
-        run.network(variant, minutes, epochs, size or 416, batch or 8, start, processes)
+        made = _Networks(variant, proposals, max_proposals or 500, minutes, epochs, size or 416, batch or 8)
+        detector = made.train(material, out, start, processes, resume, seed, quiet)
+    if not quiet:
+        say(f"wrote {detector}; detkit rcnn SOURCE --model {detector}")
 
 
-class _Run:
-    """A training: where it goes, and what it learns from."""
+@dataclass(frozen=True)
+class _Networks:
+    """The options of Fast and Faster R-CNN."""
 
-    def __init__(
+    variant: Variant
+    proposals: str | None
+    max_proposals: int
+    minutes: float | None
+    epochs: float | None
+    size: int
+    batch: int
+
+    def train(
         self,
-        out: Path,
         material: Material,
-        proposals: str | None,
-        max_proposals: int,
+        out: Path,
+        start: Path | None,
+        processes: int | None,
         resume: bool,
         seed: int,
         quiet: bool,
-    ) -> None:
-        self.out = out
-        self.truth, self.learn, self.measure = material.truth, material.learn, material.measure
-        self.proposals, self.max_proposals = proposals, max_proposals
-        self.resume, self.seed, self.quiet = resume, seed, quiet
-
-    def rcnn(self, network: dict[str, Any], context: int, settings: dict[str, Any]) -> None:
-        import hashlib
-        import os
-
-        from detkit.cli.console import progress, say
-        from detkit.detectors.rcnn.rcnn_model import FeatureSettings, write_rcnn_model
-        from detkit.detectors.rcnn.region_features import RegionFeatures
-        from detkit.detectors.rcnn.region_proposals import proposal_source
-        from detkit.graphs.registry import default_model
-        from detkit.training.measure import average_precision
-        from detkit.training.rcnn_svm import Settings, cache_features, detect_stored, train_rcnn
-
-        features = RegionFeatures(**network, context=context)
-        path = features.network.path
-        default = default_model("slide")
-        model = network["model"] or (default.name if default else "")
-        if path == Path(model):
-            model = os.path.relpath(path, self.out)
-        described = FeatureSettings(
-            model,
-            hashlib.sha256(path.read_bytes()).hexdigest(),
-            features.row,
-            features.grid,
-            features.size,
-            features.context,
-        )
-        method = self.proposals or "selective-search"
-        wanted = {
-            "features": [described.sha256, features.row, features.grid, list(features.size), features.context],
-            "proposals": [method, self.max_proposals],
-        }
-        folder = self.out / "features"
-        pictures = [*self.learn, *self.measure]
-        source = proposal_source(method, self.max_proposals)
-        with progress(len(pictures), "pictures", shown=not self.quiet) as bar:
-            readable = cache_features(
-                pictures, features, source, folder, wanted, resume=self.resume, advance=bar.advance
-            )  # fmt: skip
-        rows = {picture.row for picture in readable}
-        learn, measure = ([one for one in part if one.row in rows] for part in (self.learn, self.measure))
-        chosen = Settings(**settings, seed=self.seed)
-        classes = len(self.truth.categories)
-        fits = classes * (chosen.rounds + 1 + (chosen.ridge > 0))
-        with progress(fits, "fits", shown=not self.quiet) as bar:
-            made = train_rcnn(learn, measure, folder, self.truth.categories.names, described, chosen, None, bar.advance)
-        detector = self.out / "detector.npz"
-        write_rcnn_model(detector, made)
-        if measure:
-            for regress in (False, True) if chosen.ridge > 0 else (False,):
-                found = detect_stored(made, measure, folder, bbox_regression=regress)
-                how = f", {'with' if regress else 'without'} box regression"
-                print_figures(average_precision(found, measure, self.truth), len(measure), how)
-        if not self.quiet:
-            say(f"wrote {detector}; detkit rcnn SOURCE --model {detector}")
-
-    def network(
-        self,
-        variant: Variant,
-        minutes: float | None,
-        epochs: float | None,
-        size: int,
-        batch: int,
-        start: Path | None,
-        processes: int | None,
-    ) -> None:
-        from detkit.cli.console import progress, say
+    ) -> Path:
+        """Train, measure, and say how good it is."""
         from detkit.cores import available_cores
         from detkit.detectors.rcnn.region_proposals import proposal_source
         from detkit.detectors.rcnn.two_stage import two_stage
-        from detkit.errors import UsageError
         from detkit.images import read_image
         from detkit.training.measure import average_precision
 
-        try:
-            from detkit.training import rcnn as training
-        except ImportError as error:
-            raise UsageError(
-                f"training needs PyTorch, which is not here ({error.name}): pip install 'detkit[train]'"
-            ) from error
-        method = self.proposals or ("selective-search" if variant is Variant.fast else None)
+        training = torch_training("rcnn")
+        method = self.proposals or ("selective-search" if self.variant is Variant.fast else None)
         source = None if method is None else proposal_source(method, self.max_proposals)
 
         def boxes(path: Path) -> Any:
@@ -263,34 +220,29 @@ class _Run:
             return source(read_image(path), path.as_posix()).boxes
 
         dataset = training.TrainingSet(
-            [picture.path for picture in self.learn],
-            [picture.boxes for picture in self.learn],
-            [picture.classes for picture in self.learn],
-            self.truth.categories.names,
+            [picture.path for picture in material.learn],
+            [picture.boxes for picture in material.learn],
+            [picture.classes for picture in material.learn],
+            material.truth.categories.names,
         )
-        with progress(100, "percent", shown=not self.quiet) as bar:
-
-            def report(step: training.Progress) -> None:
-                bar.advance(int(100 * step.share) - bar.done)
-
-            detector = training.train_rcnn(
+        with counting(100, "percent", quiet=quiet) as advance:
+            detector: Path = training.train_rcnn(
                 dataset,
-                self.out,
-                variant="fast" if variant is Variant.fast else "faster",
-                minutes=30.0 if minutes is None and epochs is None else minutes,
-                epochs=epochs,
-                recipe=training.Recipe(image_size=size, batch=batch, seed=self.seed),
+                out,
+                variant=self.variant.value,
+                minutes=30.0 if self.minutes is None and self.epochs is None else self.minutes,
+                epochs=self.epochs,
+                recipe=training.Recipe(image_size=self.size, batch=self.batch, seed=seed),
                 detector=start,
                 proposals=None if source is None else boxes,
                 proposals_by=f"{self.max_proposals} of {method}",
-                resume=self.resume,
-                processes=processes or min(batch, available_cores()),
-                progress=report,
+                resume=resume,
+                processes=processes or min(self.batch, available_cores()),
+                progress=percent(advance),
             )
-        training.plot_history(self.out)
-        if self.measure:
-            found = two_stage(detector, variant.value, conf=0.01, max_det=100)
-            detections = (found(read_image(picture.path)) for picture in self.measure)
-            print_figures(average_precision(detections, self.measure, self.truth), len(self.measure))
-        if not self.quiet:
-            say(f"wrote {detector}; detkit rcnn SOURCE --model {detector}")
+        training.plot_history(out)
+        if material.measure:
+            found = two_stage(detector, self.variant.value, conf=0.01, max_det=100)
+            detections = (found(read_image(picture.path)) for picture in material.measure)
+            print_figures(average_precision(detections, material.measure, material.truth), len(material.measure))
+        return detector

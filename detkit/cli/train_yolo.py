@@ -15,8 +15,11 @@ from detkit.cli.train_data import (
     ListOption,
     NamesOption,
     SeedOption,
+    counting,
+    percent,
     print_figures,
     read_material,
+    torch_training,
 )
 
 
@@ -51,7 +54,7 @@ def train_yolo(
     verbose: VerboseOption = False,
 ) -> None:
     """Train an anchor-free YOLO on an ImageNet backbone, and export it (needs the extra `train`: PyTorch)."""
-    from detkit.cli.console import hint_on_interrupt, progress, say, start_logging
+    from detkit.cli.console import hint_on_interrupt, say, start_logging
     from detkit.errors import UsageError
 
     start_logging(quiet=quiet, verbose=verbose)
@@ -59,17 +62,13 @@ def train_yolo(
         raise UsageError(f"--size must be a multiple of 32, not {size}")
     if minutes is not None and epochs is not None:
         raise UsageError("give --minutes or --epochs, not both")
-    try:
-        from detkit.training import yolo as training
-    except ImportError as error:
-        raise UsageError(
-            f"training needs PyTorch, which is not here ({error.name}): pip install 'detkit[train]'"
-        ) from error
     from detkit.cores import available_cores
     from detkit.detectors.yolo.yolo_detector import Yolo
+    from detkit.training.material import Source
     from detkit.training.measure import average_precision
 
-    material = read_material(data, images, names, only, held_out, seed, check=True, quiet=quiet)
+    training = torch_training("yolo")
+    material = read_material(Source(data, images, names, only, held_out, seed), check=True, quiet=quiet)
     truth, learn, measure = material.truth, material.learn, material.measure
     hint_on_interrupt(f"--resume goes on from the checkpoint in {out}")
     dataset = training.TrainingSet(
@@ -79,11 +78,7 @@ def train_yolo(
         truth.categories.names,
     )
     limit = 30.0 if minutes is None and epochs is None else minutes
-    with progress(100, "percent", shown=not quiet) as bar:
-
-        def report(step: training.Progress) -> None:
-            bar.advance(int(100 * step.share) - bar.done)
-
+    with counting(100, "percent", quiet=quiet) as advance:
         detector = training.train_yolo(
             dataset,
             out,
@@ -94,7 +89,7 @@ def train_yolo(
             teacher=teacher,
             resume=resume,
             processes=processes or available_cores(),
-            progress=report,
+            progress=percent(advance),
         )
     training.plot_history(out)
     if measure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import Enum
 from typing import Annotated
 
@@ -82,30 +83,19 @@ def yolo(
 ) -> None:
     """Find objects with an exported network: YOLO v1 to v26, YOLOX, NanoDet, RTMDet, DETR and kin."""
     from detkit.cli.detect import run_detection
+    from detkit.detectors.yolo.graph_options import GraphOptions
     from detkit.detectors.yolo.yolo_detector import Yolo
 
-    def build() -> Yolo:
-        return Yolo(
-            options.model,
-            conf=options.conf,
-            iou=options.iou,
-            max_det=options.max_det,
-            nms=options.nms.value,
-            agnostic=options.agnostic,
-            multi_label=multi_label,
-            classes=options.classes or (),
-            names=names,
-            head=head,
-            size=size,
-            mean=numbers("--mean", mean),
-            std=numbers("--std", std),
-            color=color.value if color else None,
-            fit=fit.value if fit else None,
-            device=options.device,
-            threads=options.threads,
-            batch=options.batch or 1,
-        )
-
-    own = {"head": head, "names": names, "size": size, "multi_label": multi_label, "mean": mean, "std": std}
-    own |= {"color": color and color.value, "fit": fit and fit.value}
-    run_detection("yolo", options, build, own)
+    own = GraphOptions(
+        names,
+        head,
+        size,
+        multi_label,
+        numbers("--mean", mean),
+        numbers("--std", std),
+        color.value if color else None,
+        fit.value if fit else None,
+    )
+    run_detection(
+        "yolo", options, lambda: Yolo(options.model, options.selection(), options.runtime(), own), asdict(own)
+    )

@@ -1,33 +1,79 @@
-"""Detectors: callables `image -> Detections`, where an image is uint8 (H, W, 3) RGB."""
+"""What every detector is: a callable `image -> Detections` that works in two steps, and tells what it is made of.
+
+Settings travel as values: `Selection` (which boxes), `Runtime` (where it runs) and one value of the detector's own
+options. Each of their fields may also be given by its name: `Yolo("model.onnx", conf=0.4, device="cpu")`.
+"""
 
 from __future__ import annotations
 
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from detkit.detections import Detections
-from detkit.images import Image
+from detkit.files import sha256
+from detkit.images import Image, as_image, read_image
+
+# A picture as it may be given: an array as `images.as_image` takes it, or the path of a file.
+Picture = NDArray[Any] | str | os.PathLike[str]
 
 
-class Detector(Protocol):
-    """What the batch runner and the commands need of a detector.
+class Detector(ABC):
+    """An image, uint8 (H, W, 3) RGB, to `Detections`.
+
+    names   of the classes
+    batch   pictures that `detect` takes at once with profit
+    path    the file that it comes from; None where it was made in memory
 
     `prepare` may run in several threads at once, away from the pictures' order; `detect` runs in one thread, on the
     prepared pictures of one batch.
     """
 
-    names: tuple[str, ...]
-    batch: int
+    names: tuple[str, ...] = ()
+    batch: int = 1
+    path: Path | None = None
 
-    def prepare(self, image: Image) -> Any: ...
+    @abstractmethod
+    def prepare(self, image: Image, name: str = "") -> Any:
+        """What `detect` wants of a picture; `name` is what outputs call it, where something is looked up by it."""
 
-    def detect(self, prepared: Sequence[Any]) -> list[Detections]: ...
+    @abstractmethod
+    def detect(self, prepared: Sequence[Any]) -> list[Detections]:
+        """The detections of prepared pictures, in their order."""
 
-    def __call__(self, image: Image) -> Detections: ...
+    @overload
+    def __call__(self, image: Picture, name: str = "") -> Detections: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, image: Sequence[Picture], name: str = "") -> list[Detections]: ...
+
+    def __call__(self, image: Picture | Sequence[Picture], name: str = "") -> Detections | list[Detections]:
+        """What is in one picture, an array as `images.as_image` takes it or a file; of a list, one result each.
+
+        name   of the picture in a file of proposals; a file's own name where none is given
+        """
+        if isinstance(image, list | tuple):
+            pictures = [self.prepare(*_named(one, name)) for one in image]
+            parts = [self.detect(pictures[k : k + self.batch]) for k in range(0, len(pictures), self.batch)]
+            return [found for part in parts for found in part]
+        return self.detect([self.prepare(*_named(image, name))])[0]  # type: ignore[arg-type]
+
+    @property
+    def fingerprint(self) -> str:
+        """What results depend on: the SHA-256 of the file. The same name may stand for another file tomorrow."""
+        return "" if self.path is None else sha256(self.path)
+
+    def about(self) -> list[str]:
+        """What it is and how it runs, a line each, for those who want to know."""
+        return [] if self.path is None else [str(self.path)]
 
 
-@runtime_checkable
-class NamedDetector(Protocol):
-    """A detector that looks something up for a picture by the name it has in every output."""
-
-    def prepare_named(self, image: Image, name: str) -> Any: ...
+def _named(image: Picture, name: str) -> tuple[Image, str]:
+    if isinstance(image, str | os.PathLike):
+        return read_image(image), name or Path(image).name
+    return as_image(np.asarray(image)), name

@@ -13,8 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from detkit.cores import available_cores
 from detkit.errors import DeviceError, ModelError
+from detkit.graphs.runtime import Runtime
 from detkit.graphs.stored import refuse_data_outside
 
 logger = logging.getLogger("detkit")
@@ -60,8 +60,8 @@ class TensorInfo:
 class Network:
     """An .onnx file in an onnxruntime session.
 
-    device   "auto", or one of `DEVICES`; a device that is asked for by name and not there is a DeviceError
-    threads  of onnxruntime; by default the cores that this process may use
+    runtime  its device, "auto" or one of `DEVICES`, and threads; a device that is asked for by name and not there is a
+             DeviceError
     content  a graph made from the one in the file, to be run in its place
 
     inputs, outputs   tuples of TensorInfo
@@ -72,16 +72,16 @@ class Network:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        device: str = "auto",
-        threads: int | None = None,
+        runtime: Runtime = Runtime(),
         *,
         content: bytes | None = None,
     ) -> None:
+        device = runtime.device
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{path}: no such model file")
         refuse_data_outside(self.path)
-        self.threads = threads or available_cores()
+        self.threads = runtime.cores
         wanted = _wanted_providers(device, onnxruntime.get_available_providers())
         self._session = self._start(wanted, content)
         self.provider: str = self._session.get_providers()[0]
@@ -93,6 +93,10 @@ class Network:
         self.inputs = tuple(_tensor_info(value) for value in self._session.get_inputs())
         self.outputs = tuple(_tensor_info(value) for value in self._session.get_outputs())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def about(self) -> str:
+        """The file, what runs it, and in how many threads."""
+        return f"{self.path} on {self.provider}, {self.threads} threads"
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """The outputs for the given inputs, in the graph's order, or only those named. ModelError if it fails."""

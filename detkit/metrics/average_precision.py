@@ -90,7 +90,7 @@ def average_precision(
 def envelope(class_of: NDArray[np.int64], precision: NDArray[np.float64]) -> NDArray[np.float64]:
     """float64 (H,): the highest precision at each true positive or a later one of its class, to about 1e-13."""
     step = 2.0 * class_of[::-1].max(initial=0) - 2.0 * class_of[::-1]  # lifts each class above those to its right
-    return (np.maximum.accumulate(precision[::-1] + step) - step)[::-1]
+    return np.asarray((np.maximum.accumulate(precision[::-1] + step) - step)[::-1])
 
 
 def mean_defined(values: NDArray[np.float64]) -> float:

@@ -36,7 +36,7 @@ class Curve:
     @property
     def precision(self) -> NDArray[np.float64]:
         """float64 (P,), hits / (hits + falses)."""
-        return self.hits / np.maximum(self.hits + self.falses, 1)
+        return np.asarray(self.hits / np.maximum(self.hits + self.falses, 1))
 
     @property
     def recall(self) -> NDArray[np.float64]:
@@ -46,7 +46,7 @@ class Curve:
     @property
     def f1(self) -> NDArray[np.float64]:
         """float64 (P,), the harmonic mean of precision and recall."""
-        return 2 * self.hits / np.maximum(self.hits + self.falses + self.positives, 1)
+        return np.asarray(2 * self.hits / np.maximum(self.hits + self.falses + self.positives, 1))
 
     @property
     def falses_per_image(self) -> NDArray[np.float64]:
@@ -144,4 +144,4 @@ def mean_precision_curve(outcomes: Outcomes, recalls: NDArray[np.float64]) -> ND
     if not defined.any():
         return np.zeros(len(recalls))
     curves = interpolated_precision(class_of, seen, hits_for_recalls(outcomes.positives, recalls))
-    return curves[defined].mean(axis=0)
+    return np.asarray(curves[defined].mean(axis=0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,46 +22,71 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ("coco", "voc", "voc07")
 BIG = 1 << 62
+_NO_FAULTS = coco.Faults()
 
 
-class Evaluation:
-    """Figures of `predictions` against `ground_truth`.
+@dataclass(frozen=True)
+class Settings:
+    """How figures are taken.
 
     protocol   "coco", "voc" (area under the curve) or "voc07" (eleven points)
     iou        overlap for counts and curves, and for VOC's AP
     score      working point for the counts; None for the one of the highest F1 over all classes
     max_det    detections kept of an image and class; None for the protocol's (COCO 100, VOC all)
     faults     faults of pycocotools to repeat (COCO only)
-
-    COCO's figures keep their names at another `max_det`: AR100 is then AR at that limit, AR1 and AR10 at most at it.
+    ignore_flags   whether boxes flagged `ignore` count neither way; False, as in COCO's evaluation, which does not
+                   read the flag, where it is set without `crowd`
 
     UsageError for values that cannot be.
     """
 
-    def __init__(
-        self,
-        ground_truth: GroundTruth,
-        predictions: Predictions,
-        *,
-        protocol: str = "coco",
-        iou: float = 0.5,
-        score: float | None = None,
-        max_det: int | None = None,
-        faults: coco.Faults = coco.Faults(),
-    ) -> None:
-        if protocol not in PROTOCOLS:
-            raise UsageError(f"there is no protocol '{protocol}'; there are {', '.join(PROTOCOLS)}")
-        if not 0 < iou <= 1:
-            raise UsageError(f"an overlap lies above 0 and up to 1, not at {iou:g}")
-        if max_det is not None and max_det < 1:
-            raise UsageError(f"at least one detection of an image must be kept, not {max_det}")
+    protocol: str = "coco"
+    iou: float = 0.5
+    score: float | None = None
+    max_det: int | None = None
+    faults: coco.Faults = _NO_FAULTS
+    ignore_flags: bool = True
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(f"there is no protocol '{self.protocol}'; there are {', '.join(PROTOCOLS)}")
+        if not 0 < self.iou <= 1:
+            raise UsageError(f"an overlap lies above 0 and up to 1, not at {self.iou:g}")
+        if self.max_det is not None and self.max_det < 1:
+            raise UsageError(f"at least one detection of an image must be kept, not {self.max_det}")
+
+    @property
+    def kept(self) -> int | None:
+        """Detections kept of an image and class, None for all."""
+        return self.max_det if self.max_det is not None or self.protocol != "coco" else coco.MAX_DETS[-1]
+
+
+def evaluate(detections: Predictions, ground_truth: GroundTruth, settings: Settings = Settings()) -> Evaluation:
+    """The figures of detections in the rows of a ground truth, under `settings`."""
+    return Evaluation(ground_truth, detections, settings)
+
+
+class Evaluation:
+    """Figures of `predictions` against `ground_truth` under `settings`.
+
+    COCO's figures keep their names at another `max_det`: AR100 is then AR at that limit, AR1 and AR10 at most at it.
+    """
+
+    def __init__(self, ground_truth: GroundTruth, predictions: Predictions, settings: Settings = Settings()) -> None:
+        if not settings.ignore_flags:
+            ground_truth = replace(ground_truth, ignore=ground_truth.ignore & ground_truth.crowd)
         self.ground_truth = ground_truth
         self.predictions = predictions
-        self.protocol = protocol
-        self.iou = iou
-        self.asked_score = score
-        self.max_det = max_det if max_det is not None or protocol != "coco" else coco.MAX_DETS[-1]
-        self.faults = faults
+        self.settings = settings
+        self.protocol = settings.protocol
+        self.iou = settings.iou
+        self.max_det = settings.kept
+        self.faults = settings.faults
+
+    @property
+    def asked_score(self) -> float | None:
+        """The working point that was asked for."""
+        return self.settings.score
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,8 +146,8 @@ class Evaluation:
     @cached_property
     def score(self) -> float:
         """The working point: what was asked for, else the score of the highest F1; 0 where there is none."""
-        if self.asked_score is not None:
-            return self.asked_score
+        if self.settings.score is not None:
+            return self.settings.score
         best, f1 = self.curve.best_f1()
         return best if f1 >= 0 else 0.0
 

@@ -187,7 +187,7 @@ def _crowds(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row) -> t
     """Crowds as false positives' ground (ultralytics #17270), and as ordinary boxes (cocoapi #374)."""
     if not truth.crowd.any():
         return [], "There are no crowd boxes here, so how a tool treats them makes no difference."
-    dropped = Row("crowd boxes left out", "YOLO label files", *rule(_subset(truth, ~truth.crowd), found))
+    dropped = Row("crowd boxes left out", "YOLO label files", *rule(truth[~truth.crowd], found))
     ordinary = replace(truth, crowd=np.zeros_like(truth.crowd))
     counted = Row("crowd boxes as ordinary boxes", "iscrowd not read", *rule(ordinary, found))
     outcomes = coco_outcomes(truth, found, rule.iou, max_det=rule.max_det, faults=rule.faults)
@@ -243,7 +243,7 @@ def _score_cuts(
         kept = found.scores >= cut
         if kept.all():
             continue
-        row = Row(f"only scores of {cut:g} or more", "", *rule(truth, _kept(found, kept)))
+        row = Row(f"only scores of {cut:g} or more", "", *rule(truth, found[kept]))
         rows.append(row)
         lost = len(found) - np.count_nonzero(kept)
         told.append(
@@ -273,7 +273,7 @@ def _limits(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row) -> t
         kept = np.zeros(len(found), dtype=bool)
         kept[ranking.rows] = True
         what = f"best {limit} of an image, all classes"
-        rows.append(Row(what, who, *rule(truth, _kept(found, kept))))
+        rows.append(Row(what, who, *rule(truth, found[kept])))
     if not rows:
         return [], f"No image has more than {most:,} detections, so limits of 100 an image or more change nothing."
     changes = [f"{row.what}: {signed(row.ten - base.ten)}" for row in rows]
@@ -310,17 +310,6 @@ def _classes_ignored(truth: GroundTruth, found: Predictions, rule: _Rule, base: 
     if base.one < 0.2 * row.one:
         text += " So large a gap mostly means that class numbers are off: compare the tables of classes."
     return [row], text
-
-
-def _subset(truth: GroundTruth, kept: NDArray[np.bool_]) -> GroundTruth:
-    """The true boxes that `kept` (M,) selects."""
-    columns = ("image_index", "class_index", "boxes", "areas", "crowd", "difficult", "ignore", "truncated", "occluded")
-    ids = tuple(one for one, stays in zip(truth.ids, kept.tolist(), strict=False) if stays)
-    return replace(truth, ids=ids, **{name: getattr(truth, name)[kept] for name in columns})
-
-
-def _kept(found: Predictions, kept: NDArray[np.bool_]) -> Predictions:
-    return Predictions(found.image_index[kept], found.class_index[kept], found.boxes[kept], found.scores[kept])
 
 
 def _count(mask: NDArray[np.bool_], one: str, many: str) -> str:

@@ -62,4 +62,4 @@ def _label(canvas: Image, box: NDArray[Any], text: str) -> None:
 
 
 def _line(canvas: Image) -> int:
-    return max(2, round((canvas.shape[0] * canvas.shape[1]) ** 0.5 / 250))
+    return int(max(2, round((canvas.shape[0] * canvas.shape[1]) ** 0.5 / 250)))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import cv2
@@ -35,6 +36,7 @@ from detkit.images import Image, as_image
 from detkit.nms import greedy_nms
 from detkit.proposals import Proposals
 from detkit.proposals.segmentation import SIGMA, Edges, components, smooth, sorted_edges
+from detkit.settings import settled
 
 ColourSpace = Literal["RGB", "I", "Lab", "rgI", "HSV", "rgb", "C", "H"]
 COLOUR_SPACES: tuple[ColourSpace, ...] = get_args(ColourSpace)
@@ -87,30 +89,44 @@ class Regions(NamedTuple):
     texture: NDArray[np.float32]
 
 
-def selective_search(
-    image: Image,
-    mode: Mode | Sequence[Strategy] = "fast",
-    *,
-    ranking: Ranking = "agreement",
-    overlap: float | None = None,
-    seed: int = 0,
-    max_proposals: int | None = None,
-    min_side: float = 0,
-    max_side: int | None = MAX_SIDE,
-    sigma: float = SIGMA,
-    threads: int | None = None,
-) -> Proposals:
-    """Proposals of a picture, uint8 (H, W, 3) RGB. Their scores are 1 / (1 + value), of the values of the ranking.
+@dataclass(frozen=True)
+class SelectiveSearch:
+    """The parameters.
 
     mode           "fast", "quality", or the strategies themselves
+    ranking        "agreement" or "paper"
     overlap        boxes that overlap a better one by more are left out; by default 0.65 for the ranking "agreement",
                    and only equal boxes (1.0) for "paper"
     seed           of the random numbers of the ranking "paper"
     min_side       boxes of which a side is shorter are left out, in pixels
     max_side       larger pictures are reduced to this longer side first, in pixels; None for no limit
     sigma          of the smoothing before the first segmentation, in pixels
+    """
+
+    mode: Mode | Sequence[Strategy] = "fast"
+    ranking: Ranking = "agreement"
+    overlap: float | None = None
+    seed: int = 0
+    min_side: float = 0
+    max_side: int | None = MAX_SIDE
+    sigma: float = SIGMA
+
+
+def selective_search(
+    image: Image,
+    search: SelectiveSearch = SelectiveSearch(),
+    *,
+    max_proposals: int | None = None,
+    threads: int | None = None,
+    **settings: Any,
+) -> Proposals:
+    """Proposals of a picture, uint8 (H, W, 3) RGB. Their scores are 1 / (1 + value), of the values of the ranking.
+
+    search         the parameters, which may also be given by their names
     threads        strategies that are followed at the same time; by default the cores that this process may use
     """
+    (search,) = settled(settings, search)
+    mode, ranking, seed, min_side = search.mode, search.ranking, search.seed, search.min_side
     image = as_image(image)
     chosen = MODES.get(mode) if isinstance(mode, str) else list(mode)
     if not chosen:
@@ -119,15 +135,15 @@ def selective_search(
         raise UsageError(f"the ranking {ranking!r} is not known; there are {', '.join(RANKINGS)}")
     _check(chosen)
     height, width = image.shape[:2]
-    reduced = _reduced(image, max_side)
-    hierarchies = all_hierarchies(reduced, chosen, sigma, threads)
+    reduced = _reduced(image, search.max_side)
+    hierarchies = all_hierarchies(reduced, chosen, search.sigma, threads)
     boxes, values = rank_by_agreement(hierarchies) if ranking == "agreement" else rank_by_chance(hierarchies, seed)
     scale = np.array([width / reduced.shape[1], height / reduced.shape[0]] * 2, np.float32)
     found = clip(boxes.astype(np.float32) * scale, width, height)
     scores = (1 / (1 + values)).astype(np.float32)
     wide = (found[:, 2] - found[:, 0] >= min_side) & (found[:, 3] - found[:, 1] >= min_side)
     found, scores = found[wide], scores[wide]
-    limit = overlap if overlap is not None else NEAR_DUPLICATE if ranking == "agreement" else 1.0
+    limit = search.overlap if search.overlap is not None else NEAR_DUPLICATE if ranking == "agreement" else 1.0
     if limit < 1:
         # Equal values keep their order, which scores rounded to float32 alone would not tell.
         kept = greedy_nms(found, -np.arange(len(found), dtype=np.float32), limit)

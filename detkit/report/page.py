@@ -12,7 +12,7 @@ from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import compared, number, signed
 from detkit.report import text
 from detkit.report.plots import svg_plots
-from detkit.report.worst import draw_image, worst_images
+from detkit.report.worst import Pictures, draw_image, worst_images
 
 IMAGES = 12
 CONFUSIONS = 15
@@ -51,7 +51,8 @@ def make_report(
     plots = svg_plots(evaluation)
     confusion = plots.pop("confusion")
     cards = "".join(f'<div class="plot" id="plot-{name}">{svg}</div>' for name, svg in plots.items())
-    shots = "".join(draw_image(evaluation, row, folders) for row in worst_images(evaluation, IMAGES))
+    pictures = Pictures(folders)
+    shots = "".join(draw_image(evaluation, row, pictures) for row in worst_images(evaluation, IMAGES))
     sections = [
         _section("Figures", _figures(evaluation) + _intervals(intervals) + _comparison(comparison)),
         _section("Plots", f'<div class="plots">{cards}</div>'),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detkit.annotations.finding import PictureFolder
 from detkit.errors import InputError
 from detkit.metrics.counts import image_counts
 from detkit.metrics.evaluation import Evaluation
@@ -21,8 +22,7 @@ logger = logging.getLogger("detkit")
 LONGEST = 560  # pixels of the longer side of a picture on the page
 QUALITY = 72
 LABELLED = 16  # from more boxes on, hits show their label only under the pointer
-FOLDERS = ("", "images", "JPEGImages", "../images", "../JPEGImages")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PLACES = ("images", "JPEGImages", "", "../images", "../JPEGImages")
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ def boxes_of(evaluation: Evaluation, image: int) -> list[Shown]:
     ]
 
 
-def draw_image(evaluation: Evaluation, image: int, folders: Sequence[Path]) -> str:
+def draw_image(evaluation: Evaluation, image: int, pictures: Pictures) -> str:
     """An HTML figure: the picture, made smaller and held in the page, with its boxes as SVG on top."""
     images = evaluation.ground_truth.images
     shown = boxes_of(evaluation, image)
     width, height = int(images.widths[image]), int(images.heights[image])
-    picture, size = _picture(find_image(images.files[image] or str(images.ids[image]), folders))
+    picture, size = _picture(pictures.find(images.files[image] or str(images.ids[image])))
     if size != (0, 0):
         width, height = size
     if not width or not height:
@@ -115,25 +115,28 @@ def draw_image(evaluation: Evaluation, image: int, folders: Sequence[Path]) -> s
 KINDS = {"tp": "found", "fp": "false positive", "fn": "missed", "crowd": "does not count"}
 
 
-def find_image(name: str, folders: Sequence[Path]) -> Path | None:
-    """The file of an image: under the folders, or in images/ or JPEGImages/ in or beside them; None if not there.
+class Pictures:
+    """Finds the picture of an image under some folders, or in images/ or JPEGImages/ in or beside them.
 
-    `name` may have a relative folder and may lack its ending. A name that leads out of the folders is not followed.
+    A folder is listed when it is first needed. The nearer it is, the sooner it counts.
     """
-    parts = Path(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts:
-        parts = Path(parts.name)
-    for folder in folders:
-        for place in FOLDERS:
-            for relative in dict.fromkeys((parts, Path(parts.name))):
-                path = folder / place / relative
-                if path.suffix and path.is_file():
-                    return path
-                for suffix in SUFFIXES:
-                    candidate = path.parent / (path.name + suffix)
-                    if candidate.is_file():
-                        return candidate
-    return None
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._places = [folder / place for folder in folders for place in PLACES]
+        self._listed: dict[Path, PictureFolder] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file, None where it is not there or where it could be several."""
+        for place in self._places:
+            if place not in self._listed and place.is_dir():
+                self._listed[place] = PictureFolder(place)
+            try:
+                found = self._listed[place].find(name) if place in self._listed else None
+            except InputError:  # several: a place of pictures alone may tell
+                continue
+            if found is not None:
+                return found
+        return None
 
 
 def _picture(path: Path | None) -> tuple[str, tuple[int, int]]:

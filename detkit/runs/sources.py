@@ -5,21 +5,13 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from detkit.errors import UsageError
-from detkit.files import FileId, file_id, reason, walk
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".avif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".pam", ".pfm", ".jp2", ".hdr", ".ras", ".sr"),
-)
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".wmv", ".flv", ".3gp", ".ogv"),
-)
+from detkit.files import reason, walk
+from detkit.picture_names import is_picture, is_video
 
 # A source that cannot be used: what it is called, and why.
 Complain = Callable[[str, str], None]
@@ -34,7 +26,7 @@ class Item:
 
     @property
     def video(self) -> bool:
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        return is_video(self.path)
 
 
 def find_items(sources: Sequence[str], complain: Complain, stdin: Iterable[str] | None = None) -> list[Item]:
@@ -57,30 +49,6 @@ def find_items(sources: Sequence[str], complain: Complain, stdin: Iterable[str] 
         shared = os.path.commonpath([os.path.dirname(key) for key in found])
         return [Item(item.path, _name(key, shared)) for key, item in found.items()]
     return list(found.values())
-
-
-def files_of(items: Iterable[Item]) -> frozenset[FileId | None]:
-    """What `spare_inputs` knows the items by."""
-    return frozenset(file_id(item.path) for item in items)
-
-
-def spare_inputs(option: str, target: Path, inputs: Collection[FileId | None]) -> None:
-    """UsageError where the output `target` is one of the files of a run's `inputs`, under whatever name."""
-    found = file_id(target)
-    if found is not None and found in inputs:
-        raise UsageError(f"{option} would overwrite the input {target}; give another name")
-
-
-def spare_all(option: str, target: Path, inputs: Iterable[Path | None]) -> None:
-    """UsageError where the output `target` is one of the `inputs`, or a label file or picture in a folder of them."""
-    kind = target.suffix.lower() in (".txt", ".xml", *SUFFIXES)
-    for path in inputs:
-        if path is None:
-            continue
-        inside = kind and os.path.isdir(path) and os.path.isfile(target)
-        if inside and target.resolve().is_relative_to(path.resolve()):
-            raise UsageError(f"{option} would overwrite {target}, which lies in the input {path}; give another name")
-        spare_inputs(option, target, {file_id(path)})
 
 
 def _name(path: str, folder: str) -> str:
@@ -148,7 +116,7 @@ def _in_folder(folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
 
     for parent, files in walk(folder, on_error):
         for file in files:
-            if os.path.splitext(file)[1].lower() in SUFFIXES + VIDEO_SUFFIXES:
+            if is_picture(file) or is_video(os.path.join(parent, file)):
                 empty = False
                 yield Path(parent, file), folder
     if empty and not failed:

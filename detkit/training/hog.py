@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from detkit.boxes import iou, iou_over_first, xywh_to_xyxy
 from detkit.classes import classes_called
 from detkit.dataset import GroundTruth
-from detkit.detectors.hog.hog_detector import HogDetector, compute
+from detkit.detectors.hog.hog_detector import HogDetector, HogOptions, compute
 from detkit.detectors.hog.hog_model import HogModel, HogParameters
-from detkit.detectors.windows.grouping import Grouping, group
+from detkit.detectors.selection import Selection
+from detkit.detectors.windows.grouping import group
 from detkit.errors import InputError, UsageError
+from detkit.graphs.runtime import Runtime
 from detkit.images import Image, read_image
-from detkit.runs.sources import SUFFIXES
+from detkit.picture_names import is_picture
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -285,7 +287,7 @@ def _pictures(folder: str | Path, what: str) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{folder}: is not a folder of pictures ({what})")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = sorted(path for path in root.rglob("*") if is_picture(path) and path.is_file())
     if not found:
         raise InputError(f"{folder}: holds no pictures: training needs {what} too, one class only teaches nothing")
     return found
@@ -479,7 +481,8 @@ def _fit(
 
 
 def _detector(model: HogModel, settings: Settings) -> HogDetector:
-    return HogDetector(model, factor=settings.factor, stride=settings.stride, threads=settings.threads)
+    window = HogOptions(factor=settings.factor, stride=settings.stride)
+    return HogDetector(model, runtime=Runtime(threads=settings.threads), options=window)
 
 
 def _false_windows(
@@ -495,7 +498,7 @@ def _false_windows(
             score_map = detector.score_map(image)
         except InputError:  # smaller than the window
             continue
-        found = group({0: score_map}, threshold, Grouping(iou=0.5, max_detections=None))
+        found = group({0: score_map}, Selection(threshold, 0.5, None))
         found = found[_free(raw.object_boxes(found.boxes), scene, settings.overlap)][:most]
         scores = found.scores.astype(np.float64)
         yield image, found.boxes, np.log(scores / np.maximum(1 - scores, 1e-12)).astype(np.float32)

@@ -19,6 +19,7 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ from torch import Tensor, nn
 
 from detkit.annotations.class_names import names_from_file
 from detkit.errors import DetkitError, InputError, ModelError
-from detkit.files import reason, write_bytes
+from detkit.files import reason, walk, write_bytes
 from detkit.images import Image, read_image
-from detkit.runs.sources import find_items
+from detkit.picture_names import is_picture
 from detkit.training.yolo.export import OPSET, store_in_half
 from detkit.training.yolo.network import LITE0_STAGES, LITE0_STEM, LITE0_TOP, InvertedResidual
 from detkit.training.yolo.weights import imagenet_weights_path, lite0_layers
@@ -189,7 +190,8 @@ def check_windows(folder: Path | None, count: int = 64) -> Tensor:
     if folder is None:
         pixels = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), dtype=np.uint8)
     else:
-        pixels = np.stack([middle(read_image(item.path)) for item in find_items([str(folder)], _refuse)[:count]])
+        found = (Path(parent, file) for parent, files in walk(folder) for file in files if is_picture(file))
+        pixels = np.stack([middle(read_image(path)) for path in islice(found, count)])
     normal = (pixels.astype(np.float32) - MEAN) / SPREAD
     return torch.from_numpy(np.ascontiguousarray(normal.transpose(0, 3, 1, 2)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,8 +11,6 @@ from detkit.dataset import GroundTruth, Predictions
 from detkit.detections import Detections
 from detkit.metrics.coco import evaluate_coco
 from detkit.training.pictures import AnnotatedPicture
-
-_COLUMNS = ("image_index", "class_index", "boxes", "areas", "crowd", "difficult", "ignore", "truncated", "occluded")
 
 
 def average_precision(
@@ -28,11 +25,6 @@ def average_precision(
         xyxy_to_xywh(np.concatenate([one.boxes for one in found])).astype(np.float64),
         np.concatenate([one.scores for one in found]).astype(np.float64),
     )
-    kept = np.isin(truth.image_index, rows)
-    part = replace(
-        truth,
-        ids=tuple(entry for entry, keep in zip(truth.ids, kept.tolist(), strict=True) if keep),
-        **{name: getattr(truth, name)[kept] for name in _COLUMNS},
-    )
+    part = truth[np.isin(truth.image_index, rows)]
     figures = evaluate_coco(part, predictions).figures
     return figures["AP"], figures["AP50"]

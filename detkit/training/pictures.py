@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.annotations.finding import PictureFolder
 from detkit.boxes import clip, xywh_to_xyxy
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError, UsageError
 from detkit.images import read_image
-from detkit.runs.sources import SUFFIXES
 
 logger = logging.getLogger("detkit")
 
@@ -36,15 +35,16 @@ def annotated_pictures(ground_truth: GroundTruth, folder: Path) -> list[Annotate
     """All pictures of the annotations that lie in `folder` or below, in the order of the annotations.
 
     Crowds and ignored regions are left out, boxes are cut at the picture's border where its size is known, and empty
-    ones dropped. Pictures that are not there are counted in a warning; InputError where none is.
+    ones dropped. Pictures that are not there are counted in a warning; InputError where none is, or where a name could
+    be that of several.
     """
-    find = _finder(folder)
+    pictures = PictureFolder(folder)
     boxes = xywh_to_xyxy(ground_truth.boxes)
     usable = ~(ground_truth.crowd | ground_truth.ignore)
     found, missing = [], []
     for row, (file, rows) in enumerate(zip(ground_truth.images.files, ground_truth.rows_by_image(), strict=True)):
         name = file or str(ground_truth.images.ids[row])
-        path = find(name)
+        path = pictures.find(name)
         if path is None:
             missing.append(name)
             continue
@@ -141,23 +141,3 @@ def stems_in(path: Path) -> set[str]:
     if not stems:
         raise InputError(f"{path}: the list is empty")
     return stems
-
-
-def _finder(folder: Path) -> Callable[[str], Path | None]:
-    """A function from the name in the annotations to the file: by path, else by file name, else by stem."""
-    by_name: dict[str, Path] = {}
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files):
-            path = Path(parent, file)
-            if path.suffix.lower() in SUFFIXES:
-                by_name.setdefault(file, path)
-                by_name.setdefault(path.stem, path)
-
-    def find(name: str) -> Path | None:
-        exact = folder / name
-        if exact.suffix and exact.is_file():
-            return exact
-        return by_name.get(PurePosixPath(name).name) or by_name.get(PurePosixPath(name).stem)
-
-    return find

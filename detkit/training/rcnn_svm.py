@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from detkit.boxes import encode_offsets, iou
 from detkit.detections import Detections
-from detkit.detectors.rcnn.rcnn_detector import classify_regions
+from detkit.detectors.rcnn.rcnn_detector import FeaturedRegions, classify_regions
 from detkit.detectors.rcnn.rcnn_model import FeatureSettings, RcnnModel
 from detkit.detectors.rcnn.region_features import RegionFeatures
 from detkit.detectors.rcnn.region_proposals import ProposalSource
-from detkit.detectors.rcnn.regions import Selection
+from detkit.detectors.selection import Selection
 from detkit.errors import InputError, OutputError
 from detkit.files import reason, write_atomically, write_bytes
 from detkit.images import read_image
@@ -310,7 +310,8 @@ def detect_stored(
         size, boxes, rows, grids = _stored(folder, picture)
         proposed = slice(len(picture.boxes), None)
         row_part, grid_part = (part[proposed].astype(np.float32) for part in (rows, grids))
-        yield classify_regions(model, selection, size, boxes[proposed], row_part, grid_part, bbox_regression)
+        regions = FeaturedRegions(boxes[proposed], row_part, grid_part, size)
+        yield classify_regions(model, selection, regions, bbox_regression)
 
 
 def _fit_svm(

@@ -126,7 +126,6 @@ def persons(factor: float, names: list[str]) -> None:
     from detkit.detections import Detections
     from detkit.detectors.hog.hog_detector import HogDetector
     from detkit.detectors.hog.hog_model import named_model
-    from detkit.detectors.windows.grouping import Grouping
     from detkit.errors import InputError
     from detkit.images import read_image
     from detkit.metrics.curves import class_curve
@@ -148,9 +147,7 @@ def persons(factor: float, names: list[str]) -> None:
     for name in names:
         model = named_model(name)
         for enlarge in (1.0, 2.0):
-            detector = HogDetector(
-                model, threshold=0.001, factor=factor, enlarge=enlarge, grouping=Grouping(max_detections=100), threads=2
-            )
+            detector = HogDetector(model, conf=0.001, factor=factor, enlarge=enlarge, max_det=100, threads=2)
             found = []
             for image in images:
                 try:

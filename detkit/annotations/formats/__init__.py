@@ -1,1 +1,104 @@
-"""The annotation formats, one module each."""
+"""The formats that detkit reads and writes, by the name that `--to` and `--gt-format` take: one row, one module.
+
+A further format is a row here and a module with `read` and `write` (see `Format`). Recognition, the choices and help
+of the commands, error texts and what `convert` says to be lost are made from this table.
+"""
+
+from __future__ import annotations
+
+from detkit.annotations.format import ALL, BY_HAND, FLAGS, Format, Signs
+from detkit.errors import UsageError
+
+_HERE = "detkit.annotations.formats"
+
+_ALL = (
+    Format(
+        "coco", "COCO JSON", f"{_HERE}.coco_json", ".json",
+        Signs(
+            keys=("images", "categories", "info", "licenses"),
+            late=("annotations",),
+            items=("image_id", "category_id", "bbox"),
+            empty=True,
+        ),
+        class_ids="own",
+        ignored="unread",
+    ),
+    Format(
+        "jsonl", "JSON Lines", f"{_HERE}.json_lines", ".jsonl",
+        Signs(keys=("file",)),
+        holds=ALL - {"classes without boxes", "negative sizes", "equal class names"},
+    ),
+    Format(
+        "voc", "VOC XML", f"{_HERE}.voc_xml", ".xml",
+        Signs(tags=("annotation",)),
+        folder=True,
+        one_file=True,
+        inner="Annotations",
+        holds=frozenset(
+            ("difficult", "truncated", "occluded", "images without boxes", "sizes", "boxes beyond the image")
+        ),
+        renamed="does not keep control characters and outer blanks of names: {changed}.",
+    ),
+    Format(
+        "yolo", "YOLO txt", f"{_HERE}.yolo_txt", ".txt",
+        Signs(line=2),
+        folder=True,
+        inner="labels",
+        holds=frozenset(
+            ("classes without boxes", "images without boxes", "sizes", "equal class names", "empty class names")
+        ),
+        class_ids="places",
+    ),
+    Format(
+        "csv", "CSV", f"{_HERE}.csv_table", ".csv",
+        Signs(columns=(frozenset(("file", "x1", "y1", "x2", "y2")),)),
+        holds=ALL - {"classes without boxes", "image ids", "negative sizes", "equal class names", "empty class names"},
+    ),
+    Format(
+        "labelme", "LabelMe", f"{_HERE}.labelme_json", ".json",
+        Signs(keys=("shapes", "imagePath", "imageData")),
+        folder=True,
+        one_file=True,
+        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image")),
+    ),
+    Format(
+        "openimages", "Open Images CSV", f"{_HERE}.open_images_csv", ".csv",
+        Signs(columns=(frozenset(("imageid", "xmin", "xmax")),)),
+        holds=frozenset(("crowd", "truncated", "occluded", "boxes beyond the image")),
+        class_ids="labels",
+        renamed="does not keep blanks around class names: {changed}.",
+    ),
+    Format(
+        "kitti", "KITTI", f"{_HERE}.kitti_txt", ".txt",
+        Signs(line=1),
+        folder=True,
+        inner="label_2",
+        holds=frozenset(("ignore", "truncated", "occluded", "images without boxes", "boxes beyond the image")),
+        ignored="every class",
+        renamed="separates columns by spaces: spaces in class names become '_'.",
+    ),
+)  # fmt: skip
+FORMATS: dict[str, Format] = {row.name: row for row in _ALL}
+
+
+def find_format(name: str) -> Format:
+    """The format of this name. UsageError where there is none."""
+    if name not in FORMATS:
+        raise UsageError(f"there is no annotation format '{name}'; there are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def format_of(source: str) -> Format:
+    """The format of `GroundTruth.source`."""
+    return FORMATS.get(source, BY_HAND)
+
+
+def titles() -> str:
+    """All formats, for people."""
+    return ", ".join(row.title for row in FORMATS.values())
+
+
+def format_of_line(line: str) -> Format | None:
+    """The format that a line of text is one of; None where it is something else."""
+    rows = sorted((row for row in FORMATS.values() if row.signs.line), key=lambda row: row.signs.line)
+    return next((row for row in rows if row.is_line(line)), None)

@@ -21,7 +21,7 @@ no category table               the ids serve as names
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,16 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.alignment import plain_path, without_ending
 from detkit.annotations.building import Contents, fill_ids, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column
+from detkit.annotations.format import Format, Request
+from detkit.annotations.formats import format_of
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import parse_json
 from detkit.classes import CATEGORY_IDS, COCO_NAMES
-from detkit.dataset import Categories, GroundTruth
+from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 _INFO = {"description": "written by detkit"}
 # What the tables hold of each kind of entry.
@@ -68,6 +70,25 @@ class Results:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+
+def read(request: Request) -> Contents | Predictions:
+    """The tables of an annotation file, or the detections of a results list in the rows of the ground truth."""
+    if not is_results(request.data):
+        return read_annotations(request.path, request.data, request.problems)
+    if request.target is None:
+        raise InputError(
+            f"{request.path}: is a COCO results list (detections), not annotations; are the arguments swapped?"
+        )
+    from detkit.annotations.coco_alignment import align_results
+
+    results = read_results(request.path, request.data, request.problems)
+    return align_results(request.path, results, request.target, request.problems)
+
+
+def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
+    """One file."""
+    yield "", coco_json(ground_truth)
 
 
 def is_results(data: bytes) -> bool:
@@ -204,7 +225,6 @@ def _annotations(
         truncated=_flags(rows, "truncated"),
         occluded=_flags(rows, "occluded"),
         ids=_ids(rows, problems),
-        source="coco",
     )
     return Contents(ground_truth, scores)
 
@@ -379,7 +399,7 @@ def category_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
     become COCO's.
     """
     table = ground_truth.categories
-    if ground_truth.source == "coco":
+    if format_of(ground_truth.source).class_ids == "own":
         return table.ids
     if table.names and set(table.names) <= set(COCO_NAMES) and len(set(table.names)) == len(table):
         places = [COCO_NAMES.index(name) for name in table.names]
@@ -391,9 +411,10 @@ def category_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
 def image_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
     """The ids to write: those that the file gives; the numbers in the stems where each has one; else 1, 2, 3 ..."""
     ids, files = ground_truth.images.ids, ground_truth.images.files
-    if ground_truth.source == "coco" or all(isinstance(id, int) for id in ids):
+    form = format_of(ground_truth.source)
+    if form.class_ids == "own" or all(isinstance(id, int) for id in ids):
         return ids
-    if ground_truth.source == "jsonl" and any(
+    if "image ids" in form.holds and any(
         id != without_ending(plain_path(file)) for id, file in zip(ids, files, strict=True)
     ):
         return ids

@@ -11,23 +11,29 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from detkit.annotations.alignment import plain_path, without_ending
-from detkit.annotations.building import FLAGS, Contents, corners_in_order, from_columns, images_table
+from detkit.annotations.building import BoxColumns, Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
+from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.number_text import number_text
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import read_text
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 CSV_HEADER = ("file", "width", "height", "x1", "y1", "x2", "y2", "score", "class", "class_id")
 _CORNERS = ("x1", "y1", "x2", "y2")
+
+
+def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
+    """One file."""
+    yield "", csv_bytes(ground_truth)
 
 
 class _LineFeeds:
@@ -60,8 +66,9 @@ def csv_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, [row if len(row) >= width else row + [""] * (width - len(row)) for row in rows]
 
 
-def read_csv(path: Path, problems: Problems, default_names: Sequence[str] = ()) -> Contents:
-    """The tables of a file of ours; `default_names` are the names of class ids 0, 1, 2 ... where it has none."""
+def read(request: Request) -> Contents:
+    """The tables of a file of ours."""
+    path, problems = request.path, request.problems
     header, rows = csv_rows(path)
     place = {name.lower(): column for column, name in reversed(list(enumerate(header)))}
     missing = [name for name in ("file", *_CORNERS) if name not in place]
@@ -91,13 +98,8 @@ def read_csv(path: Path, problems: Problems, default_names: Sequence[str] = ()) 
         return [None] * len(kept) if cells is None else [cells[row] or None for row in kept]
 
     ids = [_id(id) for id in of_kept("class_id")]
-    names = [
-        name or _name_of(path, row + 2, id, default_names, problems)
-        for name, id, row in zip(of_kept("class"), ids, kept, strict=True)
-    ]
-    return from_columns(
-        "csv",
-        images_table(images),
+    names = [name or _name_of(row + 2, id, request) for name, id, row in zip(of_kept("class"), ids, kept, strict=True)]
+    columns = BoxColumns(
         owners[keep],
         names,
         ids,
@@ -107,6 +109,7 @@ def read_csv(path: Path, problems: Problems, default_names: Sequence[str] = ()) 
         flags={key: flag_column(of_kept(key)) for key in FLAGS},
         ids=[_id(id) for id in of_kept("id")],
     )
+    return from_columns(images_table(images), columns)
 
 
 def _images(
@@ -133,12 +136,13 @@ def _id(text: str | None) -> int | str | None:
     return (text or "").strip() or None if number is None else number
 
 
-def _name_of(path: Path, line: int, id: int | str | None, default_names: Sequence[str], problems: Problems) -> str:
+def _name_of(line: int, id: int | str | None, request: Request) -> str:
     if id is None:
-        raise InputError(f"{path}: line {line} has neither a class nor a class_id")
-    if isinstance(id, int) and 0 <= id < len(default_names):
-        problems.add("boxes without a class name, taken as classes counted from 0", f"{id} is '{default_names[id]}'")
-        return default_names[id]
+        raise InputError(f"{request.path}: line {line} has neither a class nor a class_id")
+    if isinstance(id, int) and 0 <= id < len(request.default_names):
+        name = request.default_names[id]
+        request.problems.add("boxes without a class name, taken as classes counted from 0", f"{id} is '{name}'")
+        return name
     return str(id)
 
 

@@ -12,7 +12,7 @@ is no `frame`). A line with `error` is an image in which nothing was found. A bo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,30 +20,33 @@ from typing import Any
 import numpy as np
 import orjson
 
-from detkit.annotations.alignment import plain_path, without_ending
-from detkit.annotations.building import FLAGS, Contents, corners_in_order, from_columns, images_table
+from detkit.annotations.building import BoxColumns, Contents, corners_in_order, from_columns, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
+from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import parse_json, paused_gc
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
+from detkit.picture_names import plain_path, without_ending
 
 MOST_LINE_BYTES = 1 << 26
 
 
-def read_jsonl(path: Path, data: bytes, problems: Problems, default_names: Sequence[str] = ()) -> Contents:
-    """The tables of a file of ours.
+def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
+    """One file."""
+    yield "", jsonl_bytes(ground_truth)
 
-    default_names  names of class ids 0, 1, 2 ... for boxes that have no `class`
-    InputError, with the line, where a line is not a JSON object.
-    """
+
+def read(request: Request) -> Contents:
+    """The tables of a file of ours. InputError, with the line, where a line is not a JSON object."""
+    path, problems = request.path, request.problems
     images: list[tuple[ImageId, str, int, int]] = []
     ids: set[ImageId] = set()
     rows: dict[str, int] = {}
     owners: list[int] = []
     found: list[dict[str, Any]] = []
     with paused_gc():
-        for number, line in enumerate(data.split(b"\n"), 1):
+        for number, line in enumerate(request.data.split(b"\n"), 1):
             if not line or line.isspace():
                 continue
             record = _record(path, number, line)
@@ -71,7 +74,7 @@ def read_jsonl(path: Path, data: bytes, problems: Problems, default_names: Seque
                 )
             owners += [row] * len(boxes)
             found += boxes
-        return _contents(path, images, np.array(owners, np.int64).reshape(len(owners)), found, problems, default_names)
+        return _contents(request, images, np.array(owners, np.int64).reshape(len(owners)), found)
 
 
 def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -110,13 +113,9 @@ def _size(value: object) -> int:
 
 
 def _contents(
-    path: Path,
-    images: list[tuple[ImageId, str, int, int]],
-    owners: Any,
-    found: list[dict[str, Any]],
-    problems: Problems,
-    default_names: Sequence[str],
+    request: Request, images: list[tuple[ImageId, str, int, int]], owners: Any, found: list[dict[str, Any]]
 ) -> Contents:
+    problems = request.problems
     corners, readable = box_column([box.get("box") for box in found])
     if not readable.all():
         first = int(np.argmin(readable))
@@ -128,16 +127,14 @@ def _contents(
     ids = [box.get("class_id") for box in found]
     given = [box.get("class") for box in found]
     complete = all(type(name) is str for name in given)
-    names: list[Any] = given if complete else _names(path, given, ids, default_names, problems)
+    names: list[Any] = given if complete else _names(given, ids, request)
     keys = set(chain.from_iterable(found))
 
     def column(key: str) -> list[Any] | None:
         return [box.get(key) for box in found] if key in keys else None
 
     areas, own_ids = column("area"), column("id")
-    return from_columns(
-        "jsonl",
-        images_table(images),
+    columns = BoxColumns(
         owners,
         names,
         [id if isinstance(id, int | str) else None for id in ids],
@@ -147,9 +144,11 @@ def _contents(
         flags={key: flag_column(values) for key in FLAGS if (values := column(key)) is not None},
         ids=None if own_ids is None else [id if isinstance(id, int | str) else None for id in own_ids],
     )
+    return from_columns(images_table(images), columns)
 
 
-def _names(path: Path, names: list[Any], ids: list[Any], default_names: Sequence[str], problems: Problems) -> list[str]:
+def _names(names: list[Any], ids: list[Any], request: Request) -> list[str]:
+    default_names = request.default_names if None in names else ()
     complete: list[str] = []
     for name, id in zip(names, ids, strict=True):
         if not isinstance(name, str):
@@ -157,10 +156,12 @@ def _names(path: Path, names: list[Any], ids: list[Any], default_names: Sequence
             if name is not None:
                 name = str(name)
             elif number is None:
-                raise InputError(f"{path}: a box has neither 'class' nor a 'class_id' that is a number")
+                raise InputError(f"{request.path}: a box has neither 'class' nor a 'class_id' that is a number")
             elif 0 <= number < len(default_names):
                 name = default_names[number]
-                problems.add("boxes without a class name, taken as classes counted from 0", f"{number} is '{name}'")
+                request.problems.add(
+                    "boxes without a class name, taken as classes counted from 0", f"{number} is '{name}'"
+                )
             else:
                 name = str(number)
         complete.append(name)

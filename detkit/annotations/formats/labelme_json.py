@@ -9,27 +9,41 @@ them. `flags` of a shape that are called crowd, difficult, ignore, truncated or 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
-from detkit.annotations.alignment import IMAGE_SUFFIXES, without_ending
-from detkit.annotations.building import FLAGS, Builder, Contents, in_class_order
+from detkit.annotations.building import Builder, Contents, in_class_order
+from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
-from detkit.annotations.problems import Problems, shorten
+from detkit.annotations.format import FLAGS, Format, Request
+from detkit.annotations.problems import shorten
 from detkit.annotations.text_files import files_under, need_files, parse_json, read_bytes
+from detkit.dataset import GroundTruth
 from detkit.errors import InputError
+from detkit.picture_names import is_named_like_a_picture, without_ending
 
 _BOUNDED = frozenset(("rectangle", "polygon", "circle", "mask", "rotation", "oriented_rectangle"))
 
 
-def read_labelme(path: Path, problems: Problems) -> Contents:
+def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
+    """One JSON file a picture."""
+    for picture in pictures_of(ground_truth, form):
+        marks = [{key: True for key in FLAGS if picture.flags[key][k]} for k in range(len(picture.names))]
+        yield (
+            f"{picture.stem}.json",
+            labelme_json(picture.file, picture.width, picture.height, picture.names, picture.corners.tolist(), marks),
+        )
+
+
+def read(request: Request) -> Contents:
     """The tables of one LabelMe file or of all in a folder."""
+    path, problems = request.path, request.problems
     folder = path.parent if path.is_file() else path
     files = [path.name] if path.is_file() else files_under(folder, (".json",))
     need_files(path, files, ".json")
-    builder = Builder("labelme", problems)
+    builder = Builder(problems)
     for file in files:
         document = parse_json(folder / file, read_bytes(folder / file))
         if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
@@ -47,7 +61,7 @@ def _read_image(builder: Builder, document: dict[str, Any], file: str) -> None:
     ending = name[len(without_ending(name)) :]
     image = builder.image(
         without_ending(stem),
-        stem if stem.lower().endswith(IMAGE_SUFFIXES) else stem + ending,
+        stem if is_named_like_a_picture(stem) else stem + ending,
         max(whole_number(document.get("imageWidth")) or 0, 0),
         max(whole_number(document.get("imageHeight")) or 0, 0),
     )

@@ -10,18 +10,19 @@ does not hold; boxes of images whose size is not known are left out, and that is
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
-from detkit.annotations.alignment import without_ending
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.columns import finite_numbers, flag
+from detkit.annotations.format import Format, Request
 from detkit.annotations.formats.csv_table import csv_rows, csv_writer
+from detkit.annotations.name_files import read_labels
 from detkit.annotations.number_text import number_text
-from detkit.annotations.problems import Problems, quoted, shorten
-from detkit.annotations.sizes import UNSIZED, Sizes
+from detkit.annotations.problems import quoted, shorten
+from detkit.annotations.sizes import UNSIZED
 from detkit.dataset import GroundTruth
-from detkit.errors import InputError, OutputError
+from detkit.errors import InputError, UsageError
+from detkit.picture_names import without_ending
 
 HEADER = (
     "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
@@ -30,22 +31,25 @@ HEADER = (
 _SIDES = ("XMin", "YMin", "XMax", "YMax")
 
 
-def read_open_images(
-    path: Path, problems: Problems, sizes: Sizes, labels: Mapping[str, str], detections: bool, add_images: bool
-) -> Contents:
-    """The tables of a file.
+def read(request: Request) -> Contents:
+    """The tables of a file, its labels named by a file of `label,name` lines if there is one.
 
-    labels      names of labels such as /m/011k07; a label without one is its own name
-    detections  whether `Confidence` is a score where there is no column `Score`
-    add_images  whether images that `sizes` knows and that have no box belong to the data set
+    Of detections, `Confidence` is the score where there is no column `Score`; of annotations, pictures without a box
+    belong to the data set.
     """
+    if isinstance(request.names, tuple):
+        raise UsageError("Open Images' labels are named by a file of `label,name` lines")
+    labels = {} if request.names is None else read_labels(request.names)
+    if request.sizes is None:
+        raise request.form.needs_sizes(request.path)
+    path, problems, sizes, detections = request.path, request.problems, request.sizes, request.target is not None
     header, rows = csv_rows(path)
     place = {name: column for column, name in enumerate(header)}
     missing = [name for name in ("ImageID", "LabelName", *_SIDES) if name not in place]
     if missing:
         raise InputError(f"{path}: the header lacks {quoted(missing)}; Open Images' begins ImageID,Source,LabelName")
     score_column = "Score" if "Score" in place else "Confidence" if detections and "Confidence" in place else None
-    builder = Builder("openimages", problems)
+    builder = Builder(problems)
     listed: set[str] = set()
     for line, row in enumerate(rows, 2):
         cells = dict(zip(header, row, strict=False))
@@ -74,14 +78,24 @@ def read_open_images(
             truncated=flag(cells.get("IsTruncated")),
             crowd=flag(cells.get("IsGroupOf")),
         )
-    if add_images:
+    if not detections:
         for file in sizes.files:
             if file not in listed:
                 builder.background(file, *sizes(file))
     return builder.finish() if labels else in_class_order(builder.finish())
 
 
-def open_images_csv(ground_truth: GroundTruth) -> bytes:
+def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
+    """One file."""
+    yield "", open_images_csv(ground_truth, form)
+
+
+def class_name(name: str) -> str:
+    """A class name as it comes back: without blanks around it."""
+    return name.strip()
+
+
+def open_images_csv(ground_truth: GroundTruth, form: Format) -> bytes:
     """Annotations with the names of the classes as labels; OutputError where the size of an image is not known."""
     text = io.StringIO(newline="")
     writer = csv_writer(text)
@@ -96,8 +110,7 @@ def open_images_csv(ground_truth: GroundTruth) -> bytes:
         width, height = int(images.widths[image]), int(images.heights[image])
         name = images.files[image] or str(images.ids[image])
         if not (width and height):
-            raise OutputError(f"Open Images CSV is relative to the image, and the size of '{name}' is not known; "
-                              "name the folder of the images (--images)")  # fmt: skip
+            raise form.size_unknown(name)
         x1, y1, x2, y2 = (number_text(side / (width, height)[k % 2]) for k, side in enumerate(box))
         writer.writerow((
             without_ending(name), "detkit", ground_truth.categories.names[category], 1, x1, x2, y1, y2,

@@ -12,25 +12,43 @@ as tools that rename or copy files forget it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from detkit.annotations.alignment import IMAGE_SUFFIXES, without_ending
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
+from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
+from detkit.annotations.format import Format, Request
 from detkit.annotations.number_text import number_text, shortest_doubles
-from detkit.annotations.problems import Problems, shorten
-from detkit.annotations.text_files import files_under, need_files, read_bytes
+from detkit.annotations.problems import shorten
+from detkit.annotations.text_files import files_under, inner_folder, need_files, read_bytes
 from detkit.boxes import as_boxes
+from detkit.dataset import GroundTruth
 from detkit.errors import InputError
+from detkit.picture_names import is_named_like_a_picture, without_ending
 
 # XML 1.0 has no way to write these characters, not even as references.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
+    """One XML file a picture; `occluded` only where a box of the data set has it."""
+    kept = ["difficult", "truncated", *(["occluded"] if ground_truth.occluded.any() else [])]
+    for picture in pictures_of(ground_truth, form):
+        yield f"{picture.stem}.xml", voc_xml(
+            picture.file, picture.width, picture.height, picture.names, picture.corners,
+            flags={key: picture.flags[key] for key in kept},
+        )  # fmt: skip
+
+
+def class_name(name: str) -> str:
+    """A class name as it comes back: no control characters, no blanks around it."""
+    return NOT_IN_XML.sub("\ufffd", name).strip()
 
 
 def parse_xml(where: object, data: bytes) -> Element:
@@ -60,27 +78,19 @@ def parse_xml(where: object, data: bytes) -> Element:
     return builder.close()
 
 
-def annotation_folder(path: Path) -> Path:
-    """The folder of the XML files: `path`, or `Annotations` in it where `path` is the root of a VOC data set."""
-    inner = path / "Annotations"
-    return inner if inner.is_dir() and not any(path.glob("*.xml")) else path
-
-
-def read_voc(path: Path, problems: Problems, size_of: Callable[[str], tuple[int, int]] | None = None) -> Contents:
-    """The tables of one XML file or of all in a folder.
-
-    size_of  gives (width, height) of an image by its name where the XML has no size
-    """
-    folder = path.parent if path.is_file() else annotation_folder(path)
+def read(request: Request) -> Contents:
+    """The tables of one XML file or of all in a folder; sizes that the XML lacks are asked of the request."""
+    path = request.path
+    folder = path.parent if path.is_file() else inner_folder(path, request.form.inner, request.form.ending)
     files = [path.name] if path.is_file() else files_under(folder, (".xml",))
     need_files(path, files, ".xml")
-    builder = Builder("voc", problems)
+    builder = Builder(request.problems)
     for file in files:
         root = parse_xml(folder / file, read_bytes(folder / file))
         if root.tag != "annotation":
-            problems.add("XML files that are not VOC annotations, left out", f"{file} (<{shorten(root.tag)}>)")
+            request.problems.add("XML files that are not VOC annotations, left out", f"{file} (<{shorten(root.tag)}>)")
             continue
-        _read_image(builder, root, file, size_of)
+        _read_image(builder, root, file, request.sizes)
     if not builder.image_rows:
         raise InputError(f"{path}: none of its {len(files)} XML files is a VOC annotation (root <annotation>)")
     return in_class_order(builder.finish())
@@ -94,7 +104,7 @@ def _read_image(builder: Builder, root: Element, file: str, size_of: Callable[[s
         builder.problems.add("images named after the XML file, as `filename` inside says another name",
                              f"{file} says '{shorten(name)}'")  # fmt: skip
     ending = name[len(without_ending(name)) :]
-    image_file = stem if stem.lower().endswith(IMAGE_SUFFIXES) else stem + ending  # a.jpg.xml is of a.jpg
+    image_file = stem if is_named_like_a_picture(stem) else stem + ending  # a.jpg.xml is of a.jpg
     width, height = (max(whole_number(root.findtext(f"size/{side}")) or 0, 0) for side in ("width", "height"))
     if size_of is not None and not (width and height):
         width, height = size_of(image_file)
@@ -136,10 +146,7 @@ def voc_xml(
     boxes: ArrayLike,
     *,
     scores: Sequence[float] | ArrayLike | None = None,
-    difficult: Sequence[bool] | ArrayLike | None = None,
-    truncated: Sequence[bool] | ArrayLike | None = None,
-    occluded: Sequence[bool] | ArrayLike | None = None,
-    depth: int = 3,
+    flags: Mapping[str, Sequence[bool] | ArrayLike] | None = None,
 ) -> bytes:
     """The XML of one picture, UTF-8.
 
@@ -147,7 +154,7 @@ def voc_xml(
     class_names  one name a box
     boxes        (N, 4), xyxy in pixels, written as they stand with their fractions (no 1 is added)
     scores       (N,), written as `score`, which VOC itself does not have; None for annotations
-    difficult, truncated, occluded   (N,), written as 0 or 1
+    flags        (N,) of `difficult`, `truncated` and `occluded`, written as 0 or 1; the last only where it is given
     """
     corners = shortest_doubles(as_boxes(boxes, dtype=None))
     folder, _, name = file.replace("\\", "/").rpartition("/")
@@ -158,18 +165,16 @@ def voc_xml(
         "\t<size>",
         f"\t\t<width>{int(width)}</width>",
         f"\t\t<height>{int(height)}</height>",
-        f"\t\t<depth>{int(depth)}</depth>",
+        "\t\t<depth>3</depth>",
         "\t</size>",
         "\t<segmented>0</segmented>",
     ]
-    flags = {"truncated": truncated, "occluded": occluded, "difficult": difficult}
-    columns: dict[str, list[Any]] = {key: list(column) for key, column in flags.items() if column is not None}  # type: ignore[arg-type]
-    columns.setdefault("truncated", [False] * len(corners))
-    columns.setdefault("difficult", [False] * len(corners))
+    given = {"truncated": np.zeros(len(corners)), "difficult": np.zeros(len(corners)), **(flags or {})}
+    columns = {key: np.asarray(given[key]).tolist() for key in ("truncated", "occluded", "difficult") if key in given}
     values = None if scores is None else shortest_doubles(scores).tolist()
     for row, (class_name, corner) in enumerate(zip(class_names, corners.tolist(), strict=True)):
         lines += ["\t<object>", f"\t\t<name>{_text(class_name)}</name>", "\t\t<pose>Unspecified</pose>"]
-        lines += [f"\t\t<{key}>{int(bool(columns[key][row]))}</{key}>" for key in flags if key in columns]
+        lines += [f"\t\t<{key}>{int(bool(column[row]))}</{key}>" for key, column in columns.items()]
         if values is not None:
             lines.append(f"\t\t<score>{number_text(values[row])}</score>")
         lines.append("\t\t<bndbox>")

@@ -13,57 +13,74 @@ label file are images without boxes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
 
+import numpy as np
+import orjson
 from numpy.typing import ArrayLike
 
 from detkit.annotations.building import Builder, Contents, with_classes
+from detkit.annotations.by_picture import class_positions, pictures_of
 from detkit.annotations.columns import finite_numbers
+from detkit.annotations.format import Format, Request
+from detkit.annotations.label_files import OTHER_TEXTS as OTHER_TEXTS
+from detkit.annotations.label_files import LabelLines, holds_labels, label_file, label_files, label_folder
 from detkit.annotations.name_files import read_names
 from detkit.annotations.number_text import number_text, shortest_doubles
-from detkit.annotations.problems import Problems, shorten
-from detkit.annotations.sizes import UNSIZED, Sizes, image_files
-from detkit.annotations.text_files import files_under, lines_of, need_files
-from detkit.boxes import as_boxes, xyxy_to_cxcywh
-from detkit.dataset import Categories
+from detkit.annotations.problems import Problems
+from detkit.annotations.sizes import UNSIZED, Sizes, image_files, size_table
+from detkit.annotations.text_files import need_files
+from detkit.boxes import as_boxes, clip, xyxy_to_cxcywh
+from detkit.dataset import Categories, GroundTruth
 from detkit.errors import InputError
-from detkit.files import is_device, reason
-
-Entry = TypeVar("Entry")
 
 NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "names.txt")
 SIZE_FILE = "sizes.csv"
-# Text files that lie beside labels without being labels.
-OTHER_TEXTS = frozenset(
-    ("classes.txt", "names.txt", "labels.txt", "train.txt", "val.txt", "test.txt", "readme.txt", "license.txt",
-     "readme.roboflow.txt", "readme.dataset.txt", "requirements.txt")
-)  # fmt: skip
+# Characters that JSON writes as they are and that YAML takes for line breaks or refuses.
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
-def label_folder(path: Path) -> Path:
-    """The folder of the label files: `path`, or `labels` in it where `path` is the root of a data set."""
-    inner = path / "labels"
-    return inner if inner.is_dir() else path
+def read(request: Request) -> Contents:
+    """The tables of a folder of label files, with the names and sizes that lie beside them where none are given."""
+    path, target = request.path, request.target
+    own_sizes = find_sizes(path)
+    sizes = own_sizes if request.sizes is None else request.sizes.and_then(own_sizes)
+    if sizes is None:
+        raise request.form.needs_sizes(path, f", or put {SIZE_FILE} beside the labels")
+    names = request.class_names or find_names(path)
+    if not names and request.names_of_target:
+        names = request.names_of_target
+        request.problems.add("no class names found, so classes 0, 1, 2 ... are those of the ground truth in the order "
+                             "of their ids", f"0 is '{names[0]}'")  # fmt: skip
+    return read_yolo(path, request.problems, names, sizes, target is None)
 
 
-def label_files(folder: Path) -> list[str]:
-    """The text files that may hold labels, relative to `folder`."""
-    return [
-        file
-        for file in files_under(folder, (".txt",))
-        if file.rpartition("/")[2].lower() not in OTHER_TEXTS or _holds_labels(folder / file)
-    ]
+def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
+    """One label file a picture, boxes cut at its border, then the names and the sizes."""
+    numbers = class_positions(ground_truth)
+    sizes = []
+    for picture in pictures_of(ground_truth, form):
+        width, height = picture.width, picture.height
+        if not (width and height):
+            raise form.size_unknown(picture.file)
+        cut = clip(picture.corners, width, height)
+        yield label_file(picture), yolo_lines(cut, numbers[picture.classes], width, height).encode()
+        sizes.append((f"{picture.stem}{picture.ending}", width, height))
+    yield "data.yaml", yaml_of([ground_truth.categories.names[k] for k in np.argsort(numbers)])
+    yield SIZE_FILE, size_table(sizes)
 
 
-def _holds_labels(path: Path) -> bool:
-    """Whether the first line of a text is a box: `train.txt` may also be the labels of train.jpg."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return parse_line(next((line for line in file if line.strip()), "")) is not None
-    except (OSError, UnicodeDecodeError):
-        return False
+def is_line(line: str) -> bool:
+    """Whether a line of text is a box or a polygon."""
+    return parse_line(line) is not None
+
+
+def yaml_of(names: Sequence[str]) -> bytes:
+    """ultralytics' table of class names; quoted as JSON, which YAML reads too where all of it can be printed."""
+    texts = (_NOT_IN_YAML.sub(lambda m: f"\\u{ord(m[0]):04x}", orjson.dumps(name).decode()) for name in names)
+    return ("names:\n" + "".join(f"  {number}: {name}\n" for number, name in enumerate(texts))).encode("utf-8")
 
 
 def _roots(path: Path, folder: Path) -> Iterator[Path]:
@@ -82,7 +99,7 @@ def find_names(path: Path) -> tuple[str, ...]:
     """The class names that lie with the labels, or above the split that they are; () where there are none."""
     roots = list(_roots(path, label_folder(path)))
     for file in (*(root / name for root in roots for name in NAME_FILES), roots[-1].resolve().parent / NAME_FILES[0]):
-        if file.is_file() and not _holds_labels(file):
+        if file.is_file() and not holds_labels(file):
             return read_names(file)
     return ()
 
@@ -116,7 +133,7 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
     folder = label_folder(path)
     files = label_files(folder)
     need_files(path, files, ".txt")
-    builder = Builder("yolo", problems)
+    builder = Builder(problems)
     lines = LabelLines(folder, problems, "`class cx cy w h`", parse_line)
     for number in range(len(names)):
         builder.category(str(number), number)
@@ -153,7 +170,7 @@ def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes
 def _named(contents: Contents, names: Sequence[str]) -> Contents:
     """The same with the classes, so far in the order of their boxes, in the order of their numbers and by name."""
     ids = contents.ground_truth.categories.ids
-    order = sorted(range(len(ids)), key=ids.__getitem__)  # type: ignore[arg-type]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
     numbers = [int(ids[row]) for row in order]
     called = tuple(names[number] if number < len(names) else str(number) for number in numbers)
     return with_classes(contents, order, Categories(called, tuple(numbers)))
@@ -169,38 +186,6 @@ def _picture(stem: str, sizes: Sizes) -> str:
     return sizes.called(stem, "/".join((*before, "images", *after)), "/".join((*before, *after))) or stem
 
 
-class LabelLines(Generic[Entry]):
-    """The lines of label files, parsed and counted.
-
-    what   what a line should be, for messages
-    parse  gives an entry of a line, None where it is something else
-    """
-
-    def __init__(self, folder: Path, problems: Problems, what: str, parse: Callable[[str], Entry | None]) -> None:
-        self.folder, self.problems, self.what, self.parse = folder, problems, what, parse
-        self.count = self.unreadable = 0
-
-    def of(self, file: str) -> Iterator[tuple[str, Entry]]:
-        """(place, entry) of the lines of a file that can be read; empty ones do not count."""
-        for number, line in enumerate(lines_of(label_text(self.folder / file)), 1):
-            if not line.strip():
-                continue
-            self.count += 1
-            where = f"{file}, line {number}"
-            entry = self.parse(line)
-            if entry is None:
-                self.unreadable += 1
-                self.problems.add(f"lines that are not {self.what}, left out", f"{where}: {shorten(line)}")
-            else:
-                yield where, entry
-
-    def check(self, path: Path) -> None:
-        """InputError where there were lines and none could be read."""
-        if self.count and self.unreadable == self.count:
-            first = next(iter(self.problems.examples.values()))
-            raise InputError(f"{path}: none of its {self.count} lines is {self.what} (first: {first})")
-
-
 def parse_line(line: str) -> tuple[int, tuple[float, float, float, float], float | None] | None:
     """Class, (cx, cy, w, h) and score (None where there is none) of one line; None where it is something else."""
     numbers = finite_numbers(parts := line.split(), len(parts))
@@ -213,18 +198,6 @@ def parse_line(line: str) -> tuple[int, tuple[float, float, float, float], float
     xs, ys = values[::2], values[1::2]
     box = ((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys))
     return int(numbers[0]), box, score
-
-
-def label_text(path: Path) -> str:
-    """The text of a label file, which may be empty. InputError where it is not UTF-8 or cannot be read."""
-    if is_device(path):
-        raise InputError(f"{path}: is not an ordinary file")
-    try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text") from error
 
 
 def yolo_lines(

@@ -15,7 +15,9 @@ numbers run over block columns, blocks of a column, cell columns of a block, cel
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,11 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.detections import Detections
-from detkit.detectors.hog.hog_model import HogModel, HogParameters, person_model
+from detkit.detectors.base import Detector
+from detkit.detectors.hog.hog_model import HogModel, HogParameters, named_model
+from detkit.detectors.selection import Selection
 from detkit.detectors.windows.grouping import Grouping, ScoreLevel, ScoreMap, group
-from detkit.errors import UsageError
+from detkit.errors import DeviceError, UsageError
+from detkit.graphs.runtime import Runtime
 from detkit.images import Image
 from detkit.pyramid import LARGEST_LEVEL, grid_size, level, scales, window_too_large
+from detkit.settings import settled
 
 Floats = NDArray[np.float32]
 Pair = tuple[int, int]
@@ -190,40 +196,59 @@ class Scored:
     size: Pair
 
 
-@dataclass
-class HogDetector:
-    """Finds what a HOG model was trained on: an image, uint8 (H, W, 3) RGB, to `Detections`.
+@dataclass(frozen=True)
+class HogOptions:
+    """How the window goes over a picture.
 
-    model          by default the bundled person detector
-    threshold      smallest probability of a window that counts
     factor, enlarge, max_levels   of the pyramid; see `detkit.pyramid.scales`
     stride, padding               (x, y) in pixels of a level
-    grouping       how windows on one object become one box; see `detkit.detectors.windows.grouping`
-    threads        levels that are computed at the same time
-
-    Called on a picture that no window fits into, it raises InputError.
+    grouping       how windows on one object become one box; see `detectors.windows.grouping`
     """
 
-    model: HogModel = field(default_factory=person_model)
-    threshold: float = 0.5
     factor: float = 1.05
     enlarge: float = 1.0
     max_levels: int = 64
     stride: Pair = (8, 8)
     padding: Pair = (8, 8)
     grouping: Grouping = field(default_factory=Grouping)
-    threads: int = 1
 
-    names: tuple[str, ...] = field(init=False)
-    batch: int = field(init=False, default=1)
 
-    def __post_init__(self) -> None:
+class HogDetector(Detector):
+    """Finds what a HOG model was trained on: an image, uint8 (H, W, 3) RGB, to `Detections`.
+
+    model      a `HogModel`, the name of a bundled one or its file; by default the bundled person detector
+    selection, runtime, options   see `Selection`, `Runtime`, `HogOptions`; windows count from the probability `conf`
+               on, `runtime.threads` levels are computed at the same time
+
+    Called on a picture that no window fits into, it raises InputError. DeviceError for a device other than the CPU.
+    """
+
+    def __init__(
+        self,
+        model: HogModel | str | os.PathLike[str] | None = None,
+        selection: Selection = Selection(),
+        runtime: Runtime = Runtime(threads=1),
+        options: HogOptions = HogOptions(),
+        **settings: Any,
+    ) -> None:
+        self.selection, self.runtime, self.options = settled(settings, selection, runtime, options)
+        if self.runtime.device not in ("auto", "cpu"):
+            raise DeviceError(f"device {self.runtime.device!r}: hog-detect has no network and runs on the cpu")
+        if self.runtime.batch not in (None, 1):
+            raise UsageError("--batch is for networks; hog-detect takes one picture after the other")
+        self.model = model if isinstance(model, HogModel) else named_model(model)
         self.names = (self.model.name,)
+        self.selection.wanted(self.names, "the model")  # one class: it is wanted, or it is none
 
-    def __call__(self, image: Image) -> Detections:
-        return self.decode(self.prepare(image))
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the model's numbers, wherever they came from."""
+        model = self.model
+        weights = hashlib.sha256(model.weights.tobytes() + model.offsets.tobytes() + model.output.tobytes())
+        weights.update(repr((model.parameters, model.calibration, model.object_box, model.name)).encode())
+        return weights.hexdigest()
 
-    def prepare(self, image: Image) -> Scored:
+    def prepare(self, image: Image, name: str = "") -> Scored:
         """The score map of a picture: all the work but the grouping."""
         return Scored(self.score_map(image), (image.shape[1], image.shape[0]))
 
@@ -233,7 +258,7 @@ class HogDetector:
 
     def decode(self, scored: Scored) -> Detections:
         """Group the windows of a score map into boxes."""
-        found = group({0: scored.score_map}, self.threshold, self.grouping)
+        found = group({0: scored.score_map}, self.selection, self.options.grouping)
         boxes = self.model.object_boxes(found.boxes)
         inside = Detections(boxes, found.scores, found.class_ids, self.names).clip(*scored.size)
         return inside[(inside.boxes[:, 2:] > inside.boxes[:, :2]).all(axis=1)]  # not what lies in the padding
@@ -254,26 +279,31 @@ class HogDetector:
     def _score(self, image: Image, probabilities: bool) -> list[ScoreLevel]:
         size = (image.shape[1], image.shape[0])
         window = self.model.parameters.window
-        if (size[0] + 2 * self.padding[0]) * (size[1] + 2 * self.padding[1]) > LARGEST_LEVEL:
-            raise UsageError(f"a padding of {self.padding[0]} x {self.padding[1]} is more than fits into memory")
-        chosen = list(scales(size, window, self.factor, enlarge=self.enlarge, max_levels=self.max_levels))
+        if (size[0] + 2 * self.options.padding[0]) * (size[1] + 2 * self.options.padding[1]) > LARGEST_LEVEL:
+            raise UsageError(
+                f"a padding of {self.options.padding[0]} x {self.options.padding[1]} is more than fits into memory"
+            )
+        chosen = list(
+            scales(size, window, self.options.factor, enlarge=self.options.enlarge, max_levels=self.options.max_levels)
+        )
         if not chosen:
-            raise window_too_large(size, window, self.enlarge)
+            raise window_too_large(size, window, self.options.enlarge)
         score = functools.partial(self._score_level, image, probabilities=probabilities)
-        if self.threads == 1 or len(chosen) == 1:
+        threads = self.runtime.cores
+        if threads == 1 or len(chosen) == 1:
             return [score(scale) for scale in chosen]
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(score, chosen))
 
     def _score_level(self, image: Image, scale: float, probabilities: bool) -> ScoreLevel:
         parameters = self.model.parameters
-        step = block_step(parameters, self.stride)
-        padding = _round_up(self.padding, step)
+        step = block_step(parameters, self.options.stride)
+        padding = _round_up(self.options.padding, step)
         blocks = describe(level(image, scale).image, parameters, step, padding)
-        scores = score_grid(blocks, self.model, step, self.stride)
+        scores = score_grid(blocks, self.model, step, self.options.stride)
         if probabilities:
             scores = self.model.probability(scores)
-        return ScoreLevel(scores, scale, (-padding[0], -padding[1]), self.stride)
+        return ScoreLevel(scores, scale, (-padding[0], -padding[1]), self.options.stride)
 
 
 def _product(rows: Floats, matrix: Floats) -> Floats:
@@ -370,4 +400,4 @@ def _axis_weights(block: int, cell: int, sigma: float) -> Floats:
     gaussian = np.exp(-((pixels - block * 0.5) ** 2) / (2 * sigma**2))
     position = (pixels + 0.5) / cell - 0.5  # in cells; 0 is the centre of the first
     nearness = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(block // cell)))
-    return (nearness * gaussian[:, None]).astype(np.float32)
+    return np.asarray((nearness * gaussian[:, None]).astype(np.float32))

@@ -175,9 +175,9 @@ class HogModel:
     def combine(self, units: Floats) -> Floats:
         """Margins (...) from the values of the first layer (units, ...)."""
         if not self.output.size:
-            return units[0]
+            return np.asarray(units[0])
         hidden = np.maximum(units, 0)
-        return np.tensordot(self.output[:-1], hidden, axes=1) + self.output[-1]
+        return np.asarray(np.tensordot(self.output[:-1], hidden, axes=1) + self.output[-1])
 
     def margins(self, descriptors: Floats) -> Floats:
         """Margins (N,) of descriptors (N, descriptor length)."""
@@ -186,7 +186,7 @@ class HogModel:
     def probability(self, margins: Floats) -> Floats:
         """Calibrated probabilities of margins; Platt 1999, eq. 1."""
         slope, offset = self.calibration
-        return (1 / (1 + np.exp(-np.clip(slope * margins + offset, -80, 80)))).astype(np.float32)
+        return np.asarray((1 / (1 + np.exp(-np.clip(slope * margins + offset, -80, 80)))).astype(np.float32))
 
     def object_boxes(self, windows: NDArray[Any]) -> NDArray[Any]:
         """Boxes (N, 4) xyxy of the objects in windows (N, 4) xyxy."""
@@ -194,7 +194,7 @@ class HogModel:
             return windows
         part = np.asarray(self.object_box, windows.dtype) / (self.parameters.window * 2)
         corner = windows[:, [0, 1, 0, 1]]
-        return corner + part * (windows[:, [2, 3, 2, 3]] - corner)
+        return np.asarray(corner + part * (windows[:, [2, 3, 2, 3]] - corner))
 
 
 def _is_box(values: Any) -> bool:

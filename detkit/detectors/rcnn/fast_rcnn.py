@@ -26,27 +26,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit import nms as suppression
 from detkit.annotations.class_names import names_from_metadata
 from detkit.boxes import decode_offsets
-from detkit.classes import chosen_classes
 from detkit.detections import Detections
-from detkit.detectors.rcnn.region_proposals import proposal_source
-from detkit.detectors.rcnn.regions import IOU, ByProposals, Selection
-from detkit.detectors.rcnn.rpn import grid_anchors, propose
-from detkit.errors import ModelError, UsageError
+from detkit.detectors.base import Detector
+from detkit.detectors.rcnn.region_proposals import REGIONS, proposal_source
+from detkit.detectors.rcnn.regions import RegionOptions, suppressed
+from detkit.detectors.rcnn.rpn import PROPOSAL_IOU, grid_anchors, propose
+from detkit.detectors.selection import Selection
+from detkit.errors import ModelError
 from detkit.graphs.editing import load, part_of
 from detkit.graphs.letterbox import Placement, letterbox
 from detkit.graphs.preparation import PixelFormat, Preparation
 from detkit.graphs.registry import RUN_IN_PARTS, resolve
+from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.stored import metadata_of
-from detkit.images import Image, as_image, read_image
+from detkit.images import Image
+from detkit.settings import settled
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 Floats = NDArray[np.float32]
+
+_RPN_PROPOSALS = 300  # a picture (Ren et al. 2015, section 3.3)
 
 
 @dataclass(frozen=True)
@@ -58,22 +62,20 @@ class Prepared:
     proposals: Floats | None = None
 
 
-class _RoiDetector:
+class _RoiDetector(Detector):
     """What both detectors share: the feature map, the RoI head, and what becomes of its outputs."""
-
-    batch = 1
 
     def __init__(
         self,
         model: str | os.PathLike[str] | None,
-        command: str,
         selection: Selection,
-        bbox_regression: bool,
-        device: str,
-        threads: int | None,
-        extra: Sequence[str] = (),
+        runtime: Runtime,
+        options: RegionOptions,
+        variant: str,
     ) -> None:
-        self.path = path = resolve(model, command)
+        extra = ("rpn_scores", "rpn_offsets") if variant == "faster" else ()
+        self.selection, self.options = selection, options.without_idle(variant)
+        self.path = path = resolve(model, f"{variant}-rcnn")
         metadata = metadata_of(path)
         if metadata.get("head") not in RUN_IN_PARTS:
             raise ModelError(f"{path}: is no Fast or Faster R-CNN of detkit (see detkit train rcnn)")
@@ -81,24 +83,27 @@ class _RoiDetector:
             raise ModelError(f"{path}: has no region proposal network: it is a Fast R-CNN, --variant fast")
         self.metadata = metadata
         graph = load(path)
-        self.network = self._part(graph, ("feature_map", *extra), device, threads)
-        self._head = self._part(graph, ("class_scores", "box_offsets"), device, threads)
+        self.network = self._part(graph, ("feature_map", *extra), runtime)
+        self._head = self._part(graph, ("class_scores", "box_offsets"), runtime)
         self.names = names_from_metadata(metadata)
         try:
             self.stride = int(metadata["stride"])
             self.preparation = Preparation(fit="top-left", dynamic="aspect", size=int(metadata["size"]))
         except (KeyError, ValueError) as error:
             raise ModelError(f"{path}: its metadata lack a size or a stride") from error
-        self.selection, self.bbox_regression = selection, bbox_regression
-        chosen_classes(selection.classes, self.names)  # says now what it would say at the first picture
+        selection.wanted(self.names)  # says now what it would say at the first picture
 
-    def _part(self, graph: ModelProto, outputs: Sequence[str], device: str, threads: int | None) -> Network:
+    def _part(self, graph: ModelProto, outputs: Sequence[str], runtime: Runtime) -> Network:
         """A session of the part of the graph that makes `outputs`; the other parts are not run with it."""
         try:
             content = part_of(graph, outputs).SerializeToString()
         except ModelError as error:
             raise ModelError(f"{self.path}: {error}") from error
-        return Network(self.path, device, threads, content=bytes(content))
+        return Network(str(self.path), runtime, content=bytes(content))
+
+    def about(self) -> list[str]:
+        """The network, and what runs it."""
+        return [self.network.about()]
 
     def feature_map(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
         """The feature map (1, C, h, w) of a picture's tensor (3, H, W), and what the proposal network says of it."""
@@ -135,22 +140,18 @@ class _RoiDetector:
         scores, offsets = self.roi_head(features, rois)
         regions, classes = self.selection.scored(scores, self.names)
         boxes = rois[regions]
-        if self.bbox_regression:
+        if self.options.bbox_regression:
             boxes = decode_offsets(boxes, offsets[regions, classes])
         boxes = placement.undo(boxes.astype(np.float32))
-        return self.selection.detections(boxes, scores[regions, classes], classes, self.names)
+        return suppressed(boxes, scores[regions, classes], classes, self.names, self.selection)
 
 
-class FastRcnn(ByProposals, _RoiDetector):
+class FastRcnn(_RoiDetector):
     """Fast R-CNN: `FastRcnn("name")(image) -> Detections`.
 
-    model          a name of the registry or an .onnx file of `detkit train rcnn`; None takes the bundled default. The
-                   network of a Faster R-CNN serves as well: its proposal network is left out
-    proposals      "selective-search", "edge-boxes", "grid", or a file of `detkit proposals`
-    max_proposals  regions a picture
-    conf, iou, max_det, nms, agnostic, classes   see `Selection`
-    bbox_regression   False leaves the boxes where the proposals are
-    device, threads   see `Network`
+    model   a name of the registry or an .onnx file of `detkit train rcnn`; None takes the bundled default. The network
+            of a Faster R-CNN serves as well: its proposal network is left out
+    selection, runtime, options   see `Selection`, `Runtime`, `RegionOptions`
 
     ModelError where the model cannot be loaded or is another one.
     """
@@ -158,30 +159,25 @@ class FastRcnn(ByProposals, _RoiDetector):
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
-        *,
-        proposals: str = "selective-search",
-        max_proposals: int = 1000,
-        conf: float = 0.25,
-        iou: float = IOU,
-        max_det: int = 300,
-        nms: suppression.Method = "greedy",
-        agnostic: bool = False,
-        classes: Sequence[str | int] = (),
-        bbox_regression: bool = True,
-        device: str = "auto",
-        threads: int | None = None,
+        selection: Selection = Selection(),
+        runtime: Runtime = Runtime(),
+        options: RegionOptions = RegionOptions(),
+        **settings: Any,
     ) -> None:
-        selection = Selection(conf, iou, max_det, nms, agnostic, classes)
-        super().__init__(model, "fast-rcnn", selection, bbox_regression, device, threads)
-        self._propose = proposal_source(proposals, max_proposals, self.network.threads)
+        selection, runtime, options = settled(settings, selection, runtime, options)
+        super().__init__(model, selection, runtime, options, "fast")
+        self._propose = proposal_source(options.proposals, options.max_proposals or REGIONS, self.network.threads)
 
-    def prepare_named(self, image: Image, name: str) -> Prepared:
+    def prepare(self, image: Image, name: str = "") -> Prepared:
         """The picture as a tensor, with its proposals, which a file may hold under its name."""
         tensor, placement = self._place(image)
         return Prepared(tensor, placement, self._propose(image, name).boxes)
 
-    def detect_one(self, prepared: Prepared) -> Detections:
-        """Detections of a picture with its proposals."""
+    def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
+        """Detections of pictures with their proposals."""
+        return [self._detect_one(one) for one in prepared]
+
+    def _detect_one(self, prepared: Prepared) -> Detections:
         assert prepared.proposals is not None
         (features,) = self.feature_map(prepared.tensor)
         return self._detections(features, prepared.placement.apply(prepared.proposals), prepared.placement)
@@ -190,9 +186,8 @@ class FastRcnn(ByProposals, _RoiDetector):
 class FasterRcnn(_RoiDetector):
     """Faster R-CNN: `FasterRcnn("name")(image) -> Detections`.
 
-    max_proposals  of the region proposal network, a picture
-    proposal_iou   overlap above which the lower-scored of two proposals is suppressed
-    model, conf, iou, max_det, nms, agnostic, classes, bbox_regression, device, threads   as for `FastRcnn`
+    model, selection, runtime, options   as for `FastRcnn`; `options.max_proposals` are those of the region proposal
+            network (300), `options.proposal_iou` its suppression (0.7)
 
     ModelError where the model cannot be loaded, or has no region proposal network.
     """
@@ -200,34 +195,18 @@ class FasterRcnn(_RoiDetector):
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
-        *,
-        max_proposals: int = 300,
-        proposal_iou: float = 0.7,
-        conf: float = 0.25,
-        iou: float = IOU,
-        max_det: int = 300,
-        nms: suppression.Method = "greedy",
-        agnostic: bool = False,
-        classes: Sequence[str | int] = (),
-        bbox_regression: bool = True,
-        device: str = "auto",
-        threads: int | None = None,
+        selection: Selection = Selection(),
+        runtime: Runtime = Runtime(),
+        options: RegionOptions = RegionOptions(),
+        **settings: Any,
     ) -> None:
-        selection = Selection(conf, iou, max_det, nms, agnostic, classes)
-        super().__init__(
-            model, "faster-rcnn", selection, bbox_regression, device, threads, ("rpn_scores", "rpn_offsets")
-        )
-        if not 0 < proposal_iou <= 1:
-            raise UsageError(f"the overlap among proposals lies between 0 and 1, not {proposal_iou:g}")
-        self.max_proposals, self.proposal_iou = max_proposals, proposal_iou
+        selection, runtime, options = settled(settings, selection, runtime, options)
+        super().__init__(model, selection, runtime, options, "faster")
+        self.max_proposals = options.max_proposals or _RPN_PROPOSALS
+        self.proposal_iou = options.proposal_iou or PROPOSAL_IOU
         self.anchors = self._anchor_shapes()
 
-    def __call__(self, image: Image | str | os.PathLike[str]) -> Detections:
-        """What is in one picture: an array as `images.as_image` takes it, or a file."""
-        picture = read_image(image) if isinstance(image, str | os.PathLike) else as_image(image)
-        return self.detect([self.prepare(picture)])[0]
-
-    def prepare(self, image: Image) -> Prepared:
+    def prepare(self, image: Image, name: str = "") -> Prepared:
         """The picture as a tensor. Safe to call from threads."""
         return Prepared(*self._place(image))
 

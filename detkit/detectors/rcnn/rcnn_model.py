@@ -96,7 +96,7 @@ class RcnnModel:
     def probabilities(self, margins: Floats) -> Floats:
         """Calibrated probabilities (N, C) of margins (N, C)."""
         exponent = self.calibration[:, 0] * margins + self.calibration[:, 1]
-        return (1 / (1 + np.exp(-np.clip(exponent, -80, 80)))).astype(np.float32)
+        return np.asarray((1 / (1 + np.exp(-np.clip(exponent, -80, 80)))).astype(np.float32))
 
     def box_offsets(self, features: Floats, classes: NDArray[np.integer[Any]]) -> Floats:
         """Offsets (N, 4) of features (N, M), each by the regressors of its class, classes (N,)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from detkit.errors import ModelError
 from detkit.graphs.classifier_input import PictureInput
 from detkit.graphs.editing import load, with_open_size, with_outputs
 from detkit.graphs.registry import resolve
+from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import read_sidecar
 from detkit.images import Image
@@ -37,15 +39,27 @@ _WIDEST_MAP = 512  # channels of what counts as the last feature map
 _REGIONS_PER_RUN = 32
 
 
-class RegionFeatures:
-    """A network that makes features of the regions of a picture.
+@dataclass(frozen=True)
+class Features:
+    """Which features of a region.
 
-    model       a classifier by name or file; None takes the bundled one
     row, grid   names of the tensors for the SVMs and for the box regressors; None chooses, see above
     size        (width, height) of the warped regions; None takes the graph's own, or 224 x 224 where it is open. A
                 network that pools over all positions takes any
     context     pixels of the warped region that show what is around the box
-    device, threads   see `Network`
+    """
+
+    row: str | None = None
+    grid: str | None = None
+    size: Pair | None = None
+    context: int = CONTEXT
+
+
+class RegionFeatures:
+    """A network that makes features of the regions of a picture.
+
+    model    a classifier by name or file; None takes the bundled one
+    wanted, runtime   see `Features`, `Runtime`
 
     ModelError where the network has no such tensor.
     """
@@ -53,28 +67,25 @@ class RegionFeatures:
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
-        *,
-        row: str | None = None,
-        grid: str | None = None,
-        size: Pair | None = None,
-        context: int = CONTEXT,
-        device: str = "auto",
-        threads: int | None = None,
+        wanted: Features = Features(),
+        runtime: Runtime = Runtime(),
     ) -> None:
         path = resolve(model, "slide")
         graph = load(path)
-        plain = Network(path, device, threads)
+        plain = Network(path, runtime)
         picture = PictureInput(plain, read_sidecar(path))
-        wanted = size or picture.size or (224, 224)
-        if wanted != picture.size:
+        size = wanted.size or picture.size or (224, 224)
+        if size != picture.size:
             graph = with_open_size(graph, picture.info.name, 1 if picture.channels_last else 2)
-        row = row or _classified_from(graph, path)
-        grid = grid or _last_map(path, graph, plain, picture, wanted)
-        self.network = Network(path, device, threads, content=_content(path, graph, (row, grid)))
-        self.picture, self.size, self.context = picture, wanted, context
+        row = wanted.row or _classified_from(graph, path)
+        grid = wanted.grid or _last_map(path, graph, plain, picture, size)
+        self.network = Network(path, runtime, content=_content(path, graph, (row, grid)))
+        self.picture, self.size, self.context = picture, size, wanted.context
         self.row, self.grid = row, grid
-        if 2 * context >= min(wanted):
-            raise ModelError(f"{path}: regions of {wanted[0]} x {wanted[1]} pixels leave no room for {context} around")
+        if 2 * wanted.context >= min(size):
+            raise ModelError(
+                f"{path}: regions of {size[0]} x {size[1]} pixels leave no room for {wanted.context} around"
+            )
 
     def __call__(self, image: Image, boxes: NDArray[Any]) -> tuple[Floats, Floats]:
         """Features (N, D) for the SVMs and (N, M) for the regressors, of boxes (N, 4) xyxy in a picture (H, W, 3)."""
@@ -163,7 +174,7 @@ def _classified_from(model: ModelProto, path: Path) -> str:
     """The tensor that the last dense layer takes."""
     for node in reversed(model.graph.node):
         if node.op_type in ("Gemm", "MatMul"):
-            return node.input[0]
+            return str(node.input[0])
     raise ModelError(f"{path}: has no dense layer whose input could be the features: name a tensor")
 
 
@@ -171,12 +182,12 @@ def _last_map(path: Path, model: ModelProto, network: Network, picture: PictureI
     """The last feature map of several positions and of no more channels than AlexNet's, by running the graph once."""
     kinds = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "BatchNormalization", "Concat", "Mul")
     names = [node.output[0] for node in model.graph.node if node.op_type in kinds]
-    probing = Network(path, "cpu", network.threads, content=_content(path, model, names))
+    probing = Network(path, Runtime("cpu", network.threads), content=_content(path, model, names))
     tensor = picture.tensor(np.zeros((size[1], size[0], 3), np.uint8))[None]
     outputs = probing.run({picture.info.name: np.repeat(tensor, picture.info.shape[0] or 1, axis=0)}, names)
     for name, output in zip(reversed(names), reversed(outputs), strict=True):
         if output.ndim == 4 and min(output.shape[2:]) > 1 and output.shape[1] <= _WIDEST_MAP:
-            return name
+            return str(name)
     raise ModelError(f"{path}: has no feature map of at most {_WIDEST_MAP} channels: name a tensor")
 
 

@@ -9,32 +9,26 @@ from pathlib import Path, PurePosixPath
 from detkit.boxes import clip
 from detkit.cores import available_cores
 from detkit.errors import InputError, UsageError
+from detkit.graphs.runtime import Runtime
 from detkit.images import Image
 from detkit.proposals import Proposals
-from detkit.proposals.methods import edge_boxes_method, grid_method
+from detkit.proposals.methods import METHODS, method_named
 
-METHODS = ("selective-search", "edge-boxes", "grid")
+REGIONS = 1000  # a picture, where nothing else is asked for
 
 # a picture, uint8 (H, W, 3) RGB, and its name in every output -> proposals in its pixels
 ProposalSource = Callable[[Image, str], Proposals]
 
 
-def proposal_source(method: str, max_proposals: int, threads: int | None = None) -> ProposalSource:
-    """The source called `method`: one of METHODS, or a file as `detkit proposals` writes it.
+def proposal_source(method: str | None, max_proposals: int, threads: int | None = None) -> ProposalSource:
+    """The source called `method`: one of METHODS (None: the first), or a file as `detkit proposals` writes it.
 
     UsageError where it is neither; the source raises InputError for a picture that the file does not name.
     """
-    threads = threads or available_cores()
-    if method == "selective-search":
-        from detkit.proposals.selective_search import selective_search
-
-        return lambda image, _: selective_search(image, max_proposals=max_proposals, threads=threads)
-    if method == "edge-boxes":
-        find_boxes = edge_boxes_method(None, max_proposals, threads)
-        return lambda image, _: find_boxes(image)
-    if method == "grid":
-        spread = grid_method(max_proposals)
-        return lambda image, _: spread(image)
+    method = method or METHODS[0]
+    if method in METHODS:
+        find = method_named(method, max_proposals, runtime=Runtime(threads=threads or available_cores()))  # type: ignore[arg-type]
+        return lambda image, _: find(image)
     path = Path(method)
     if not path.is_file():
         raise UsageError(f"proposals {method!r}: neither {', '.join(METHODS)} nor a file")

@@ -2,85 +2,59 @@
 
 from __future__ import annotations
 
-import os
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit import nms as suppression
 from detkit.boxes import Floats
-from detkit.classes import chosen_classes
 from detkit.detections import Detections
-from detkit.images import Image, as_image, read_image
+from detkit.detectors.selection import Selection
+from detkit.errors import UsageError
 
 IOU = 0.3  # of the suppression in all three papers
 
 
-class ByProposals(ABC):
-    """What detectors share whose regions come from outside: a picture's name leads to its proposals in a file."""
-
-    batch = 1
-
-    def __call__(self, image: Image | str | os.PathLike[str], name: str = "") -> Detections:
-        """What is in one picture, an array as `images.as_image` takes it or a file; proposals in a file need `name`."""
-        if isinstance(image, str | os.PathLike):
-            name = name or Path(image).name
-            image = read_image(image)
-        return self.detect([self.prepare_named(as_image(image), name)])[0]
-
-    def prepare(self, image: Image) -> Any:
-        """`prepare_named` for a picture without a name."""
-        return self.prepare_named(image, "")
-
-    @abstractmethod
-    def prepare_named(self, image: Image, name: str) -> Any:
-        """The picture with its proposals. Safe to call from threads."""
-
-    def detect(self, prepared: Sequence[Any]) -> list[Detections]:
-        """Detections of prepared pictures, in their order."""
-        return [self.detect_one(one) for one in prepared]
-
-    @abstractmethod
-    def detect_one(self, prepared: Any) -> Detections:
-        """Detections of a prepared picture."""
-
-
 @dataclass(frozen=True)
-class Selection:
-    """Which scored boxes become detections.
+class RegionOptions:
+    """Where the regions come from, and which parts of the method are left out.
 
-    conf      boxes with a higher score are kept
-    iou, nms, agnostic, max_det   see `nms.suppress`; per class, as in the papers, unless `agnostic`
-    classes   keep only these, by name or number
+    proposals      "selective-search", "edge-boxes", "grid", or a file of `detkit proposals`; for Faster R-CNN, which
+                   makes its own, None; None elsewhere takes selective search
+    max_proposals  regions a picture; None takes 1,000, for Faster R-CNN 300
+    bbox_regression   False leaves the boxes where the proposals are
+    context        False shows R-CNN's network nothing around a region
+    proposal_iou   overlap above which the lower-scored of two of Faster R-CNN's proposals is suppressed; None takes 0.7
+
+    UsageError where a number is out of its range.
     """
 
-    conf: float = 0.25
-    iou: float = IOU
-    max_det: int = 300
-    nms: suppression.Method = "greedy"
-    agnostic: bool = False
-    classes: Sequence[str | int] = ()
+    proposals: str | None = None
+    max_proposals: int | None = None
+    bbox_regression: bool = True
+    context: bool = True
+    proposal_iou: float | None = None
 
-    def scored(self, scores: Floats, names: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Regions and classes of the scores (N, C) that count: two arrays (K,)."""
-        regions, classes = np.nonzero(scores > self.conf)
-        wanted = chosen_classes(self.classes, names)
-        if wanted is not None:
-            kept = np.isin(classes, wanted)
-            regions, classes = regions[kept], classes[kept]
-        return regions, classes
+    def __post_init__(self) -> None:
+        if self.max_proposals is not None and self.max_proposals < 1:
+            raise UsageError(f"at least 1 region of a picture is looked at, not {self.max_proposals}")
+        if self.proposal_iou is not None and not 0 < self.proposal_iou <= 1:
+            raise UsageError(f"the overlap among proposals lies between 0 and 1, not {self.proposal_iou:g}")
 
-    def detections(
-        self, boxes: Floats, scores: Floats, classes: NDArray[np.int64], names: tuple[str, ...]
-    ) -> Detections:
-        """The boxes (K, 4) that survive suppression; those without area, as regression can leave them, do not."""
-        whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        found = Detections(boxes[whole], scores[whole], classes[whole], names)
-        return suppression.suppress(
-            found, self.nms, self.iou, agnostic=self.agnostic, max_detections=self.max_det, min_score=self.conf
-        )
+    def without_idle(self, variant: str) -> RegionOptions:
+        """The same; UsageError where an option does nothing for a `variant`, "rcnn", "fast" or "faster"."""
+        if variant == "faster" and self.proposals is not None:
+            raise UsageError("--proposals: Faster R-CNN makes its own; --variant fast takes them from outside")
+        if variant != "faster" and self.proposal_iou is not None:
+            raise UsageError("--proposal-iou is for --variant faster")
+        if variant != "rcnn" and not self.context:
+            raise UsageError("--no-context is for --variant rcnn: the others see the whole picture")
+        return self
+
+
+def suppressed(
+    boxes: Floats, scores: Floats, classes: NDArray[np.int64], names: tuple[str, ...], selection: Selection
+) -> Detections:
+    """The boxes (K, 4) that survive suppression; those without area, as regression can leave them, do not."""
+    whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return selection.suppressed(Detections(boxes[whole], scores[whole], classes[whole], names), IOU)

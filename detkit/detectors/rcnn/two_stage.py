@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from detkit import nms as suppression
 from detkit.detectors.base import Detector
+from detkit.detectors.rcnn.regions import RegionOptions
+from detkit.detectors.selection import Selection
 from detkit.errors import ModelError, UsageError
 from detkit.graphs.registry import RUN_IN_PARTS, default_model, resolve
+from detkit.graphs.runtime import Runtime
 from detkit.graphs.stored import metadata_of
+from detkit.settings import settled
 
 Variant = Literal["rcnn", "fast", "faster"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -22,20 +24,10 @@ _COMMANDS = {"rcnn": "rcnn", "fast": "fast-rcnn", "faster": "faster-rcnn"}
 def two_stage(
     model: str | os.PathLike[str] | None = None,
     variant: str | None = None,
-    *,
-    proposals: str | None = None,
-    max_proposals: int | None = None,
-    proposal_iou: float | None = None,
-    bbox_regression: bool = True,
-    context: bool = True,
-    conf: float = 0.25,
-    iou: float | None = None,
-    max_det: int = 300,
-    nms: suppression.Method = "greedy",
-    agnostic: bool = False,
-    classes: Sequence[str | int] = (),
-    device: str = "auto",
-    threads: int | None = None,
+    selection: Selection = Selection(),
+    runtime: Runtime = Runtime(),
+    options: RegionOptions = RegionOptions(),
+    **settings: Any,
 ) -> Detector:
     """The detector of a model, see `Rcnn`, `FastRcnn`, `FasterRcnn`; other graphs are read as `Yolo` reads them.
 
@@ -43,39 +35,24 @@ def two_stage(
 
     UsageError where an option does not go with the variant, ModelError where the model does not.
     """
+    selection, runtime, options = settled(settings, selection, runtime, options)
     chosen, path = _chosen(model, variant)
-    _refuse_idle(chosen, proposals, proposal_iou, context)
-    shared: dict[str, Any] = {
-        "conf": conf,
-        "max_det": max_det,
-        "nms": nms,
-        "agnostic": agnostic,
-        "classes": classes,
-        "device": device,
-        "threads": threads,
-    }
-    own = {**shared, "bbox_regression": bbox_regression}
-    if iou is not None:
-        own["iou"] = iou
-    if max_proposals is not None:
-        own["max_proposals"] = max_proposals
+    options.without_idle(chosen)
     if chosen == "rcnn":
         from detkit.detectors.rcnn.rcnn_detector import Rcnn
 
-        return Rcnn(path, proposals=proposals or "selective-search", context=context, **own)
+        return Rcnn(path, selection, runtime, options)
+    from detkit.detectors.rcnn.fast_rcnn import FasterRcnn, FastRcnn
+
     if chosen == "fast":
-        from detkit.detectors.rcnn.fast_rcnn import FastRcnn
-
-        return FastRcnn(path, proposals=proposals or "selective-search", **own)
+        return FastRcnn(path, selection, runtime, options)
     if _has_parts(path):
-        from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
-
-        return FasterRcnn(path, proposal_iou=proposal_iou or 0.7, **own)
-    if not bbox_regression or max_proposals is not None or proposal_iou is not None:
+        return FasterRcnn(path, selection, runtime, options)
+    if options != RegionOptions():
         raise UsageError(f"{path}: does all its steps inside its graph: nothing can be taken out of it or set in it")
     from detkit.detectors.yolo.yolo_detector import Yolo
 
-    found = Yolo(path, iou=iou, **shared)
+    found = Yolo(path, selection, runtime)
     if found.head.name not in _TWO_STAGE_HEADS:
         raise UsageError(f"{path}: is no Faster R-CNN, but {found.head.name}: detkit yolo runs it")
     return found
@@ -112,13 +89,3 @@ def _metadata(path: Path) -> dict[str, str]:
         return metadata_of(path)
     except ModelError:
         return {}
-
-
-def _refuse_idle(variant: str, proposals: str | None, proposal_iou: float | None, context: bool) -> None:
-    """Options that would do nothing are wrong use."""
-    if variant == "faster" and proposals is not None:
-        raise UsageError("--proposals: Faster R-CNN makes its own; --variant fast takes them from outside")
-    if variant != "faster" and proposal_iou is not None:
-        raise UsageError("--proposal-iou is for --variant faster")
-    if variant != "rcnn" and not context:
-        raise UsageError("--no-context is for --variant rcnn: the others see the whole picture")

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.detections import Detections
+from detkit.detectors.selection import Selection
 from detkit.errors import UsageError
-from detkit.nms import Method, suppress
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -25,6 +25,7 @@ Pair = tuple[int, int]
 GroupMethod = Literal["maxima", "mean-shift", "none"]
 GROUP_METHODS: tuple[GroupMethod, ...] = get_args(GroupMethod)
 
+IOU = 0.4  # of the suppression among maxima
 _MOST_THAT_CLIMB = 2000  # windows of one class in mean shift
 
 
@@ -120,30 +121,24 @@ class ScoreMap:
 class Grouping:
     """How windows become boxes.
 
-    method   "maxima" of the score map, then NMS; "mean-shift"; or "none": every window above the threshold
-    nms      suppression after "maxima", at the overlap `iou`; "none" leaves the maxima as they are
+    method   "maxima" of the score map, then the suppression of the `Selection`; "mean-shift"; or "none": every window
+             above the threshold
     spread   of mean shift: (x, y, ln scale), x and y as parts of the window's width and height
-    max_detections   best boxes kept
     """
 
     method: GroupMethod = "maxima"
-    nms: Method = "greedy"
-    iou: float = 0.4
-    agnostic: bool = False
     spread: tuple[float, float, float] = (0.125, 0.125, 0.26)
-    max_detections: int | None = 300
 
     def __post_init__(self) -> None:
         if self.method not in GROUP_METHODS:
             raise UsageError(f"grouping {self.method!r} is not known; there are {', '.join(GROUP_METHODS)}")
-        if not 0 <= self.iou <= 1:
-            raise UsageError(f"an overlap threshold lies between 0 and 1, got {self.iou:g}")
         if not min(self.spread) > 0:
             raise UsageError(f"the spread of mean shift must be above 0, got {self.spread}")
 
 
-def group(maps: Mapping[int, ScoreMap], threshold: float, grouping: Grouping) -> Detections:
-    """Boxes from the score map of each class id, best first; scores are those of windows."""
+def group(maps: Mapping[int, ScoreMap], selection: Selection, grouping: Grouping = Grouping()) -> Detections:
+    """Boxes from the score map of each class id, best first; windows count from `selection.conf` on."""
+    threshold = selection.conf
     found = []
     for class_id, score_map in maps.items():
         if grouping.method == "maxima":
@@ -154,14 +149,8 @@ def group(maps: Mapping[int, ScoreMap], threshold: float, grouping: Grouping) ->
             boxes, scores = mean_shift(boxes, scores, threshold, score_map.window, grouping.spread)
         class_ids = np.full(len(boxes), class_id, np.int64)
         found.append(Detections(boxes.astype(np.float32), scores, class_ids))
-    method: Method = grouping.nms if grouping.method == "maxima" else "none"
-    return suppress(
-        Detections.concatenate(found),
-        method,
-        grouping.iou,
-        agnostic=grouping.agnostic,
-        max_detections=grouping.max_detections,
-        min_score=threshold,
+    return selection.suppressed(
+        Detections.concatenate(found), IOU, method=None if grouping.method == "maxima" else "none"
     )
 
 
@@ -213,7 +202,7 @@ def _climb(start: Doubles, points: Doubles, spreads: Doubles, weights: Doubles) 
         pull = (share * np.exp(-distance / 2))[:, None] * inverse
         arrived = (pull * points).sum(axis=0) / pull.sum(axis=0)
         if (np.abs(arrived - start) * np.sqrt(inverse.max(axis=0)) < 1e-3).all():
-            return arrived
+            return np.asarray(arrived)
         start = arrived
     return start
 

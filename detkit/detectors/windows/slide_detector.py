@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,20 @@ from numpy.typing import NDArray
 from detkit.annotations.class_names import names_from_file, names_from_metadata
 from detkit.classes import chosen_classes
 from detkit.detections import Detections
+from detkit.detectors.base import Detector
+from detkit.detectors.selection import Selection
 from detkit.detectors.windows.grouping import Grouping, ScoreLevel, ScoreMap, group
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.files import reason
 from detkit.graphs.classifier_input import PictureInput, is_embedding
 from detkit.graphs.dense_graph import NotDense, make_dense
 from detkit.graphs.registry import resolve
+from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import Sidecar, read_sidecar
-from detkit.images import Image, as_image, read_image
+from detkit.images import Image
 from detkit.pyramid import LARGEST_LEVEL, grid_size, pyramid, window_too_large
+from detkit.settings import settled
 
 Floats = NDArray[np.float32]
 Pair = tuple[int, int]
@@ -62,15 +66,25 @@ class Classified:
         return ScoreMap(levels, maps[0].window)
 
 
-class Classifier:
-    """A classifier network, and what it wants of a window.
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """What a classifier's file may leave open.
 
-    model, device, threads   see `Network`
     names       class names, a file of them, "coco" or "voc"; by default those of the sidecar or the metadata
     background  name or number of the class that stands for nothing; by default one named "background"
     window      (width, height) of the windows where the network leaves the size of its input open
+    """
 
-    windows_per_run   windows that go through the network together, where its batch is not fixed
+    names: Sequence[str] | str | os.PathLike[str] | None = None
+    background: str | int | None = None
+    window: Pair | None = None
+
+
+class Classifier:
+    """A classifier network, and what it wants of a window.
+
+    model, runtime, options   see `registry.resolve`, `Runtime`, `ClassifierOptions`; `runtime.batch` windows go
+            through the network together (64), where its batch is not fixed
 
     The input is that of `PictureInput`, the output one row of scores a window: logits, probabilities that sum to 1, or
     probabilities of each class by itself (all of them from 0 to 1 on four pictures that have nothing in common).
@@ -81,30 +95,25 @@ class Classifier:
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
-        *,
-        names: Sequence[str] | str | os.PathLike[str] | None = None,
-        background: str | int | None = None,
-        window: Pair | None = None,
-        device: str = "auto",
-        threads: int | None = None,
-        windows_per_run: int = WINDOWS_PER_RUN,
+        runtime: Runtime = Runtime(),
+        options: ClassifierOptions = ClassifierOptions(),
+        **settings: Any,
     ) -> None:
-        if windows_per_run < 1:
-            raise UsageError(f"at least 1 window goes through the network at a time, not {windows_per_run}")
-        self.windows_per_run = windows_per_run
+        self.runtime, options = settled(settings, runtime, options)
+        self.windows_per_run = self.runtime.batch or WINDOWS_PER_RUN
         path = resolve(model, "slide")
-        self.network = Network(path, device, threads)
+        self.network = Network(path, self.runtime)
         sidecar = read_sidecar(self.network.path)
         self.picture = PictureInput(self.network, sidecar)
         self.input = self.picture.info
-        self.window: Pair | None = self.picture.size or window
+        self.window: Pair | None = self.picture.size or options.window
         rows = self._probed(self.window or (224, 224))
         if is_embedding(rows):
             length = rows.shape[1]
             raise ModelError(f"{path}: is no classifier: it gives an embedding, a row of {length} numbers of length 1")
         self._logits = not bool((rows >= -1e-3).all() and (rows <= 1 + 1e-3).all())
-        self.names = _class_names(names, sidecar, self.network.metadata, rows.shape[1])
-        self.background = _background(background, self.names, self.network.metadata)
+        self.names = _class_names(options.names, sidecar, self.network.metadata, rows.shape[1])
+        self.background = _background(options.background, self.names, self.network.metadata)
 
     def _probed(self, size: Pair) -> Floats:
         """The rows of scores (4, classes) of noise and of black, gray and white pictures of `size`."""
@@ -149,21 +158,44 @@ class Classifier:
         if not self._logits:
             return scores
         shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
-class SlideDetector:
-    """A classifier in a sliding window: an image, uint8 (H, W, 3) RGB, to `Detections`.
+@dataclass(frozen=True)
+class SlideOptions:
+    """How the window goes over a picture, and what the classifier's file may leave open.
 
-    model       an .onnx file or a name of the registry; all others without a line: see `Classifier`
     window      (width, height) of the smallest window in picture pixels; by default the network's input size. Levels
                 are stretched so that it becomes the network's input
     stride      pixels between windows, at the network's input size; by default an eighth of the shorter side
-    conf        windows count from this probability on; a window counts for its best class only, and not at all where
-                that is the background
     factor, max_levels   of the pyramid; see `detkit.pyramid.scales`
     grouping    how windows on one object become one box
     dense       True: the network must be applicable to whole levels; False: cut windows out; None: as it can
+    names, background   see `ClassifierOptions`
+    """
+
+    window: Pair | None = None
+    stride: int | None = None
+    factor: float = 1.25
+    max_levels: int = 64
+    grouping: Grouping = field(default_factory=Grouping)
+    dense: bool | None = None
+    names: Sequence[str] | str | os.PathLike[str] | None = None
+    background: str | int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and min(self.window) < 1:
+            raise UsageError(f"a window needs at least one pixel, got {self.window[0]} x {self.window[1]}")
+        if self.stride is not None and self.stride < 1:
+            raise UsageError(f"the window stride must be at least 1 pixel, got {self.stride}")
+
+
+class SlideDetector(Detector):
+    """A classifier in a sliding window: an image, uint8 (H, W, 3) RGB, to `Detections`.
+
+    model       an .onnx file or a name of the registry
+    selection, runtime, options   see `Selection`, `Runtime`, `SlideOptions`. Windows count from the probability `conf`
+                on; a window counts for its best class only, and not at all where that is the background
 
     UsageError where the window is not given and the network leaves it open, or `dense` is asked for and not exact;
     called on a picture smaller than the window, InputError.
@@ -172,49 +204,34 @@ class SlideDetector:
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
-        *,
-        window: Pair | None = None,
-        stride: int | None = None,
-        conf: float = 0.5,
-        factor: float = 1.25,
-        max_levels: int = 64,
-        grouping: Grouping | None = None,
-        names: Sequence[str] | str | os.PathLike[str] | None = None,
-        background: str | int | None = None,
-        classes: Sequence[str | int] = (),
-        dense: bool | None = None,
-        device: str = "auto",
-        threads: int | None = None,
-        windows_per_run: int = WINDOWS_PER_RUN,
+        selection: Selection = Selection(),
+        runtime: Runtime = Runtime(),
+        options: SlideOptions = SlideOptions(),
+        **settings: Any,
     ) -> None:
-        if window is not None and min(window) < 1:
-            raise UsageError(f"a window needs at least one pixel, got {window[0]} x {window[1]}")
+        self.selection, runtime, self.options = settled(settings, selection, runtime, options)
+        options = self.options
         self.classifier = Classifier(
-            model, names=names, background=background, window=window, device=device, threads=threads,
-            windows_per_run=windows_per_run,
-        )  # fmt: skip
+            model, runtime, ClassifierOptions(options.names, options.background, options.window)
+        )
         self.network = self.classifier.network
+        self.path = self.network.path
         self.names = self.classifier.names
-        self.batch = 1
         size = self.classifier.window
         if size is None:
             raise _size_is_open(self.network.path)
         self.input_size: Pair = size
-        self.window = window or size
-        self.stride = max(1, min(size) // 8) if stride is None else stride
-        if self.stride < 1:
-            raise UsageError(f"the window stride must be at least 1 pixel, got {self.stride}")
-        self.conf, self.factor, self.max_levels = conf, factor, max_levels
-        self.grouping = grouping or Grouping()
-        self._wanted = chosen_classes(classes, self.names)
-        self.dense, self.why_not_dense = self._dense_network(dense, device, threads)
+        self.window = options.window or size
+        self.stride = options.stride or max(1, min(size) // 8)
+        self._wanted = self.selection.wanted(self.names)
+        self.dense, self.why_not_dense = self._dense_network(options.dense, runtime)
 
-    def __call__(self, image: Image | str | os.PathLike[str]) -> Detections:
-        """What is in one picture: an array as `images.as_image` takes it, or the path of a file."""
-        picture = read_image(image) if isinstance(image, str | os.PathLike) else as_image(image)
-        return self.decode(self.classify(picture))
+    def about(self) -> list[str]:
+        """The network, and whether whole levels go through it."""
+        how = f"window by window: {self.why_not_dense}" if self.dense is None else "whole levels at once"
+        return [self.network.about(), how]
 
-    def prepare(self, image: Image) -> Image:
+    def prepare(self, image: Image, name: str = "") -> Image:
         """The picture, if the window fits: the network's work is done in `detect`, one picture after the other."""
         if image.shape[1] < self.window[0] or image.shape[0] < self.window[1]:
             raise window_too_large((image.shape[1], image.shape[0]), self.window, can_enlarge=False)
@@ -230,7 +247,9 @@ class SlideDetector:
         scores: list[Floats] = []
         winners: list[NDArray[np.int64]] = []
         levels: list[ScoreLevel] = []
-        for level in pyramid(base, self.input_size, self.factor, max_levels=self.max_levels, smooth=True):
+        for level in pyramid(
+            base, self.input_size, self.options.factor, max_levels=self.options.max_levels, smooth=True
+        ):
             probabilities = self.scores(level.image)
             winner = probabilities.argmax(axis=0)
             score = np.take_along_axis(probabilities, winner[None], axis=0)[0]
@@ -257,7 +276,8 @@ class SlideDetector:
         """Group the windows of each class into boxes."""
         if not classified.score_maps:
             return Detections.empty(self.names)
-        found = group(classified.score_maps, max(self.conf, 1e-6), self.grouping)
+        selection = replace(self.selection, conf=max(self.selection.conf, 1e-6))
+        found = group(classified.score_maps, selection, self.options.grouping)
         return replace(found, names=self.names).clip(*classified.size)
 
     def scores(self, image: Image) -> Floats:
@@ -278,7 +298,7 @@ class SlideDetector:
         if not self.classifier._logits:
             return scores
         shifted = np.exp(scores - scores.max(axis=0))
-        return shifted / shifted.sum(axis=0)
+        return np.asarray(shifted / shifted.sum(axis=0))
 
     def _grid(self, image: Image) -> Pair:
         return grid_size((image.shape[1], image.shape[0]), self.input_size, (self.stride, self.stride))
@@ -315,7 +335,7 @@ class SlideDetector:
         interpolation = cv2.INTER_AREA if min(scale) > 1 else cv2.INTER_LINEAR_EXACT
         return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8), scale
 
-    def _dense_network(self, wanted: bool | None, device: str, threads: int | None) -> tuple[Network | None, str]:
+    def _dense_network(self, wanted: bool | None, runtime: Runtime) -> tuple[Network | None, str]:
         """The dense graph in a session of its own, once it has given the same scores; or None, and why."""
         if wanted is False:
             return None, "windows were asked for"
@@ -323,7 +343,7 @@ class SlideDetector:
             if self.classifier.picture.channels_last:
                 raise NotDense("its channels come last")
             content = make_dense(_content(self.network.path), self.input_size, (self.stride, self.stride))
-            network = Network(self.network.path, device, threads, content=content)
+            network = Network(self.network.path, runtime, content=content)
             difference = self._difference(network)
             if difference > _SAME:
                 raise NotDense(f"its scores differ by {difference:.2g}")

@@ -6,102 +6,79 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit import nms as suppression
-from detkit.classes import chosen_classes
 from detkit.detections import Detections
+from detkit.detectors.base import Detector
+from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.feeding import Feeding, Prepared
 from detkit.detectors.yolo.graph_options import GraphOptions
 from detkit.detectors.yolo.heads.evidence import check_boxes
 from detkit.detectors.yolo.heads.signature import Match, is_classifier
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs, UnsoundError
 from detkit.detectors.yolo.reading import metadata_iou, no_detector, read_graph
-from detkit.errors import InputError, ModelError, UsageError
-from detkit.graphs.letterbox import Fit, Placement
+from detkit.errors import InputError, ModelError
+from detkit.graphs.letterbox import Placement
 from detkit.graphs.preparation import Size
 from detkit.graphs.registry import RUN_IN_PARTS, other_command, resolve
+from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import read_sidecar
-from detkit.images import Image, as_image, read_image
+from detkit.images import Image
+from detkit.settings import settled
 
 logger = logging.getLogger("detkit")
 
 
-class Yolo:
+class Yolo(Detector):
     """A detector from an .onnx file: `Yolo("name")(image) -> Detections`.
 
     model     a name of the registry (`detkit models list`) or an .onnx file; None takes the bundled default
-    conf      boxes with a higher score are kept
-    iou       overlap above which the lower-scored of two boxes is suppressed; None takes the file's or exporter's
-    max_det   boxes kept per image
-    nms       "greedy", "soft", "diou", "wbf" or "none"; graphs that suppress by themselves are left alone
-    agnostic  whether boxes of different classes suppress each other
-    multi_label  whether a box counts for every class above `conf`; None takes the exporter's own choice
-    classes   keep only these, by name or number
-    names     class names, a file of them, "coco" or "voc", in place of the graph's own
-    head      name of the head, in place of recognising it
-    size      side of the input in pixels, where the graph leaves it open
-    mean, std, color, fit   how the picture is prepared, see `GraphOptions`
-    device, threads   see `Network`
-    batch     pictures per run, where the graph allows it
+    selection, runtime, options   see `Selection`, `Runtime`, `GraphOptions`
 
     ModelError where the file cannot be loaded or does not tell its head; UsageError for classes it does not have and
-    for numbers out of their range.
+    for numbers out of their range. A picture for which the network's outputs cannot be right is an InputError.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
-        *,
-        conf: float = 0.25,
-        iou: float | None = None,
-        max_det: int = 300,
-        nms: suppression.Method = "greedy",
-        agnostic: bool = False,
-        multi_label: bool | None = None,
-        classes: Sequence[str | int] | str | int = (),
-        names: Sequence[str] | str | os.PathLike[str] | None = None,
-        head: str | None = None,
-        size: int | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        color: Literal["rgb", "bgr"] | None = None,
-        fit: Fit | None = None,
-        device: str = "auto",
-        threads: int | None = None,
-        batch: int = 1,
+        selection: Selection = Selection(),
+        runtime: Runtime = Runtime(),
+        options: GraphOptions = GraphOptions(),
+        **settings: Any,
     ) -> None:
-        _check_numbers(conf, iou, max_det, nms, batch, threads)
-        self.network = Network(resolve(model, "yolo"), device, threads)
+        self.selection, runtime, self.options = settled(settings, selection, runtime, options)
+        self.network = Network(resolve(model, "yolo"), runtime)
+        self.path = self.network.path
         metadata = self.network.metadata
         if metadata.get("head") in RUN_IN_PARTS:
             raise other_command(self.network.path, metadata["head"])
-        self.conf, self.max_det, self.nms, self.agnostic = conf, max_det, nms, agnostic
-        self.options = GraphOptions(names, head, size, multi_label, mean, std, color, fit)
         self.feeding = Feeding(self.network)
-        if head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
+        if self.options.head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
             raise no_detector(self.feeding)
         sidecar = read_sidecar(self.network.path)
         self.reading = reading = read_graph(self.feeding, sidecar, self.options)
         for line in reading.assumptions:
             logger.warning("%s: %s", self.network.path, line)
         self.head, self.preparation, self.names = reading.head, reading.preparation, reading.names
-        self.iou = metadata_iou(metadata, self.head.iou) if iou is None else iou
+        own_iou = metadata_iou(metadata, self.head.iou)
+        self.iou = own_iou if self.selection.iou is None else self.selection.iou
+        multi_label = self.options.multi_label
         counts_all = self.head.multi_label if multi_label is None else multi_label
+        conf = self.selection.conf
         self._frame = Frame((0, 0), conf, counts_all, reading.anchors, sidecar.strides, reading.layout)
-        self._wanted = chosen_classes(classes, self.names)
-        self.batch = self.feeding.fixed_batch or max(1, batch)
+        self._wanted = self.selection.wanted(self.names)
+        self.batch = self.feeding.fixed_batch or runtime.batch or 1
 
-    def __call__(self, image: Image | str | os.PathLike[str]) -> Detections:
-        """What is in one picture: an array as `images.as_image` takes it, or the path of a file."""
-        picture = read_image(image) if isinstance(image, str | os.PathLike) else as_image(image)
-        return self.detect([self.prepare(picture)])[0]
+    def about(self) -> list[str]:
+        """The network and what runs it, and which head was recognised for which reason."""
+        return [self.network.about(), *(f"head {match.head}: {match.reason}" for match in self.matches)]
 
-    def prepare(self, image: Image) -> Prepared:
+    def prepare(self, image: Image, name: str = "") -> Prepared:
         """The picture as a tensor of the network's input size, and its placement in it. Safe to call from threads."""
         return self.feeding.prepare(image, self.preparation)
 
@@ -161,11 +138,9 @@ class Yolo:
     def suppress(self, candidates: Candidates, placement: Placement) -> Detections:
         """The candidates that survive suppression, best first, in pixels of the picture."""
         detections = Detections(candidates.boxes, candidates.scores, candidates.class_ids, self.names)
-        method = self.nms if self.head.nms else "none"
-        kept = suppression.suppress(
-            detections, method, self.iou, agnostic=self.agnostic, max_detections=self.max_det, min_score=self.conf
-        )
-        return replace(kept, boxes=placement.undo(kept.boxes, cut=self.head.cut))
+        kept = self.selection.suppressed(detections, self.iou, method=None if self.head.nms else "none")
+        shown: Detections = replace(kept, boxes=placement.undo(kept.boxes, cut=self.head.cut))
+        return shown
 
     @property
     def matches(self) -> list[Match]:
@@ -176,18 +151,6 @@ class Yolo:
     def input_size(self) -> Size | None:
         """The graph's fixed input (width, height); None where it follows the picture."""
         return self.feeding.size
-
-
-def _check_numbers(conf: float, iou: float | None, max_det: int, nms: str, batch: int, threads: int | None) -> None:
-    """UsageError where a setting is out of its range."""
-    for name, share in (("conf", conf), ("iou", iou)):
-        if share is not None and not 0 <= share <= 1:
-            raise UsageError(f"{name} lies from 0 to 1, not at {share}")
-    for name, count in (("max_det", max_det), ("batch", batch), ("threads", threads)):
-        if count is not None and count < 1:
-            raise UsageError(f"{name} is at least 1, not {count}")
-    if nms not in get_args(suppression.Method):
-        raise UsageError(f"there is no nms {nms!r}; there are {', '.join(get_args(suppression.Method))}")
 
 
 def _of_one_shape(prepared: Sequence[Prepared], most: int) -> list[list[int]]:

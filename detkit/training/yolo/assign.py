@@ -11,10 +11,14 @@ EPSILON = 1e-9
 
 
 class Assignment(NamedTuple):
-    """Targets of one picture: for each point the index of the object it is to find, or -1, and its score in 0-1."""
+    """Targets of one picture: for each point the index of the object it is to find, or -1, and its score in 0-1.
+
+    `scores` has the score of each object at each of its points, also where another object owns the point.
+    """
 
     object: Tensor  # (A,) int64
     score: Tensor  # (A,)
+    scores: Tensor  # (G, A)
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -30,6 +34,7 @@ def task_aligned_assignment(
     centres: Tensor,
     object_boxes: Tensor,
     object_classes: Tensor,
+    confidence: Tensor | None = None,
     *,
     candidates: int = 10,
     alpha: float = 0.5,
@@ -44,11 +49,13 @@ def task_aligned_assignment(
     one-stage detectors since.
 
     scores (A, classes) in 0-1, boxes (A, 4) xyxy, centres (A, 2) xy, object_boxes (G, 4) xyxy, object_classes (G,)
-    int64; all in pixels of the network's input.
+    int64; all in pixels of the network's input. Where objects are certain to a `confidence` (G,) in 0-1 only, their
+    target scores are multiplied with it, and it weighs which object owns a point.
     """
     points = len(centres)
     if len(object_boxes) == 0:
-        return Assignment(torch.full((points,), -1), torch.zeros(points))
+        return Assignment(torch.full((points,), -1), torch.zeros(points), torch.zeros(0, points))
+    sure = torch.ones(len(object_boxes)) if confidence is None else confidence
     sides = torch.cat((centres - object_boxes[:, None, :2], object_boxes[:, None, 2:] - centres), dim=2)  # (G, A, 4)
     inside = sides.amin(dim=2) > EPSILON
     iou = pairwise_iou(object_boxes, boxes) * inside  # (G, A)
@@ -56,12 +63,13 @@ def task_aligned_assignment(
 
     best = alignment.topk(min(candidates, points), dim=1).indices
     chosen = torch.zeros_like(inside).scatter_(1, best, True) & inside
-    owner = torch.where(chosen, iou, torch.full_like(iou, -1.0)).argmax(dim=0)  # (A,)
+    owner = torch.where(chosen, iou * sure[:, None], torch.full_like(iou, -1.0)).argmax(dim=0)  # (A,)
     positive = chosen.any(dim=0)
 
     mine = torch.zeros_like(chosen).scatter_(0, owner[None], True) & positive
-    alignment = alignment * mine
+    counted = mine if confidence is None else chosen
+    alignment = alignment * counted
     largest_alignment = alignment.amax(dim=1, keepdim=True).clamp(min=EPSILON)
-    largest_iou = (iou * mine).amax(dim=1, keepdim=True)
-    score = (alignment / largest_alignment * largest_iou).amax(dim=0)
-    return Assignment(torch.where(positive, owner, -1), score)
+    largest_iou = (iou * counted).amax(dim=1, keepdim=True)
+    scores = alignment / largest_alignment * largest_iou * sure[:, None]
+    return Assignment(torch.where(positive, owner, -1), (scores * mine).amax(dim=0), scores)

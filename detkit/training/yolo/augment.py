@@ -16,11 +16,12 @@ PAD = 114
 
 
 class Picture(NamedTuple):
-    """An image with the boxes and classes of its objects."""
+    """An image with the boxes and classes of its objects and, where not all are certain, their scores in 0-1."""
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
+    scores: NDArray[np.float32] | None = None
 
 
 def place(
@@ -32,9 +33,8 @@ def place(
     flip: bool = False,
     visible: float = 0.25,
     smallest: float = 3.0,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Draw `source`, scaled and perhaps mirrored, on `canvas` (h, w, 3); returns the boxes and classes left in
-    view.
+) -> Picture:
+    """Draw `source`, scaled and perhaps mirrored, on `canvas` (h, w, 3); returns it with the objects left in view.
 
     Along each axis the image lies at random: wholly inside the canvas if it fits, else covering it wholly. Boxes
     are cut to what is seen; those seen to less than the share `visible`, or narrower than `smallest` pixels, are
@@ -59,7 +59,8 @@ def place(
     cut[:, [1, 3]] = cut[:, [1, 3]].clip(y0, y1)
     whole, seen = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, cut))
     keep = (seen > visible * whole) & ((cut[:, 2:] - cut[:, :2]).min(axis=1) >= smallest)
-    return cut[keep].astype(np.float32), source.classes[keep]
+    scores = None if source.scores is None else source.scores[keep]
+    return Picture(canvas, cut[keep].astype(np.float32), source.classes[keep], scores)
 
 
 def jitter_colours(
@@ -85,8 +86,7 @@ def scaled_crop(
     """One image on a square canvas of `size`: its long side becomes `full_size` times a random factor from `scales`."""
     canvas = np.full((size, size, 3), PAD, np.uint8)
     scale = full_size / max(source.image.shape[:2]) * log_uniform(rng, *scales)
-    boxes, classes = place(source, canvas, rng, scale, flip=rng.random() < 0.5)
-    return Picture(canvas, boxes, classes)
+    return place(source, canvas, rng, scale, flip=rng.random() < 0.5)
 
 
 def mosaic(
@@ -99,7 +99,7 @@ def mosaic(
     """
     canvas = np.full((size, size, 3), PAD, np.uint8)
     x, y = (int(rng.uniform(0.3, 0.7) * size) for _ in range(2))
-    boxes, classes = [], []
+    boxes, tiles = [], []
     for source, rows, columns in zip(
         sources,
         (slice(0, y), slice(0, y), slice(y, size), slice(y, size)),
@@ -107,7 +107,14 @@ def mosaic(
         strict=True,
     ):
         scale = full_size / max(source.image.shape[:2]) * log_uniform(rng, *scales)
-        b, c = place(source, canvas[rows, columns], rng, scale, flip=rng.random() < 0.5)
-        boxes.append(b + np.array([columns.start, rows.start] * 2, np.float32))
-        classes.append(c)
-    return Picture(canvas, np.concatenate(boxes), np.concatenate(classes))
+        tile = place(source, canvas[rows, columns], rng, scale, flip=rng.random() < 0.5)
+        boxes.append(tile.boxes + np.array([columns.start, rows.start] * 2, np.float32))
+        tiles.append(tile)
+    scores = [np.ones(len(t.classes), np.float32) if t.scores is None else t.scores for t in tiles]
+    certain = all(t.scores is None for t in tiles)
+    return Picture(
+        canvas,
+        np.concatenate(boxes),
+        np.concatenate([t.classes for t in tiles]),
+        None if certain else np.concatenate(scores),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.files import write_atomically
 from detkit.images import read_image
 
 from .augment import Picture, jitter_colours, mosaic, scaled_crop
+from .recipe import Recipe
 from .teacher import YoloxTeacher
 
 CACHE_BYTES = 3 * 2**30
-SINGLE_SCALES = (0.4, 1.3)
-MOSAIC_SCALES = (0.3, 0.9)
 FINAL_SCALES = (0.8, 1.2)
 
 
@@ -38,6 +39,7 @@ class TrainingSet:
     boxes: Sequence[NDArray[np.float32]]
     classes: Sequence[NDArray[np.int64]]
     names: Sequence[str]
+    scores: Sequence[NDArray[np.float32]] | None = None  # how certain each object is, 0-1; None: all of them are
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -53,6 +55,12 @@ class TrainingSet:
                 raise InputError(f"{path}: expected boxes of shape ({len(classes)}, 4), got {boxes.shape}")
             if len(classes) and not 0 <= classes.min() <= classes.max() < len(self.names):
                 raise InputError(f"{path}: class {classes.max()} of {len(self.names)}")
+
+    def certain_classes(self) -> list[NDArray[np.int64]]:
+        """Of each picture the classes of the objects that are rather there than not."""
+        if self.scores is None:
+            return list(self.classes)
+        return [classes[scores >= 0.5] for classes, scores in zip(self.classes, self.scores, strict=True)]
 
 
 class Request(NamedTuple):
@@ -73,11 +81,14 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (N, 3, S, S) uint8; for each picture its boxes (G, 4) and classes (G,); the teacher's view or None."""
+    """Images (N, 3, S, S) uint8; for each picture its boxes (G, 4), classes (G,) and scores (G,) or None; the teacher's
+    view or None.
+    """
 
     images: Tensor
     boxes: list[Tensor]
     classes: list[Tensor]
+    scores: list[Tensor | None]
     teacher_scores: Tensor | None
     teacher_boxes: Tensor | None
 
@@ -85,19 +96,25 @@ class Batch(NamedTuple):
 class AugmentedPictures:
     """Pictures by request: a mosaic of four images or a crop of one, colours jittered; only crops in the end.
 
-    Images are shrunk to `image_size` along the long side (never enlarged) and kept in memory as long as
-    CACHE_BYTES last.
+    Images are shrunk to `image_size` along the long side (never enlarged). They are kept in memory as long as
+    CACHE_BYTES last or, all of them, in the `store`.
     """
 
     def __init__(
-        self, data: TrainingSet, image_size: int, teacher: Path | None = None, mosaic_share: float = 0.5
+        self,
+        data: TrainingSet,
+        image_size: int,
+        teacher: Path | None = None,
+        recipe: Recipe = Recipe(),
+        store: PictureStore | None = None,
     ) -> None:
-        self.data, self.image_size, self.mosaic_share = data, image_size, mosaic_share
+        self.data, self.image_size, self.recipe = data, image_size, recipe
         self.teacher_path = teacher
         self._teacher: YoloxTeacher | None = None
         self._cache: dict[int, Picture] = {}
         used = 0
-        for i in range(len(data.paths)):
+        self._store = store
+        for i in range(0 if store else len(data.paths)):
             picture = self._read(i)
             used += picture.image.nbytes
             if used > CACHE_BYTES:
@@ -105,9 +122,13 @@ class AugmentedPictures:
             self._cache[i] = picture
 
     def _read(self, index: int) -> Picture:
-        image, scale = read_shrunk(self.data.paths[index], self.image_size)
+        if self._store:
+            image, scale = self._store.image(index), self._store.scale(index)
+        else:
+            image, scale = read_shrunk(self.data.paths[index], self.image_size)
         boxes = (self.data.boxes[index] * scale).astype(np.float32)
-        return Picture(image, boxes, self.data.classes[index].astype(np.int64))
+        scores = None if self.data.scores is None else self.data.scores[index]
+        return Picture(image, boxes, self.data.classes[index].astype(np.int64), scores)
 
     def source(self, index: int) -> Picture:
         return self._cache.get(index) or self._read(index)
@@ -117,17 +138,59 @@ class AugmentedPictures:
         source = self.source(request.image)
         if request.final:
             picture = scaled_crop(source, request.size, rng, self.image_size, FINAL_SCALES)
-        elif rng.random() < self.mosaic_share:
+        elif rng.random() < self.recipe.mosaic_share:
             others = [self.source(int(i)) for i in rng.integers(len(self.data.paths), size=3)]
-            picture = mosaic([source, *others], request.size, rng, self.image_size, MOSAIC_SCALES)
+            picture = mosaic([source, *others], request.size, rng, self.image_size, self.recipe.mosaic_scales)
         else:
-            picture = scaled_crop(source, request.size, rng, self.image_size, SINGLE_SCALES)
+            picture = scaled_crop(source, request.size, rng, self.image_size, self.recipe.scales)
         jittered = picture._replace(image=jitter_colours(picture.image, rng))
         if self.teacher_path is None:
             return Sample(jittered, None, None)
         if self._teacher is None:
             self._teacher = YoloxTeacher(self.teacher_path, len(self.data.names))
         return Sample(jittered, *self._teacher(picture.image))
+
+
+class PictureStore:
+    """Decoded images in a file that processes map into memory, so that any number of them fit and none is decoded twice.
+
+    Images are shrunk to `longest` pixels along the long side. The `folder` gets pixels.bin and index.npz; what is
+    there is used again if it was made from the same paths at the same size. A killed process leaves no index.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[Path], longest: int) -> None:
+        key = hashlib.sha256("\n".join([str(longest), *map(str, paths)]).encode()).hexdigest()
+        index = folder / "index.npz"
+        if not index.exists() or str(np.load(index)["key"]) != key:
+            self._fill(folder, paths, longest, key)
+        with np.load(index) as entries:
+            self._shapes, self._starts, self._scales = entries["shapes"], entries["starts"], entries["scales"]
+        self._pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
+
+    @staticmethod
+    def _fill(folder: Path, paths: Sequence[Path], longest: int, key: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        shapes, scales = [], []
+        with write_atomically(folder / "pixels.bin") as file:
+            for path in paths:
+                image, scale = read_shrunk(path, longest)
+                file.write(np.ascontiguousarray(image).tobytes())
+                shapes.append(image.shape[:2])
+                scales.append(scale)
+        sizes = 3 * np.prod(np.array(shapes, np.int64), axis=1)
+        starts = np.cumsum(sizes) - sizes
+        with write_atomically(folder / "index.npz") as file:
+            np.savez(file, key=key, shapes=shapes, starts=starts, scales=scales)
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """Image (H, W, 3) RGB, not to be written to."""
+        height, width = self._shapes[number].tolist()
+        start = int(self._starts[number])
+        return self._pixels[start : start + 3 * height * width].reshape(height, width, 3)
+
+    def scale(self, number: int) -> float:
+        """What the image's size was multiplied with."""
+        return float(self._scales[number])
 
 
 def read_shrunk(path: Path, longest: int) -> tuple[NDArray[np.uint8], float]:
@@ -144,11 +207,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
     images = torch.from_numpy(np.stack([s.picture.image for s in samples])).permute(0, 3, 1, 2)
     boxes = [torch.from_numpy(s.picture.boxes) for s in samples]
     classes = [torch.from_numpy(s.picture.classes) for s in samples]
+    sure = [None if s.picture.scores is None else torch.from_numpy(s.picture.scores) for s in samples]
     if samples[0].teacher_scores is None:
-        return Batch(images, boxes, classes, None, None)
+        return Batch(images, boxes, classes, sure, None, None)
     scores = torch.from_numpy(np.stack([s.teacher_scores for s in samples]))  # type: ignore[misc]
     teacher_boxes = torch.from_numpy(np.stack([s.teacher_boxes for s in samples]))  # type: ignore[misc]
-    return Batch(images, boxes, classes, scores, teacher_boxes)
+    return Batch(images, boxes, classes, sure, scores, teacher_boxes)
 
 
 def repeat_factors(

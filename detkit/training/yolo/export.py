@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,20 @@ def store_in_half(model: onnx.ModelProto) -> None:
     model.graph.node.extend(casts + nodes)
 
 
-def export_onnx(network: YoloNetwork, path: Path, image_size: int, names: Sequence[str], half: bool = True) -> Path:
+def export_onnx(
+    network: YoloNetwork,
+    path: Path,
+    image_size: int,
+    names: Sequence[str],
+    half: bool = True,
+    training: Mapping[str, Any] | None = None,
+) -> Path:
     """Write `network` to `path` for square images of a side of `image_size` and any batch, and return the path.
 
     Input `images`, output `output0` and metadata are those of ultralytics' v8 detectors; the metadata's `detkit`
     is a JSON object that says how to prepare the image. With `half` the weights are stored in 16 bits; they
-    compute in 32. Weights keep their names, so that training can start from the file.
+    compute in 32. Weights keep their names, so that training can start from the file. `training` says how they came
+    about, and becomes a JSON object of the metadata.
     """
     module = ExportedNetwork(network, image_size).eval()
     buffer: Any = io.BytesIO()
@@ -102,6 +110,8 @@ def export_onnx(network: YoloNetwork, path: Path, image_size: int, names: Sequen
         "task": "detect",
         "detkit": json.dumps(how),
     }
+    if training is not None:
+        metadata["training"] = json.dumps(training)
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     write_bytes(path, model.SerializeToString())

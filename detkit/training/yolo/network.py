@@ -8,13 +8,13 @@ axis of length A.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .depthwise import depthwise_convolution
+from .depthwise import depthwise_convolution, pointwise_convolution
 
 STRIDES = (8, 16, 32)
 
@@ -56,13 +56,16 @@ class FrozenNormConv2d(nn.Module):
         weight = self.weight * self.scale.view(-1, 1, 1, 1)
         if self.groups > 1:
             return depthwise_convolution(x, weight, self.bias, self.stride)
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding, groups=self.groups)
+        if self.padding == 0 and self.stride == 1:
+            return pointwise_convolution(x, weight, self.bias)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
 
 class InvertedResidual(nn.Module):
     """MobileNetV2's block as EfficientNet-Lite has it: no squeeze-and-excitation, ReLU6.
 
-    `convolution` makes its layers from (channels in, channels out, kernel, stride, groups).
+    `convolution` makes its layers from (channels in, channels out, kernel, stride, groups). `hidden` is the number of
+    channels between them where it is not the expansion's.
     """
 
     def __init__(
@@ -73,9 +76,10 @@ class InvertedResidual(nn.Module):
         stride: int,
         expansion: int,
         convolution: Callable[..., nn.Module] = FrozenNormConv2d,
+        hidden: int | None = None,
     ) -> None:
         super().__init__()
-        hidden = channels_in * expansion
+        hidden = hidden or channels_in * expansion
         self.expand = convolution(channels_in, hidden, 1) if expansion != 1 else None
         self.depthwise = convolution(hidden, hidden, kernel, stride, groups=hidden)
         self.project = convolution(hidden, channels_out, 1)
@@ -90,7 +94,8 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite0(nn.Module):
     """Feature maps of EfficientNet-Lite0 at strides 8, 16 and 32: (N, 40, H/8, W/8), (N, 112, ...), (N, 320, ...).
 
-    A fourth map (N, 1280, H/32, W/32) is what the classifier would average and tell its classes from.
+    A fourth map (N, 1280, H/32, W/32) is what the classifier would average and tell its classes from. A slimmed network
+    has other numbers of `hidden` channels, one for each block, and of `top` channels than the classifier.
 
     Tan and Le, "EfficientNet" (2019), in the "Lite" form of its authors' repository. Departures: convolutions of
     stride 2 pad both sides alike where TensorFlow pads after the picture only, which moves the feature maps and
@@ -99,7 +104,7 @@ class EfficientNetLite0(nn.Module):
 
     channels = (40, 112, 320)
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Sequence[int] = (), top: int = LITE0_TOP) -> None:
         super().__init__()
         self.stem = FrozenNormConv2d(3, LITE0_STEM, 3, stride=2)
         self.blocks = nn.ModuleList()
@@ -110,12 +115,15 @@ class EfficientNetLite0(nn.Module):
                 self.taken.append(len(self.blocks) - 1)
             stride_now *= stride
             for i in range(repeats):
+                width = hidden[len(self.blocks)] if hidden else None
                 self.blocks.append(
-                    InvertedResidual(channels_in, channels_out, kernel, stride if i == 0 else 1, expansion)
+                    InvertedResidual(
+                        channels_in, channels_out, kernel, stride if i == 0 else 1, expansion, hidden=width
+                    )
                 )
                 channels_in = channels_out
         self.taken.append(len(self.blocks) - 1)
-        self.top = FrozenNormConv2d(channels_in, LITE0_TOP, 1)
+        self.top = FrozenNormConv2d(channels_in, top, 1)
         self.frozen_blocks = 0
 
     def freeze(self, blocks: int) -> None:
@@ -148,6 +156,16 @@ class DepthwiseConv2d(nn.Conv2d):
         return depthwise_convolution(input, self.weight, None, self.stride[0])
 
 
+class PointwiseConv2d(nn.Conv2d):
+    """One pixel's channels to others."""
+
+    def __init__(self, channels_in: int, channels_out: int, bias: bool = False) -> None:
+        super().__init__(channels_in, channels_out, 1, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return pointwise_convolution(input, self.weight, self.bias)
+
+
 class NormConv2d(nn.Sequential):
     """Convolution, batch normalisation and ReLU."""
 
@@ -155,9 +173,7 @@ class NormConv2d(nn.Sequential):
         self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, depthwise: bool = False
     ) -> None:
         layers: list[nn.Module] = [
-            DepthwiseConv2d(channels_in, kernel, stride)
-            if depthwise
-            else nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False),
+            DepthwiseConv2d(channels_in, kernel, stride) if depthwise else PointwiseConv2d(channels_in, channels_out),
             nn.BatchNorm2d(channels_out, momentum=0.03),
             nn.ReLU(inplace=True),
         ]
@@ -216,7 +232,7 @@ class SharedSeparable(nn.Module):
     def __init__(self, channels: int, kernel: int = 5) -> None:
         super().__init__()
         self.depthwise = DepthwiseConv2d(channels, kernel)
-        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.pointwise = PointwiseConv2d(channels, channels)
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, momentum=0.03) for _ in range(2 * len(STRIDES)))
 
     def forward(self, x: Tensor, level: int) -> Tensor:
@@ -232,8 +248,8 @@ class DecoupledHead(nn.Module):
         self.classes, self.bins = classes, bins
         self.class_branch = nn.ModuleList(SharedSeparable(channels) for _ in range(depth))
         self.box_branch = nn.ModuleList(SharedSeparable(channels) for _ in range(depth))
-        self.class_out = nn.Conv2d(channels, classes, 1)
-        box_layers = [nn.Conv2d(channels, 4 * bins, 1) for _ in STRIDES]
+        self.class_out = PointwiseConv2d(channels, classes, bias=True)
+        box_layers = [PointwiseConv2d(channels, 4 * bins, bias=True) for _ in STRIDES]
         for layer in box_layers:
             assert layer.bias is not None  # boxes start about three strides wide, not as wide as the bins go
             nn.init.constant_(layer.weight, 0.0)
@@ -272,7 +288,7 @@ class ClassShortcut(nn.Module):
 
     def forward(self, top: Tensor) -> list[Tensor]:
         weight = torch.cat(list(self.linear.parameters()))  # one convolution for all maps
-        fine, middle, coarse = F.conv2d(top, weight).chunk(len(STRIDES), dim=1)
+        fine, middle, coarse = pointwise_convolution(top, weight, None).chunk(len(STRIDES), dim=1)
         return [
             F.interpolate(fine, scale_factor=4.0, mode="nearest"),
             F.interpolate(middle, scale_factor=2.0, mode="nearest"),
@@ -287,13 +303,17 @@ class YoloNetwork(nn.Module):
     i.
     """
 
-    def __init__(self, classes: int, channels: int = 96, bins: int = 16) -> None:
+    def __init__(
+        self, classes: int, channels: int = 96, bins: int = 16, hidden: Sequence[int] = (), top: int = LITE0_TOP
+    ) -> None:
         super().__init__()
-        self.settings = {"classes": classes, "channels": channels, "bins": bins}
-        self.backbone = EfficientNetLite0()
+        self.settings = {
+            "classes": classes, "channels": channels, "bins": bins, "hidden": tuple(hidden), "top": top
+        }  # fmt: skip
+        self.backbone = EfficientNetLite0(hidden, top)
         self.neck = PathAggregationNeck(self.backbone.channels, channels)
         self.head = DecoupledHead(channels, classes, bins)
-        self.shortcut = ClassShortcut(LITE0_TOP, classes)
+        self.shortcut = ClassShortcut(top, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         *maps, top = self.backbone(images)

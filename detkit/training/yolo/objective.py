@@ -47,12 +47,16 @@ def batch_losses(logits: Tensor, distance_logits: Tensor, batch: Batch, recipe: 
 
     targets = torch.zeros_like(logits)  # (N, C, A)
     box_total = distance_total = logits.new_zeros(())
-    for i, (true_boxes, true_classes) in enumerate(zip(batch.boxes, batch.classes, strict=True)):
-        assigned = task_aligned_assignment(probabilities[i], boxes[i].detach(), centres, true_boxes, true_classes)
+    for i, (true_boxes, true_classes, sure) in enumerate(zip(batch.boxes, batch.classes, batch.scores, strict=True)):
+        assigned = task_aligned_assignment(probabilities[i], boxes[i].detach(), centres, true_boxes, true_classes, sure)
         points = (assigned.object >= 0).nonzero().squeeze(1)
         if len(points):
             objects, weights = assigned.object[points], assigned.score[points] * (1 - share)
-            targets[i, true_classes[objects], points] = weights
+            if sure is None:
+                targets[i, true_classes[objects], points] = weights
+            else:  # several classes where the labels disagree
+                index = true_classes[:, None].expand_as(assigned.scores)
+                targets[i].scatter_reduce_(0, index, assigned.scores * (1 - share), "amax")
             b, d = box_losses(
                 boxes[i, points],
                 distributions[i, points],

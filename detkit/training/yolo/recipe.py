@@ -21,6 +21,9 @@ class Recipe:
     # From which share on pictures have which part of the image size: for 416 pixels 256, 320 and 416.
     sizes: tuple[tuple[float, float], ...] = ((0.0, 8 / 13), (0.75, 10 / 13), (0.9, 1.0))
     final_share: float = 0.9  # from here on pictures are whole images: no mosaics, little scaling
+    mosaic_share: float = 0.5
+    scales: tuple[float, float] = (0.4, 1.3)  # of pictures to the image size, before the final part
+    mosaic_scales: tuple[float, float] = (0.3, 0.9)
     frozen_blocks: int = 5  # of the backbone's 16, from the image on
     averaging: float = 0.998  # decay of the average of weights, per step
     repeat_threshold: float = 0.03
@@ -31,6 +34,7 @@ class Recipe:
     teacher_share: float = 0.6
     teacher_least_score: float = 0.1
     largest_gradient: float = 10.0
+    mixed_precision: bool = False  # activations in bfloat16: quicker where the processor computes in it
     seed: int = 0
 
     def __post_init__(self) -> None:

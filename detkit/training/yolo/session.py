@@ -77,7 +77,7 @@ class Session(Generic[Network]):
         if state is not None:
             self._load(state)
             seconds_before = state["seconds"]
-        self.factors = repeat_factors(data.classes, len(data.names), recipe.repeat_threshold)
+        self.factors = repeat_factors(data.certain_classes(), len(data.names), recipe.repeat_threshold)
         self._minutes = minutes
         self._steps = max(1, math.ceil((epochs or 0) * self.factors.sum() / recipe.batch))
         self._saved = time.monotonic()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from .data import AugmentedPictures, Batch, Request, TrainingSet, batch_images, collate
+from .data import AugmentedPictures, Batch, PictureStore, Request, TrainingSet, batch_images, collate
 from .export import export_onnx
 from .history import History, Progress
 from .network import YoloNetwork
@@ -32,20 +34,23 @@ def train_yolo(
     recipe: Recipe = Recipe(),
     detector: Path | None = None,
     teacher: Path | None = None,
+    store: Path | None = None,
     resume: bool = False,
     processes: int = 2,
     checkpoint_seconds: float = 120.0,
     progress: Callable[[Progress], None] = lambda _: None,
+    origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a detector on `data` for so many minutes or epochs and return the path of the exported ONNX file.
 
     The backbone starts from ImageNet's weights or, given `detector` (a file of an earlier training), the whole
     network from that detector's; a `teacher`, an ONNX YOLOX of the same classes in the same order, labels the
-    pictures in addition.
+    pictures in addition. Given a folder as `store`, decoded pictures lie there and not in each process's memory.
 
     `directory` gets the file, a checkpoint every `checkpoint_seconds`, and the history of the losses. With
     `resume` the checkpoint there is continued, if there is one; its minutes count. The schedule follows the share
     of the minutes or of the epochs that is over; with epochs, equal seeds give equal runs on one machine.
+    The file's metadata tells the length, and what `origin` says: command, seed, commit.
     Each of `processes` has one thread and a part of each batch.
     """
     check_length(minutes, epochs)
@@ -55,12 +60,14 @@ def train_yolo(
     prepare_process(recipe)
 
     state = load_state(directory, data.names) if resume else None
-    network = YoloNetwork(len(data.names)) if state is not None else initial_network(data.names, detector)
+    network = YoloNetwork(**state["settings"]) if state is not None else initial_network(data.names, detector)
     network.backbone.freeze(recipe.frozen_blocks)
     groups = parameter_groups(network, recipe, SLOW_LAYERS, recipe.backbone_rate)
     session = Session(directory, data, network, groups, recipe, state, minutes, epochs)
 
-    arguments = (data, teacher, recipe, session.factors, session.step)
+    if store is not None:  # here, so that not every process does it
+        PictureStore(store, data.paths, store_size(recipe))
+    arguments = (data, teacher, store, recipe, session.factors, session.step)
     with (
         History(directory, session.step) as history,
         GradientWorkers(network, processes, run_worker, arguments) as workers,
@@ -76,7 +83,15 @@ def train_yolo(
             history.add(report)
             progress(report)
     session.save()
-    return export_onnx(session.average, directory / DETECTOR, recipe.image_size, data.names)
+    length = {"minutes": round(session.seconds() / 60, 1), "steps": session.step, "pictures": len(data.paths)}
+    return export_onnx(
+        session.average, directory / DETECTOR, recipe.image_size, data.names, training={**(origin or {}), **length}
+    )
+
+
+def store_size(recipe: Recipe) -> int:
+    """The long side that pictures are stored with: as large as they are ever shown."""
+    return round(recipe.image_size * recipe.scales[1])
 
 
 class BatchSource:
@@ -86,6 +101,7 @@ class BatchSource:
         self,
         data: TrainingSet,
         teacher: Path | None,
+        store: Path | None,
         recipe: Recipe,
         factors: NDArray[np.float64],
         step: int,
@@ -93,7 +109,8 @@ class BatchSource:
         processes: int,
     ) -> None:
         self.recipe, self.mine = recipe, slice(rank, None, processes)
-        self.pictures = AugmentedPictures(data, recipe.image_size, teacher)
+        pixels = PictureStore(store, data.paths, store_size(recipe)) if store else None
+        self.pictures = AugmentedPictures(data, recipe.image_size, teacher, recipe, pixels)
         self.images = batch_images(factors, recipe.batch, recipe.seed, step)
 
     def next(self, share: float) -> Batch:
@@ -107,13 +124,14 @@ def run_worker(
     work: GradientWork,
     data: TrainingSet,
     teacher: Path | None,
+    store: Path | None,
     recipe: Recipe,
     factors: NDArray[np.float64],
     step: int,
 ) -> None:
     """What each process but the first does: gradients of its part of each batch."""
     prepare_process(recipe)
-    source = BatchSource(data, teacher, recipe, factors, step, work.rank, work.processes)
+    source = BatchSource(data, teacher, store, recipe, factors, step, work.rank, work.processes)
     assert isinstance(work.network, YoloNetwork)
     while (now := work.begin()) is not None:
         work.finish(gradients(work.network, source.next(now), recipe))
@@ -122,7 +140,9 @@ def run_worker(
 def gradients(network: YoloNetwork, batch: Batch, recipe: Recipe) -> tuple[float, float, float]:
     """Set the network's gradients to those of the losses of a batch; returns losses of classes, boxes, distances."""
     network.zero_grad()
-    logits, distance_logits = network(batch.images.float() / 255)
-    losses = batch_losses(logits, distance_logits, batch, recipe)
+    images = batch.images.float() / 255
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.mixed_precision):
+        logits, distance_logits = network(images)
+    losses = batch_losses(logits.float(), distance_logits.float(), batch, recipe)
     (losses.classes + losses.boxes + losses.distances).backward()
     return losses.classes.item(), losses.boxes.item(), losses.distances.item()

@@ -112,9 +112,20 @@ def load_detector_weights(
 
 def initial_network(names: Sequence[str], detector: Path | None) -> YoloNetwork:
     """A network for the classes `names` that starts from an exported detector, or from ImageNet's backbone."""
-    network = YoloNetwork(len(names))
     if detector is None:
+        network = YoloNetwork(len(names))
         load_imagenet_weights(network.backbone, torch.load(imagenet_weights_path(), weights_only=True))
-    else:
-        load_detector_weights(network, names, *exported_weights(detector))
+        return network
+    weights, weight_names = exported_weights(detector)
+    network = YoloNetwork(len(names), **widths(weights))
+    load_detector_weights(network, names, weights, weight_names)
     return network
+
+
+def widths(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """How wide a detector with these weights is, as `YoloNetwork` takes it; empty where they are no detector's."""
+    blocks = sum(name.endswith(".depthwise.weight") and name.startswith("backbone.blocks.") for name in weights)
+    if not blocks or "backbone.top.weight" not in weights:
+        return {}
+    hidden = [len(weights.get(f"backbone.blocks.{i}.depthwise.weight", ())) for i in range(blocks)]
+    return {"hidden": hidden, "top": len(weights["backbone.top.weight"])}

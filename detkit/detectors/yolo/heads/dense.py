@@ -56,7 +56,7 @@ def by_class(boxes: Floats, scores: Floats, frame: Frame) -> Candidates:
 def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def sigmoid(logits: Floats) -> Floats:

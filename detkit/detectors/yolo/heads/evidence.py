@@ -69,12 +69,12 @@ def finite(values: Floats) -> bool:
 
 def whole(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Which values are whole numbers."""
-    return np.isfinite(values) & (values == np.round(values))
+    return np.asarray(np.isfinite(values) & (values == np.round(values)))
 
 
 def probable(columns: Floats) -> NDArray[np.bool_]:
     """Which of the columns, (K, N), hold numbers from 0 to 1 alone."""
-    return (columns.min(axis=1) >= -SLACK) & (columns.max(axis=1) <= 1 + SLACK)
+    return np.asarray((columns.min(axis=1) >= -SLACK) & (columns.max(axis=1) <= 1 + SLACK))
 
 
 def like_logits(columns: Floats) -> bool:

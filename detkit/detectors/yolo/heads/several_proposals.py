@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -299,7 +299,10 @@ def _raw_levels(signature: Signature, shapes: Sequence[Shape]) -> Iterator[Found
 def _distributions(signature: Signature, shapes: Sequence[Shape]) -> Iterator[Found]:
     """NanoDet's and PicoDet's pairs: classes (B, n, C) and box distributions (B, n, 4 bins) of a level."""
     likely = [bool(probable(value[0].reshape(1, -1)).all()) for value in signature.values]
-    finest = lambda places: sorted(places, key=lambda k: -shapes[k][1])  # noqa: E731
+
+    def finest(places: Iterable[int]) -> list[int]:
+        return sorted(places, key=lambda k: -shapes[k][1])
+
     classes = finest([k for k, sure in enumerate(likely) if sure])
     boxes = finest([k for k, sure in enumerate(likely) if not sure])
     if len(classes) != len(boxes):  # the distributions happen to be small: classes come first in both exporters

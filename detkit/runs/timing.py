@@ -5,53 +5,62 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from detkit.cores import available_cores
+from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.feeding import Prepared
+from detkit.detectors.yolo.graph_options import GraphOptions
 from detkit.detectors.yolo.yolo_detector import Yolo
 from detkit.errors import InputError
+from detkit.graphs.runtime import Runtime
 from detkit.images import Image, read_image
 from detkit.runs.sources import Complain, find_items
 
 # Pictures kept in memory at most; more would only measure the same again.
-_MOST_PICTURES = 16
+MOST_PICTURES = 16
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Runs of each measurement, of which the median counts, and the batch sizes."""
+
+    runs: int = 30
+    batches: tuple[int, ...] = (1, 2, 4, 8)
 
 
 def measure(
     model: str | None,
-    sources: Sequence[str],
-    *,
-    runs: int,
-    batches: Sequence[int],
-    head: str | None,
-    device: str,
-    threads: int | None,
-    complain: Complain,
+    pictures: Sequence[Image],
+    runtime: Runtime = Runtime(),
+    effort: Effort = Effort(),
+    head: str | None = None,
 ) -> dict[str, Any]:
     """Times of each stage in seconds, and pictures per second of the network alone for each batch and thread count.
 
-    The first run of everything is not counted. Batch sizes are left out where the graph's batch is fixed.
+    The first run of everything is not counted. Batch sizes are left out where the graph's batch is fixed. Without
+    pictures a synthetic one is used.
     """
-    yolo = Yolo(model, head=head, device=device, threads=threads)
-    pictures = _pictures(sources, complain) if sources else [_synthetic()]
-    if not pictures:
-        raise InputError("none of the pictures could be read")
+    options = GraphOptions(head=head)
+    yolo = Yolo(model, Selection(), runtime, options)
+    shown = list(pictures[:MOST_PICTURES]) or [_synthetic()]
     fixed = yolo.feeding.fixed_batch
+    batches = (fixed,) if fixed else effort.batches
+    throughput: list[dict[str, Any]] = []
+    for count in [runtime.threads] if runtime.threads else _thread_counts():
+        widest = replace(runtime, threads=count, batch=max(batches))
+        throughput += _throughput(Yolo(model, Selection(), widest, options), shown[0], effort.runs, batches)
     return {
         "model": str(yolo.network.path),
         "head": yolo.head.name,
         "provider": yolo.network.provider,
         "threads": yolo.network.threads,
         "fixed_batch": fixed,
-        "stages": _stages(yolo, pictures, runs),
-        "throughput": [
-            entry
-            for count in ([threads] if threads else _thread_counts())
-            for entry in _throughput(model, pictures[0], runs, [fixed] if fixed else batches, head, device, count)
-        ],
+        "stages": _stages(yolo, shown, effort.runs),
+        "throughput": throughput,
     }
 
 
@@ -79,21 +88,12 @@ def _stages(yolo: Yolo, pictures: list[Image], runs: int) -> dict[str, dict[str,
     }
 
 
-def _throughput(
-    model: str | None,
-    picture: Image,
-    runs: int,
-    batches: Sequence[int],
-    head: str | None,
-    device: str,
-    threads: int,
-) -> list[dict[str, Any]]:
-    yolo = Yolo(model, head=head, device=device, threads=threads, batch=max(batches))
+def _throughput(yolo: Yolo, picture: Image, runs: int, batches: Sequence[int]) -> list[dict[str, Any]]:
     prepared = yolo.prepare(picture)
     entries = []
     for batch in batches:
         seconds = _median_seconds(lambda pictures: yolo.run(pictures), [prepared] * batch, max(2, runs // batch))
-        entries.append({"threads": threads, "batch": batch, "pictures_per_second": batch / seconds})
+        entries.append({"threads": yolo.network.threads, "batch": batch, "pictures_per_second": batch / seconds})
     return entries
 
 
@@ -116,13 +116,16 @@ def _thread_counts() -> list[int]:
     return counts if counts[-1] == cores else [*counts, cores]
 
 
-def _pictures(sources: Sequence[str], complain: Complain) -> list[Image]:
+def pictures_of(sources: Sequence[str], complain: Complain) -> list[Image]:
+    """The first pictures of `sources` that can be read, as many as are measured on. InputError where there is none."""
     pictures = []
-    for item in [item for item in find_items(sources, complain) if not item.video][:_MOST_PICTURES]:
+    for item in [item for item in find_items(sources, complain) if not item.video][:MOST_PICTURES]:
         try:
             pictures.append(read_image(item.path))
         except InputError as error:
             complain(item.name, str(error).removeprefix(f"{item.path}: "))
+    if not pictures:
+        raise InputError("none of the pictures could be read")
     return pictures
 
 

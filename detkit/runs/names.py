@@ -1,0 +1,64 @@
+"""How the outputs of a run are called: a path for each picture and frame, no two the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+
+from detkit.picture_names import WRITABLE
+from detkit.runs.sources import Item
+
+
+class Names:
+    """The names of a run's outputs, made from those of its items.
+
+    A picture's outputs are called as it is, with another ending. Pictures that differ in their ending only keep it
+    (`a.jpg.txt`, `a.png.txt`). The frames of a video are files in a folder of its name.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        counts: Counter[str] = Counter()
+        self._own: set[str] = set()
+        for item in items:
+            self._own.add(item.name)
+            counts[PurePosixPath(item.name).with_suffix("").as_posix()] += 1
+        self._doubled = frozenset(stem for stem, count in counts.items() if count > 1)
+
+    def stem(self, name: str, frame: int | None = None) -> PurePosixPath:
+        """The path of a picture without its ending, or with it where another has the same stem; of a frame."""
+        path = PurePosixPath(name)
+        if frame is not None:
+            return path / f"{frame:06d}"
+        stem = path.with_suffix("")
+        return path if stem.as_posix() in self._doubled else stem
+
+    def with_ending(self, name: str, ending: str, frame: int | None = None) -> PurePosixPath:
+        """The path of an output of another kind: `a.txt` for `a.jpg`, `a.gif.png` beside a source `a.png`."""
+        path = PurePosixPath(name)
+        if frame is None and path.suffix == ending:
+            return path
+        stem = self.stem(name, frame)
+        made = stem.with_name(stem.name + ending)
+        while made.as_posix() in self._own:  # the name of another source, whose own output is called so
+            made = made.with_name(made.name + ending)
+        return made
+
+    def drawn(self, name: str, frame: int | None = None) -> PurePosixPath:
+        """The path of the annotated picture: of the same kind where pictures of that kind are written, else PNG."""
+        suffix = ".jpg" if frame is not None else PurePosixPath(name).suffix.lower()
+        return self.with_ending(name, suffix if suffix in WRITABLE else ".png", frame)
+
+    def record_file(self, record: dict[str, Any], ending: str) -> PurePosixPath:
+        """The file of a record in a format with a file a picture.
+
+        A name that would be taken for something else beside the labels keeps its ending (`classes.jpg.txt`).
+        """
+        from detkit.annotations.formats.yolo_txt import OTHER_TEXTS
+
+        name, frame = record["file"], record.get("frame")
+        path = PurePosixPath(name)
+        if frame is None and path.with_suffix(ending).name.lower() in OTHER_TEXTS:
+            return path.with_name(path.name + ending)
+        return self.with_ending(name, ending, frame)

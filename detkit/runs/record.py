@@ -1,0 +1,32 @@
+"""A record: what JSON Lines holds of a picture or a video frame. Every other format is made from records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+Record = dict[str, Any]
+
+
+def record_key(record: Record) -> str:
+    """What tells records of a run apart: the file, and the frame of a video."""
+    return record["file"] if "frame" not in record else f"{record['file']}#{record['frame']}"
+
+
+def jsonl_line(record: Record) -> bytes:
+    """The record as a line of JSON."""
+    return orjson.dumps(record) + b"\n"
+
+
+def one_line(record: Record) -> str:
+    """A record as a line for people: file, size, and how many of each class, the most frequent first."""
+    if "error" in record:
+        return f"{record['file']}  {record['error']}"
+    time = f" {record['time']:.2f} s" if "time" in record else ""
+    counts: dict[str, int] = {}
+    for box in record["detections"]:
+        counts[box["class"]] = counts.get(box["class"], 0) + 1
+    often = sorted(counts.items(), key=lambda entry: -entry[1])
+    found = ", ".join(f"{count} {name}" for name, count in often) or "nothing"
+    return f"{record['file']}{time}  {record['width']}x{record['height']}  {found}"

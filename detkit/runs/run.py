@@ -1,0 +1,345 @@
+"""One run: a task over pictures and videos, results in files, pictures of them, nothing lost on the way.
+
+    summary = run(Yolo(), ["photos"], Output(Path("found.jsonl"), draw=Path("out")))
+
+The commands are callers of this loop; it needs neither the command line nor a terminal, takes a part of a list as well
+as all of it, and reads pictures by whatever function `Reading` names.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from detkit.cores import available_cores
+from detkit.detectors.base import Detector
+from detkit.errors import InputError, OutputError, UsageError
+from detkit.files import is_device, write_atomically, write_bytes
+from detkit.guard import Guard
+from detkit.images import Image, encode_image
+from detkit.runs.batch import Reading, Result, work_all
+from detkit.runs.journal import Journal
+from detkit.runs.names import Names
+from detkit.runs.record import Record
+from detkit.runs.sources import Item, find_items
+from detkit.runs.tasks import Detection, Task
+from detkit.runs.writers import JSON_LINES, Whole, Writer, ids_of, writer_named, writer_of
+
+logger = logging.getLogger("detkit")
+
+# A picture -> more pictures of it, each with a name.
+Pictures = Callable[[Image], Iterator[tuple[str, Image]]]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a run's results go.
+
+    path     file, or folder for formats with a file a picture; None leaves them to the caller
+    format   one of `writers.WRITERS`; None takes that of the path's ending
+    draw, crops   folders of annotated pictures and of cut-outs
+    gt       annotations whose ids COCO results take
+    resume   go on where an interrupted run with the same path stopped
+    more     (folder, what makes further pictures of a picture), each
+    spare    files beside the sources that nothing may be written over
+    """
+
+    path: Path | None = None
+    format: str | None = None
+    draw: Path | None = None
+    crops: Path | None = None
+    gt: Path | None = None
+    resume: bool = False
+    more: tuple[tuple[Path, Pictures], ...] = ()
+    spare: tuple[str | Path, ...] = ()
+
+    def named(self, otherwise: str = "jsonl") -> Output:
+        """The same with its format named, `otherwise` where neither format nor path is given."""
+        if self.format is not None:
+            return self
+        return replace(self, format=otherwise if self.path is None else writer_of(self.path).name)
+
+    def writer(self) -> Writer:
+        """The format's row. UsageError where the path does not go with it."""
+        writer = writer_named(str(self.named().format))
+        name, path = writer.name, self.path
+        if writer.folder and path is None:
+            raise UsageError(f"--format {name} writes a file a picture: name their folder with --out DIR")
+        if writer.folder and path is not None and path.exists() and not path.is_dir():
+            raise UsageError(f"--format {name} writes a file a picture, but {path} is no folder: name one")
+        if not writer.folder and path is not None and path.is_dir():
+            raise UsageError(f"--format {name} writes one file, but {path} is a folder")
+        if self.gt is not None and name != "coco":
+            raise UsageError("--gt gives the ids of --format coco; another format has none")
+        if self.resume and (path is None or is_device(path)):
+            raise UsageError("--resume needs --out PATH, a file or folder: what is done is kept beside it")
+        return writer
+
+
+class Listener(Protocol):
+    """Who hears how a run goes.
+
+    failed        an input could not be used
+    started       so many inputs are gone through now
+    finished_one  an input is done
+    ended         all are done, or the run was broken off
+    resumable     what is done is kept in `path` from now on
+    """
+
+    def failed(self, name: str, why: str) -> None: ...
+
+    def started(self, items: int) -> None: ...
+
+    def finished_one(self) -> None: ...
+
+    def ended(self) -> None: ...
+
+    def resumable(self, path: Path) -> None: ...
+
+
+class Warn:
+    """The listener of library calls: inputs that could not be used are warnings on the logger `detkit`."""
+
+    def failed(self, name: str, why: str) -> None:
+        logger.warning("%s: %s", name, why)
+
+    def started(self, items: int) -> None:
+        pass
+
+    def finished_one(self) -> None:
+        pass
+
+    def ended(self) -> None:
+        pass
+
+    def resumable(self, path: Path) -> None:
+        pass
+
+
+@dataclass
+class Summary:
+    """What a run did: pictures (and frames), boxes of each class, inputs that could not be used, seconds."""
+
+    pictures: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+    failures: int = 0
+    seconds: float = 0.0
+
+
+class Run:
+    """A task over items, with its results on the way to an `Output`.
+
+    UsageError, before anything is written, where an output would replace an input or does not go with its format.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        items: Sequence[Item],
+        output: Output = Output(),
+        reading: Reading = Reading(),
+        listener: Listener = Warn(),
+    ) -> None:
+        self.task, self.items, self.output, self.listener = task, items, output, listener
+        self.writer = output.writer()
+        self._pictures = bool(output.draw or output.crops or output.more)
+        self._reading = replace(reading, keep_images=self._pictures, videos=task.videos)
+        self.summary = Summary()
+        self._names = Names(items)
+        self._guard = Guard(*(item.path for item in items))
+        if output.path is not None:
+            Guard(*(item.path for item in items), *output.spare).spare("--out", output.path)
+        if output.draw is not None:
+            for item in items:
+                if not item.video:
+                    self._drawn(item)
+
+    def records(self, items: Iterable[Item] | None = None) -> Iterator[Record]:
+        """The record of every picture and frame, in their order, once its pictures are written."""
+        return (record for record, _ in self._records(self.items if items is None else items))
+
+    def write_to(self, stream: IO[bytes], each: Callable[[Record], Record] = lambda record: record) -> Summary:
+        """All records into a stream, in the output's format, which must be one file; `each` sees them on their way."""
+        self._write(stream, map(each, self.records()))
+        stream.flush()
+        return self.summary
+
+    def write(self, settings: Mapping[str, Any], each: Callable[[Record], Record] = lambda record: record) -> Summary:
+        """All records under the output's path; `each` sees them on their way, those of an interrupted run too.
+
+        settings   what the records depend on, which `resume` compares
+        """
+        path = self.output.path
+        assert path is not None
+        if is_device(path):  # which keeps nothing to go on from
+            with write_atomically(path) as file:
+                return self.write_to(file, each)
+        self._journalled(path, settings, each)
+        return self.summary
+
+    def fail(self, name: str, why: str) -> None:
+        """Count an input that could not be used, and say so."""
+        self.summary.failures += 1
+        self.listener.failed(name, why)
+
+    def _journalled(self, out: Path, settings: Mapping[str, Any], each: Callable[[Record], Record]) -> None:
+        path = journal_path(out, self.writer)
+        there, resume = path.exists(), self.output.resume
+        if there and not resume:
+            logger.warning("%s is left from an interrupted run; beginning again (--resume would go on)", path)
+        journal = Journal(path, settings, resume)
+        self.listener.resumable(path)
+        try:
+            if resume and there:
+                logger.info("%d of %d inputs were done already", journal.resumed, len(self.items))
+            elif resume:
+                replaced = f"; {out} will be replaced" if not self.writer.folder and out.exists() else ""
+                logger.info(
+                    "%s is not there, so no run was interrupted: beginning at the first input%s", path, replaced
+                )
+            waiting = [item for item in self.items if not journal.done(item)]
+            for record, last in self._records(waiting, journal.frames_done):
+                if self.writer.content is not None and "error" not in record:
+                    write_bytes(out / self._names.record_file(record, self.writer.ending), self.writer.content(record))
+                journal.add(record, last)
+            self._finish(out, journal, each)
+        except OutputError as error:
+            raise OutputError(f"{error}; what is done is in {path}, --resume goes on from there") from error
+        finally:
+            journal.close()
+        journal.remove()
+
+    def _finish(self, out: Path, journal: Journal, each: Callable[[Record], Record]) -> None:
+        """Write the output from the records of the journal."""
+        records = map(each, journal.records(self.items))
+        if self.writer.folder:
+            deque(records, maxlen=0)
+            for name, content in self.writer.beside(self._whole()):
+                write_bytes(out / name, content)
+            return
+        with write_atomically(out) as file:
+            beside = self._write(file, records)
+        for ending, content in beside:
+            write_bytes(out.with_name(out.name + ending), content)
+
+    def _write(self, file: IO[bytes], records: Iterator[Record]) -> list[tuple[str, bytes]]:
+        assert self.writer.write is not None
+        return list(self.writer.write(file, records, self._whole()))
+
+    def _whole(self) -> Whole:
+        gt, names = self.output.gt, self.task.names
+        return Whole(names, self.items, None if gt is None else ids_of(gt, names, logger.warning))
+
+    def _records(
+        self, items: Iterable[Item], first_frame: Callable[[Item], int] = lambda item: 0
+    ) -> Iterator[tuple[Record, bool]]:
+        """(record, whether it is its item's last) of every result, once its pictures are written."""
+        started = time.monotonic()
+        self.listener.started(len(items) if isinstance(items, Sequence) else len(self.items))
+        results = work_all(self.task, items, self._reading, first_frame)
+        cores = available_cores()
+        try:
+            with ThreadPoolExecutor(cores) as painters:
+                under_way: deque[tuple[Future[None] | None, Result]] = deque()
+                for result in results:
+                    painted = painters.submit(self._paint, result) if result.image is not None else None
+                    under_way.append((painted, result))
+                    while under_way and (len(under_way) > 2 * cores or _ready(under_way[0][0])):
+                        yield self._accounted(*under_way.popleft())
+                while under_way:
+                    yield self._accounted(*under_way.popleft())
+        finally:
+            self.listener.ended()
+            self.summary.seconds += time.monotonic() - started
+
+    def _accounted(self, painted: Future[None] | None, result: Result) -> tuple[Record, bool]:
+        if painted is not None:
+            painted.result()
+        record: Record = {"file": result.item.name}
+        if result.frame is not None:
+            record |= {"frame": result.frame, "time": result.time}
+        if result.error is not None:
+            record["error"] = result.error
+            self.fail(str(result.item.path), result.error)
+        else:
+            record |= self.task.record(result)
+            if result.cut_off is not None:
+                self.fail(str(result.item.path), result.cut_off)
+            self.summary.pictures += 1
+            self.summary.found.update(box["class"] for box in record.get("detections", ()))
+        if result.last:
+            self.listener.finished_one()
+        return record, result.last
+
+    def _paint(self, result: Result) -> None:
+        """Write the annotated picture, the cut-outs and what else is made of a picture."""
+        output, image, item = self.output, result.image, result.item
+        assert image is not None
+        if output.draw is not None:
+            _write_picture(self._drawn(item, result.frame), self.task.draw(image, result.found, item.name))
+        stem = self._names.stem(item.name, result.frame)
+        if output.crops is not None:
+            for label, cut in self.task.crops(image, result.found):
+                self._write_spared("--crops", output.crops / stem.parent / f"{stem.name}-{label}.jpg", cut)
+        for folder, make in output.more:
+            with suppress(InputError):  # of a picture that is too small, say: the result has said so
+                for label, picture in make(image):
+                    self._write_spared(str(folder), folder / stem / f"{label}.png", picture)
+
+    def _write_spared(self, option: str, target: Path, picture: Image) -> None:
+        self._guard.spare(option, target)
+        _write_picture(target, picture)
+
+    def _drawn(self, item: Item, frame: int | None = None) -> Path:
+        """Where the annotated picture goes. UsageError where a source is there."""
+        target = Path(str(self.output.draw), self._names.drawn(item.name, frame))
+        self._guard.spare("--draw", target)
+        return target
+
+
+def run(
+    detector: Detector | Task,
+    sources: Sequence[str | Path] | str | Path,
+    output: Output = Output(),
+    reading: Reading = Reading(),
+    listener: Listener = Warn(),
+) -> Summary:
+    """Detect over `sources` (see `find_items`) and write what `output` says; without a path, JSON Lines to stdout.
+
+    Inputs that cannot be read cost only themselves: they are told to `listener` and counted.
+    """
+    task: Task = Detection(detector) if isinstance(detector, Detector) else detector
+    named = [sources] if isinstance(sources, str | Path) else sources
+    problems: list[tuple[str, str]] = []
+    items = find_items([str(one) for one in named], lambda name, why: problems.append((name, why)))
+    whole = Run(task, items, output, reading, listener)
+    for name, why in problems:
+        whole.fail(name, why)
+    if output.path is None:
+        return whole.write_to(sys.stdout.buffer)
+    fingerprint = detector.fingerprint if isinstance(detector, Detector) else ""
+    return whole.write({"model": fingerprint, "format": whole.writer.name})
+
+
+def journal_path(out: Path, writer: Writer = JSON_LINES) -> Path:
+    """Where the journal of an output lies: beside a file, inside a folder."""
+    return out / ".detkit.partial.jsonl" if writer.folder else out.with_name(f"{out.name}.partial.jsonl")
+
+
+def _ready(future: Future[None] | None) -> bool:
+    return future is None or future.done()
+
+
+def _write_picture(target: Path, picture: Image) -> None:
+    try:
+        write_bytes(target, encode_image(picture, target.suffix))
+    except InputError as error:
+        raise OutputError(f"cannot write {target}: {error}") from error
