@@ -280,6 +280,34 @@ def test_an_open_graph_that_runs_at_one_size_is_tried_with_it(one_size: Path) ->
     assert Yolo(one_size)(PICTURE) == found
 
 
+def test_an_open_graph_that_runs_at_any_size_keeps_the_pictures_shape(tmp_path: Path) -> None:
+    """One level of stride 8, whose cells all give one box and a low score."""
+    value = helper.make_tensor_value_info
+    bias = np.array([30, 30, 20, 20, -5, -6, -7], np.float32)
+    nodes = [
+        helper.make_node("Conv", ["images", "kernel", "bias"], ["map"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Reshape", ["map", "shape"], ["cells"]),
+        helper.make_node("Split", ["cells", "parts"], ["boxes", "logits"], axis=1),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        helper.make_node("Concat", ["boxes", "scores"], ["output0"], axis=1),
+    ]
+    stored = [
+        numpy_helper.from_array(np.zeros((7, 3, 8, 8), np.float32), "kernel"),
+        numpy_helper.from_array(bias, "bias"),
+        numpy_helper.from_array(np.array([1, 7, -1]), "shape"),
+        numpy_helper.from_array(np.array([4, 3]), "parts"),
+    ]
+    graph = helper.make_graph(nodes, "g", [value("images", TensorProto.FLOAT, [1, 3, "h", "w"])],
+                              [value("output0", TensorProto.FLOAT, [1, 7, "n"])], stored)  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, NAMED | {"imgsz": "[640, 640]"})
+    onnx.save(model, tmp_path / "any.onnx")
+    yolo = Yolo(tmp_path / "any.onnx")
+    assert yolo.prepare(np.zeros((300, 600, 3), np.uint8)).placement.size == (640, 320)
+    assert len(yolo(PICTURE)) == 0
+    assert Yolo(tmp_path / "any.onnx", size=320).prepare(np.zeros((300, 600, 3), np.uint8)).placement.size == (320, 160)
+
+
 WRITINGS = {
     "a literal": "{0: 'car', 1: 'van', 2: 'bus'}",
     "JSON": '{"0": "car", "1": "van", "2": "bus"}',

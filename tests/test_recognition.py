@@ -15,7 +15,11 @@ import pytest
 
 from detkit import Yolo
 from detkit.classes import COCO_NAMES, VOC_NAMES
+from detkit.detectors.yolo.heads import HEADS
+from detkit.detectors.yolo.heads.recognise import layout_for, recognise
+from detkit.detectors.yolo.heads.signature import Signature
 from detkit.errors import ModelError
+from detkit.graphs.session import TensorInfo
 
 SIDE = 320
 CELLS = 40 * 40 + 20 * 20 + 10 * 10  # strides 8, 16, 32
@@ -25,6 +29,7 @@ CENTRE = np.array([160, 120, 100, 50], np.float32)
 PICTURE = np.full((SIDE, SIDE, 3), 128, np.uint8)
 THREE = "{0: 'car', 1: 'van', 2: 'bus'}"
 NAMED = {"names": THREE, "task": "detect", "stride": "32"}
+TENSORFLOW = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
 Outputs = dict[str, np.ndarray]
 
 
@@ -394,3 +399,33 @@ def test_a_known_object(name: str, make_graph: Callable[..., Any]) -> None:
         assert re.search(known.refused, str(raised.value)), raised.value
     if known.head or not known.refused:
         check(path, known, known.head)
+
+
+def any_array(random: np.random.Generator) -> np.ndarray:
+    """An array of any rank, lengths and values that outputs have somewhere."""
+    lengths = (0, 1, 2, 4, 5, 6, 7, 32, 57, 80, 84, 100, 300, 2100)
+    shape = (1, *random.choice(lengths, random.integers(0, 4)))[: random.integers(0, 6)]
+    if np.prod(shape) > 1e5:
+        return any_array(random)
+    values = [
+        lambda: random.uniform(0, 1, shape), lambda: random.normal(0, 3, shape), lambda: random.uniform(0, 320, shape),
+        lambda: np.zeros(shape), lambda: np.full(shape, np.nan), lambda: random.integers(0, 3, shape).astype(float),
+    ]  # fmt: skip
+    kinds = (np.float32, np.float32, np.float32, np.int64, np.uint8, bool)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(values[random.integers(len(values))]()).astype(kinds[random.integers(len(kinds))])
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_outputs_of_any_kind_raise_nothing_but_model_errors(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    words = ("output0", "boxes", "scores", "dets", "labels", "logits", *TENSORFLOW)
+    outputs = [any_array(chance) for _ in range(chance.integers(1, 7))]
+    infos = [TensorInfo(str(chance.choice(words)), output.dtype, output.shape) for output in outputs]
+    shape = ((1, 3, SIDE, SIDE), (1, SIDE, SIDE, 3), (3, None, None))[chance.integers(3)]
+    inputs = [TensorInfo("images", np.dtype(np.float32), shape)]
+    metadata = ({}, {"stride": "32"}, {"end2end": "True"})[chance.integers(3)]
+    signature = Signature(inputs, infos, metadata, (SIDE, SIDE), (None, 3, 80)[chance.integers(3)], outputs)
+    found = recognise(signature)
+    assert all("\n" not in note.text for note in found.notes)
+    layout_for(HEADS[str(chance.choice(list(HEADS)))], signature)

@@ -65,7 +65,12 @@ class Trials:
         width, height = size
         ramp = np.linspace(0, 160, width)[None, :, None] + np.random.default_rng(0).integers(0, 96, (height, 1, 3))
         tensor = self.preparation.tensor(ramp.astype(np.uint8), self.feeding.pixels)
-        return self.feeding.run([Prepared(tensor, Placement(size, size, size))])
+        outputs = self.feeding.run([Prepared(tensor, Placement(size, size, size))])
+        if not all(isinstance(output, np.ndarray) and output.dtype.kind in "fiub" for output in outputs):
+            raise ModelError(
+                f"{self.network.path}: it gives lists, maps or texts, where a detector gives tensors of numbers"
+            )
+        return outputs
 
 
 def _as_floats(values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -88,8 +88,8 @@ def high_everywhere(columns: Floats) -> NDArray[np.bool_]:
 
 
 def ordered_corners(boxes: Floats) -> bool:
-    """Whether most boxes (N, 4) have x1 <= x2 and y1 <= y2, as corners do; centres and sizes do by chance."""
-    ordered = (boxes[:, 0] <= boxes[:, 2]) & (boxes[:, 1] <= boxes[:, 3])
+    """Whether most boxes (N, 4) have x1 < x2 and y1 < y2, as corners do; centres and sizes do by chance."""
+    ordered = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
     return len(boxes) > 0 and float(ordered.mean()) > _MOST
 
 
