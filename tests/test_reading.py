@@ -18,7 +18,7 @@ from detkit.errors import InputError, ModelError, UsageError
 from detkit.graphs.inner_scaling import inner_scaling
 from detkit.graphs.preparation import PixelFormat, Preparation
 from detkit.images import write_image
-from detkit.runs.batch import detect_all
+from detkit.runs.batch import Reading, work_all
 from detkit.runs.sources import find_items
 
 SIDE = 64
@@ -134,7 +134,7 @@ def test_one_bad_picture_of_a_batch_leaves_the_others(make_graph: Maker, tmp_pat
     class Sick:
         names, batch = ("a",), 3
 
-        def prepare(self, image: np.ndarray) -> int:
+        def prepare(self, image: np.ndarray, name: str = "") -> int:
             return int(image[0, 0, 0])
 
         def detect(self, prepared: list[int]) -> list[Any]:
@@ -145,8 +145,8 @@ def test_one_bad_picture_of_a_batch_leaves_the_others(make_graph: Maker, tmp_pat
     for name, value in (("a", 1), ("b", 255), ("c", 3)):
         write_image(tmp_path / f"{name}.png", np.full((8, 8, 3), value, np.uint8))
     items = find_items([str(tmp_path)], lambda name, why: None)
-    results = list(detect_all(Sick(), items, workers=1))  # type: ignore[arg-type]
-    assert [result.detections for result in results] == [1, None, 3]
+    results = list(work_all(Sick(), items, Reading(workers=1)))
+    assert [result.found for result in results] == [1, None, 3]
     assert results[1].error == "its scores reach 7, above 1"
 
 
@@ -278,6 +278,34 @@ def test_an_open_graph_that_runs_at_one_size_is_tried_with_it(one_size: Path) ->
     np.testing.assert_allclose(found.boxes[0], BOX, atol=0.01)
     one_size.with_name("open.detkit.json").write_text(f'{{"size": {SIDE}}}')
     assert Yolo(one_size)(PICTURE) == found
+
+
+def test_an_open_graph_that_runs_at_any_size_keeps_the_pictures_shape(tmp_path: Path) -> None:
+    """One level of stride 8, whose cells all give one box and a low score."""
+    value = helper.make_tensor_value_info
+    bias = np.array([30, 30, 20, 20, -5, -6, -7], np.float32)
+    nodes = [
+        helper.make_node("Conv", ["images", "kernel", "bias"], ["map"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Reshape", ["map", "shape"], ["cells"]),
+        helper.make_node("Split", ["cells", "parts"], ["boxes", "logits"], axis=1),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+        helper.make_node("Concat", ["boxes", "scores"], ["output0"], axis=1),
+    ]
+    stored = [
+        numpy_helper.from_array(np.zeros((7, 3, 8, 8), np.float32), "kernel"),
+        numpy_helper.from_array(bias, "bias"),
+        numpy_helper.from_array(np.array([1, 7, -1]), "shape"),
+        numpy_helper.from_array(np.array([4, 3]), "parts"),
+    ]
+    graph = helper.make_graph(nodes, "g", [value("images", TensorProto.FLOAT, [1, 3, "h", "w"])],
+                              [value("output0", TensorProto.FLOAT, [1, 7, "n"])], stored)  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, NAMED | {"imgsz": "[640, 640]"})
+    onnx.save(model, tmp_path / "any.onnx")
+    yolo = Yolo(tmp_path / "any.onnx")
+    assert yolo.prepare(np.zeros((300, 600, 3), np.uint8)).placement.size == (640, 320)
+    assert len(yolo(PICTURE)) == 0
+    assert Yolo(tmp_path / "any.onnx", size=320).prepare(np.zeros((300, 600, 3), np.uint8)).placement.size == (320, 160)
 
 
 WRITINGS = {

@@ -15,7 +15,11 @@ import pytest
 
 from detkit import Yolo
 from detkit.classes import COCO_NAMES, VOC_NAMES
+from detkit.detectors.yolo.heads import HEADS
+from detkit.detectors.yolo.heads.recognise import layout_for, recognise
+from detkit.detectors.yolo.heads.signature import Signature
 from detkit.errors import ModelError
+from detkit.graphs.session import TensorInfo
 
 SIDE = 320
 CELLS = 40 * 40 + 20 * 20 + 10 * 10  # strides 8, 16, 32
@@ -25,6 +29,7 @@ CENTRE = np.array([160, 120, 100, 50], np.float32)
 PICTURE = np.full((SIDE, SIDE, 3), 128, np.uint8)
 THREE = "{0: 'car', 1: 'van', 2: 'bus'}"
 NAMED = {"names": THREE, "task": "detect", "stride": "32"}
+TENSORFLOW = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
 Outputs = dict[str, np.ndarray]
 
 
@@ -149,6 +154,7 @@ class Case:
     box: Any
     head: str | None
     graph: dict[str, Any]
+    picture: np.ndarray
 
 
 def beside(output: np.ndarray, extra: int) -> Outputs:
@@ -165,9 +171,10 @@ def backwards(outputs: Outputs) -> Outputs:
 
 
 def case(
-    outputs: Outputs, right: str = "", refused: str = "", *, box: Any = BOX, head: str | None = None, **graph: Any
-) -> Case:
-    return Case(outputs, right, refused, box, head, {"shape": (1, 3, SIDE, SIDE)} | graph)
+    outputs: Outputs, right: str = "", refused: str = "", *, box: Any = BOX, head: str | None = None,
+    picture: np.ndarray = PICTURE, **graph: Any,
+) -> Case:  # fmt: skip
+    return Case(outputs, right, refused, box, head, {"shape": (1, 3, SIDE, SIDE)} | graph, picture)
 
 
 def swapped(array: np.ndarray) -> np.ndarray:
@@ -202,6 +209,19 @@ def masks() -> np.ndarray:
 
 def noise(*shape: int) -> Outputs:
     return {"o": random().normal(0, 2, shape).astype(np.float32)}
+
+
+def one_output(outputs: Outputs) -> np.ndarray:
+    return np.concatenate((outputs["boxes"], outputs["scores"]), axis=2)
+
+
+def a_hundred() -> Outputs:
+    """DETR at 320 pixels, whose 100 queries are as many as the cells of 32 pixels."""
+    boxes = queries(80, 2)["boxes"][:, :100]
+    values = random(3).normal(0, 0.2, (1, 100, 92)).astype(np.float32)
+    values[..., 91] = 6
+    values[0, 7, 91], values[0, 7, 18] = 0, np.log(0.9 / 0.1 * np.exp(np.delete(values[0, 7], [18, 91])).sum() + 9)
+    return {"logits": values, "pred_boxes": boxes}
 
 
 def tensorflow(**names: str) -> Outputs:
@@ -290,6 +310,11 @@ CASES: dict[str, Callable[[], Case]] = {
     "queries with logits": lambda: case(queries(80, 2), "car"),
     "queries of three": lambda: case(queries(3, 2), refused="ambiguous.*rfdetr.*rtdetr-logits", metadata=NAMED),
     "queries of four": lambda: case(queries(5, 2), refused="3 class names, but 5", metadata=NAMED),
+    "100 queries": lambda: case(a_hundred(), "dog"),
+    "300 queries in one output": lambda: case(
+        {"o": one_output(queries(3, 2, sure=True))}, "bus", shape=(1, 3, 480, 640), metadata=NAMED,
+        box=np.array([220, 142.5, 420, 217.5]), picture=np.zeros((480, 640, 3), np.uint8),
+    ),
     # Finished rows.
     "2500 rows": lambda: case({"o": rows(2500)}, "bus", metadata=NMS),
     "rows of the grid's number": lambda: case({"o": rows(CELLS)}, "bus", metadata=NAMED | {"end2end": "True"}),
@@ -356,7 +381,7 @@ CASES: dict[str, Callable[[], Case]] = {
 
 
 def check(path: Any, known: Case, head: str | None = None) -> None:
-    found = Yolo(path, head=head)(PICTURE)
+    found = Yolo(path, head=head)(known.picture)
     assert len(found) == 1
     assert np.abs(found.boxes[0] - known.box).max() < 0.5
     assert found.scores[0] == pytest.approx(0.9, abs=2e-3)
@@ -374,3 +399,33 @@ def test_a_known_object(name: str, make_graph: Callable[..., Any]) -> None:
         assert re.search(known.refused, str(raised.value)), raised.value
     if known.head or not known.refused:
         check(path, known, known.head)
+
+
+def any_array(random: np.random.Generator) -> np.ndarray:
+    """An array of any rank, lengths and values that outputs have somewhere."""
+    lengths = (0, 1, 2, 4, 5, 6, 7, 32, 57, 80, 84, 100, 300, 2100)
+    shape = (1, *random.choice(lengths, random.integers(0, 4)))[: random.integers(0, 6)]
+    if np.prod(shape) > 1e5:
+        return any_array(random)
+    values = [
+        lambda: random.uniform(0, 1, shape), lambda: random.normal(0, 3, shape), lambda: random.uniform(0, 320, shape),
+        lambda: np.zeros(shape), lambda: np.full(shape, np.nan), lambda: random.integers(0, 3, shape).astype(float),
+    ]  # fmt: skip
+    kinds = (np.float32, np.float32, np.float32, np.int64, np.uint8, bool)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(values[random.integers(len(values))]()).astype(kinds[random.integers(len(kinds))])
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_outputs_of_any_kind_raise_nothing_but_model_errors(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    words = ("output0", "boxes", "scores", "dets", "labels", "logits", *TENSORFLOW)
+    outputs = [any_array(chance) for _ in range(chance.integers(1, 7))]
+    infos = [TensorInfo(str(chance.choice(words)), output.dtype, output.shape) for output in outputs]
+    shape = ((1, 3, SIDE, SIDE), (1, SIDE, SIDE, 3), (3, None, None))[chance.integers(3)]
+    inputs = [TensorInfo("images", np.dtype(np.float32), shape)]
+    metadata = ({}, {"stride": "32"}, {"end2end": "True"})[chance.integers(3)]
+    signature = Signature(inputs, infos, metadata, (SIDE, SIDE), (None, 3, 80)[chance.integers(3)], outputs)
+    found = recognise(signature)
+    assert all("\n" not in note.text for note in found.notes)
+    layout_for(HEADS[str(chance.choice(list(HEADS)))], signature)

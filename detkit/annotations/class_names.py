@@ -22,6 +22,8 @@ _KEYS = (
     "labelmap", "thing_classes", "objects",
 )
 # fmt: on
+# Words in other keys, which count where their value is a list or a map.
+_WORDS = ("name", "class", "label", "categor")
 _ITEM_NAMES = ("name", "label", "class_name", "class", "title", "display_name")
 _ITEM_IDS = ("id", "index", "class_id", "label_id", "value")
 _NUMBERED = re.compile(r"(\d+)\s*[:=\s]\s*(\S.*)$")
@@ -47,7 +49,9 @@ def metadata_has_names(metadata: Mapping[str, str]) -> bool:
 def _name_texts(metadata: Mapping[str, str]) -> list[str]:
     """The values of the keys that hold names, those that exporters use first."""
     lowered = {key.lower().replace("-", "_").rpartition(".")[2]: text for key, text in metadata.items()}
-    return [lowered[key] for key in _KEYS if lowered.get(key, "").strip()]
+    usual = [lowered[key] for key in _KEYS if lowered.get(key, "").strip()]
+    others = [text for key, text in lowered.items() if key not in _KEYS and any(word in key for word in _WORDS)]
+    return [*usual, *(text for text in others if text.strip()[:1] in ("[", "{", "(") and names_from_text(text))]
 
 
 def names_from_text(text: str) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def yolo(
 ) -> None:
     """Find objects with an exported network: YOLO v1 to v26, YOLOX, NanoDet, RTMDet, DETR and kin."""
     from detkit.cli.detect import run_detection
-    from detkit.detectors.yolo.graph_reading import GraphOptions
+    from detkit.detectors.yolo.graph_options import GraphOptions
     from detkit.detectors.yolo.yolo_detector import Yolo
 
     own = GraphOptions(

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import ModelError
 from detkit.graphs.editing import parsed, with_any_size
+from detkit.graphs.stored import first_padding
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -38,6 +39,7 @@ _ELEMENTWISE = frozenset((
 # fmt: on
 _PASSED_ON = frozenset(("Identity", "Dropout"))
 _BINARY = frozenset(("Add", "Sub", "Mul", "Div", "PRelu", "Pow", "Min", "Max", "Sum"))
+_PADS = "{} pads: at the border of a window it sees zeros, in the picture its surroundings"
 _ONNX = ("", "ai.onnx")  # domains of the standard operators
 
 
@@ -67,6 +69,12 @@ def make_dense(content: bytes, window: Pair, stride: Pair) -> bytes:
 
     NotDense where that would not be exact, or is not understood.
     """
+    try:
+        padding = first_padding(content)
+    except (IndexError, ValueError) as error:
+        raise NotDense("the file is damaged") from error
+    if padding is not None:  # most networks do: known without `onnx`
+        raise NotDense(_PADS.format(padding))
     try:
         model = parsed(content)
     except ModelError as error:
@@ -191,7 +199,7 @@ class _Graph:
         if source.flat or len(kernel) != 2 or len(node.output) > 1:
             raise NotDense(f"{kind} does not work on a feature map of two dimensions")
         if any(_attribute(node, "pads", [])) or _attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-            raise NotDense(f"{kind} pads: at the border of a window it sees zeros, in the picture its surroundings")
+            raise NotDense(_PADS.format(kind))
         steps = _attribute(node, "strides", [1, 1])
         dilations = _attribute(node, "dilations", [1, 1])
         spans = [(size - 1) * spread + 1 for size, spread in zip(kernel, dilations, strict=True)]

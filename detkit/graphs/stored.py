@@ -27,6 +27,7 @@ _FUNCTION_NODE = 7
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
+_ATTRIBUTE_NAME, _ATTRIBUTE_TEXT, _ATTRIBUTE_INTEGERS = 1, 4, 8
 _SPARSE_VALUES, _SPARSE_INDICES = 1, 2
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL_DATA = 1, 2, 4, 8, 9, 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -117,6 +118,34 @@ def first_nodes(path: str | os.PathLike[str], start: str, operators: frozenset[s
         return [replace(node, numbers={k: constants[k] for k in node.inputs if k in constants}) for node in found]
 
     return _looked_into(path, chain)
+
+
+def first_padding(content: bytes) -> str | None:
+    """The first operator of a graph, by the bytes of its file, that pads its input; None where none does."""
+    view = memoryview(content)
+    graph = next(((b, e) for number, b, e in fields(view, 0, len(view)) if number == _MODEL_GRAPH), (0, 0))
+    for number, begin, stop in fields(view, *graph):
+        if number == _GRAPH_NODE and _pads(view, begin, stop):
+            return _node(view, begin, stop).operator
+    return None
+
+
+def _pads(view: memoryview, start: int, end: int) -> bool:
+    for number, begin, stop in fields(view, start, end):
+        if number != _NODE_ATTRIBUTE:
+            continue
+        parts = list(fields(view, begin, stop))
+        name = next((text(view, b, e) for inner, b, e in parts if inner == _ATTRIBUTE_NAME), "")
+        if name == "auto_pad":
+            value = next((text(view, b, e) for inner, b, e in parts if inner == _ATTRIBUTE_TEXT), "")
+            if value not in ("", "NOTSET", "VALID"):
+                return True
+        elif name == "pads":
+            # A packed list of noughts is as many noughts; one that is not packed comes number by number.
+            numbers = [bytes(view[b:e]) if e >= 0 else bytes([b != 0]) for i, b, e in parts if i == _ATTRIBUTE_INTEGERS]
+            if any(any(number) for number in numbers):
+                return True
+    return False
 
 
 def refuse_data_outside(path: str | os.PathLike[str]) -> None:

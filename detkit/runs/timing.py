@@ -13,7 +13,7 @@ import numpy as np
 from detkit.cores import available_cores
 from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.feeding import Prepared
-from detkit.detectors.yolo.graph_reading import GraphOptions
+from detkit.detectors.yolo.graph_options import GraphOptions
 from detkit.detectors.yolo.yolo_detector import Yolo
 from detkit.errors import InputError
 from detkit.graphs.runtime import Runtime

@@ -15,7 +15,8 @@ from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.feeding import Feeding, Prepared
-from detkit.detectors.yolo.graph_reading import GraphOptions, metadata_iou, no_detector, read_graph
+from detkit.detectors.yolo.graph_options import GraphOptions
+from detkit.detectors.yolo.graph_reading import metadata_iou, no_detector, read_graph
 from detkit.detectors.yolo.heads.evidence import check_boxes
 from detkit.detectors.yolo.heads.signature import Match, is_classifier
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs, UnsoundError
@@ -121,7 +122,11 @@ class Yolo(Detector):
 
     def _class_ids(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Class ids from 0 of the graph's labels, -1 for labels that stand for none. UnsoundError beyond the names."""
-        table = self.reading.labels
+        table, given = self.reading.labels, self.reading.layout.first_label
+        first = self.head.first_label if given is None else given
+        if len(labels) and labels.min() < first and self.head.first_label:
+            raise UnsoundError(f"class number {int(labels.min())}, where they begin at {first}")
+        labels = labels + (self.head.first_label - first)
         if table is not None:
             known = (labels >= 0) & (labels < len(table))
             return np.where(known, table[np.where(known, labels, 0)], -1)

@@ -11,6 +11,7 @@ from detkit.boxes import Floats
 from detkit.detectors.yolo.heads.evidence import (
     coordinates,
     finite,
+    high_everywhere,
     in_shares,
     like_logits,
     one_of_them,
@@ -91,6 +92,10 @@ def class_columns(columns: Floats, boxes: Floats, names: int | None, others: int
             return first, f"{count} columns after the box, of which some follow it, as key points do"
         if one_of_them(columns[:count].T):
             return count, f"the {count} columns after the box sum to 1 in every row, so that one is the background"
+        raised = high_everywhere(columns)
+        if names is None and raised.any():
+            first = int(np.argmax(raised))
+            return first, f"{count} columns after the box, of which some are high on most cells, as no class is"
         return count, ""
     if not likely.any() and like_logits(columns):
         return count, ""

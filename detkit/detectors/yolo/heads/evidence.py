@@ -17,6 +17,7 @@ from detkit.detectors.yolo.heads.types import UnsoundError
 SLACK = 2e-3
 _HIGHEST_SHARE = 2.0  # boxes as shares reach beyond the picture by less than its own size
 _LOGIT_MEDIAN = -1.0  # nearly every cell shows nothing, so most logits of every class lie well below nought
+_HIGH_MEDIAN = 0.2
 _FOLLOWS = 0.95
 _SPREAD = 0.03  # of coordinates as shares over the cells of a picture
 # Networks without a distribution of distances give some boxes of negative size where there is nothing.
@@ -81,9 +82,14 @@ def like_logits(columns: Floats) -> bool:
     return bool(len(columns)) and bool(np.all(np.median(columns, axis=1) < _LOGIT_MEDIAN))
 
 
+def high_everywhere(columns: Floats) -> NDArray[np.bool_]:
+    """Which of the columns (K, N) are no class of the cells of a grid, as they are high on most of them."""
+    return np.asarray(np.median(columns, axis=1) > _HIGH_MEDIAN)
+
+
 def ordered_corners(boxes: Floats) -> bool:
-    """Whether most boxes (N, 4) have x1 <= x2 and y1 <= y2, as corners do; centres and sizes do by chance."""
-    ordered = (boxes[:, 0] <= boxes[:, 2]) & (boxes[:, 1] <= boxes[:, 3])
+    """Whether most boxes (N, 4) have x1 < x2 and y1 < y2, as corners do; centres and sizes do by chance."""
+    ordered = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
     return len(boxes) > 0 and float(ordered.mean()) > _MOST
 
 

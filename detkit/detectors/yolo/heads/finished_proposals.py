@@ -18,10 +18,12 @@ _QUERIES = 300  # of RT-DETR
 def is_finished(signature: Signature, rows: Floats) -> bool:
     """Whether rows (N, 6 or more) are finished boxes, even where a grid happens to have as many cells.
 
-    20 x 15 cells of 32 pixels are 300, too. The metadata tells, or whole class numbers with scores that fall from row
-    to row, where a row a cell would have them in the order of the cells.
+    20 x 15 cells of 32 pixels are 300, as RT-DETR's queries are, whose boxes are shares. The metadata tells, or whole
+    class numbers with scores that fall from row to row, where a row a cell would have them in the order of the cells.
     """
     if signature.finished or signature.says("rtdetr"):
+        return True
+    if len(rows) == _QUERIES and in_shares(rows[:, :4]) and probable(rows[:, 4:].T).all():
         return True
     scores, classes = rows[:, 4], rows[:, 5]
     return bool(whole(classes).all() and np.all(np.diff(scores) <= 0))

@@ -50,7 +50,7 @@ def recognise(signature: Signature) -> Recognition:
     matches: list[Match] = []
     fallen: list[str] = []
     notes: list[Note] = []
-    for found in proposals(signature):
+    for found in _proposed(signature):
         if isinstance(found, Note):
             notes.append(found)
         elif problem := disagreement(HEADS[found.head], found.layout, signature):
@@ -62,7 +62,7 @@ def recognise(signature: Signature) -> Recognition:
 
 def layout_for(head: Head, signature: Signature) -> Layout:
     """How the graph writes the outputs of a head that was asked for by name: as a proposal says, else plainly."""
-    found = list(proposals(signature))
+    found = _proposed(signature)
     fitting = [match for match in found if isinstance(match, Match) and HEADS[match.head].decode is head.decode]
     if fitting:
         return next((match.layout for match in fitting if match.head == head.name), fitting[0].layout)
@@ -72,6 +72,14 @@ def layout_for(head: Head, signature: Signature) -> Layout:
     shape = signature.shapes()[0]
     dense = head.decode in (decode_yolov8, decode_yolov9_xyxy) and len(shape) == 3
     return Layout(transposed=True) if dense and signature.cells(shape[1]) and not signature.cells(shape[2]) else PLAIN
+
+
+def _proposed(signature: Signature) -> list[Found]:
+    """The proposals; a note where shapes that no exporter writes, empty ones for example, break their rules."""
+    try:
+        return list(proposals(signature))
+    except (IndexError, ValueError):
+        return [Note(f"its outputs have shapes that no head's have: {signature.shapes()}")]
 
 
 def proposals(signature: Signature) -> Iterator[Found]:

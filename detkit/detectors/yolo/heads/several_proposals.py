@@ -52,10 +52,21 @@ def _boxes_and_classes(signature: Signature) -> Iterator[Found]:
     shown = f"outputs {shapes[0]}, {shapes[1]}"
     if not (np.isfinite(boxes).all() and finite(scores)):
         yield _NOT_FINITE
-    elif signature.cells(len(boxes)) and not (len(boxes) in (100, 300, 900) and "dets" in signature.output_names):
+    elif _of_cells(signature, boxes):
         yield from _cells(signature, boxes, scores if len(scores) == len(boxes) else scores.T, shown, order)
     else:
         yield from _queries(signature, boxes, scores, shown, order)
+
+
+def _of_cells(signature: Signature, boxes: Floats) -> bool:
+    """Whether boxes (N, 4) are those of the cells of grids, not of a transformer's queries.
+
+    100 queries are as many as the cells of 32 pixels in 320 x 320; their boxes are centres and sizes, as shares.
+    """
+    strides = signature.cells(len(boxes))
+    named = any("logits" in name or "pred_boxes" in name for name in signature.output_names)
+    queries = in_shares(boxes) and (named or not ordered_corners(boxes))
+    return strides is not None and not (len(strides) == 1 and queries)
 
 
 def _cells(signature: Signature, boxes: Floats, scores: Floats, shown: str, order: tuple[int, int]) -> Iterator[Found]:
@@ -230,6 +241,9 @@ def _tensorflow(signature: Signature, order: tuple[int, ...], reason: str) -> Fo
     boxes = signature.values[order[1]][0]
     if np.any(np.abs(boxes) > _FARTHEST_SHARE):
         return Note(f"{reason}: its boxes are not shares of the picture, as TensorFlow's are")
+    labels = signature.values[order[3]][signature.values[order[2]] > 0]
+    if np.any(labels == 0) or any("tflite" in name for name in signature.output_names):
+        return Match("tensorflow", f"{reason}; class numbers from 0", Layout(order, first_label=0))
     return Match("tensorflow", reason, Layout(order))
 
 

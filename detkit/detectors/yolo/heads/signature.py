@@ -15,7 +15,7 @@ from detkit.graphs.session import TensorInfo
 
 # Channels of what can be a picture, when it is said that detkit does not read it.
 _MOST_CHANNELS = 64
-_V1_SIZE, _V1_CELLS = (448, 448), 49
+_V1_SIZE, _V1_CLASSES, _V1_NUMBERS = (448, 448), 20, 1470
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,6 @@ def is_classifier(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], m
 
 
 def flat_v1(image: TensorInfo, shape: Sequence[int | None]) -> int | None:
-    """The number of classes of YOLO v1's flat output (B, 7 * 7 * (10 + C)) of 448 pixels, None where it is none."""
-    count = shape[1] if len(shape) == 2 else None
-    if tuple(image.shape[-2:]) != _V1_SIZE or not count or count % _V1_CELLS:
-        return None
-    classes = count // _V1_CELLS - 10
-    return classes if classes > 0 else None
+    """VOC's 20 classes for YOLO v1's flat output (B, 7 * 7 * (10 + 20)) of 448 pixels, None for other outputs."""
+    flat = len(shape) == 2 and shape[1] == _V1_NUMBERS and tuple(image.shape[-2:]) == _V1_SIZE
+    return _V1_CLASSES if flat else None

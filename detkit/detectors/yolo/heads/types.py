@@ -30,6 +30,7 @@ class Layout:
     centres     finished boxes are centre and size, not corners
     shares      boxes are shares of the input, not pixels
     logits      class scores lack their sigmoid
+    first_label  the label of the first class, where it is not the head's own
     turned      an angle in radians follows the classes, of a box of centre and size; what encloses it is its box
     """
 
@@ -40,6 +41,7 @@ class Layout:
     shares: bool = False
     logits: bool = False
     turned: bool = False
+    first_label: int | None = None
 
     def arranged(self, outputs: Outputs) -> Outputs:
         """The outputs (B, ...) as the head reads them."""
