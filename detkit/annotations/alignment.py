@@ -149,7 +149,7 @@ def rows_by_number(numbers: NDArray[np.int64], ids: Sequence[int | str]) -> NDAr
             if not (stem.isascii() and stem.isdigit() and len(stem) < 19):
                 continue
             id = int(stem)
-        if abs(id) < 2**62:
+        if abs(id) < 2**63:
             keys[row] = id
     largest = int(keys.max())
     if not ((keys < 0) & (keys != np.iinfo(np.int64).min)).any() and largest < 1 << 22:

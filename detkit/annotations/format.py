@@ -152,6 +152,7 @@ class Request:
     names     of classes 0, 1, 2 ..., or a file that holds them
     images    a folder of pictures or a table of sizes
     target    the ground truth, where detections are read
+    match     how image ids of results find the ground truth's: "id", "name" (file names and numbers in them), "auto"
     form      the row of the format that reads it
     """
 
@@ -160,6 +161,7 @@ class Request:
     names: Path | tuple[str, ...] | None = None
     images: Path | None = None
     target: GroundTruth | None = None
+    match: str = "auto"
     form: Format = BY_HAND
 
     @cached_property

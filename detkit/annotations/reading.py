@@ -11,8 +11,10 @@ import numpy as np
 
 from detkit.annotations.alignment import match_classes, match_images
 from detkit.annotations.building import Contents, note_odd_boxes
+from detkit.annotations.evidence import partners, sample
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import find_format
+from detkit.annotations.layouts import check_shares, settled_boxes
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import recognise
 from detkit.annotations.sizes import UNSIZED, Sizes
@@ -22,6 +24,10 @@ from detkit.errors import InputError
 from detkit.files import reason
 
 PathLike = str | os.PathLike[str]
+
+# From so many detections on it is odd that none, or so small a share of them, lies on objects of its class.
+_ENOUGH = 20
+_FEW = 0.05
 
 
 def read_ground_truth(
@@ -61,6 +67,7 @@ def read_ground_truth(
             raise InputError(f"{path}: holds no images")
         if sizes is not None:
             ground_truth = _fill_sizes(ground_truth, sizes)
+        check_shares(path, ground_truth.images, ground_truth.boxes)
         note_odd_boxes(problems, ground_truth.images, ground_truth, "annotations")
         problems.log()
     return ground_truth
@@ -72,22 +79,26 @@ def read_predictions(
     format: str | None = None,
     names: PathLike | Sequence[str] | None = None,
     images: PathLike | None = None,
+    match: str = "auto",
 ) -> Predictions:
     """The detections of a file or folder, in the rows of `ground_truth`, in the order of the file.
 
     Images are found by id or file name and classes by name or category id, as in the module `alignment`. Without
     names, YOLO's class k is the k-th class of the ground truth in the order of its ids. Sizes for formats that are
     relative to the image come from the ground truth, else from `images`, else from the detections' own folder.
+    `match` says how the image ids of a COCO results list are meant: "id", "name" or "auto" (see `coco_alignment`).
+    What can hardly be right is said: boxes that lie on no object, or on objects of other classes.
     InputError, one line, where it cannot be read, where no image or no class is in common, or where it has no scores.
     """
     path = Path(path)
     form = _format(path, format)
-    request = replace(_request(path, names, images), target=ground_truth)
+    request = replace(_request(path, names, images), target=ground_truth, match=match)
     problems = request.problems
     with paused_gc():
         found = form.read(request)
         predictions = found if isinstance(found, Predictions) else _aligned(path, found, ground_truth, problems)
         note_odd_boxes(problems, ground_truth.images, predictions, "detections")
+        _note_strangers(problems, ground_truth, predictions)
         problems.log()
     return predictions
 
@@ -126,7 +137,29 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
     if not scored.all():
         problems.add("detections without a score, left out", f"row {np.argmin(scored)}", int((~scored).sum()))
     keep = (image_index >= 0) & (class_index >= 0) & scored
-    return Predictions(image_index, class_index, own.boxes, scores)[keep]
+    return settled_boxes(path, Predictions(image_index, class_index, own.boxes, scores)[keep], target, problems)
+
+
+def _note_strangers(problems: Problems, target: GroundTruth, found: Predictions) -> None:
+    """Say where so few detections lie on objects, or on objects of their class, that ids or names must be wrong."""
+    some = sample(len(found), found.scores)
+    partner = partners(target, found.image_index[some], found.boxes[some])
+    on = partner >= 0
+    if len(some) >= _ENOUGH and not on.any():
+        first = int(some[0])
+        image = int(found.image_index[first])
+        box = ", ".join(f"{value:g}" for value in found.boxes[first])
+        problems.add("detections looked at, none of which lies on an object of its picture: are the images, and the "
+                     "layout of the boxes, those of the ground truth?",
+                     f"{box} in {target.images.files[image] or target.images.ids[image]}", len(some))  # fmt: skip
+        return
+    same = target.class_index[partner[on]] == found.class_index[some[on]]
+    if len(same) >= _ENOUGH and same.mean() < _FEW:
+        names, row = target.categories.names, int(np.argmin(same))
+        own, there = found.class_index[some[on]][row], target.class_index[partner[on]][row]
+        problems.add("detections that lie on objects, but on those of other classes: are the class names, or their "
+                     "order, those of the ground truth?", f"'{names[own]}' on '{names[there]}'",
+                     int((~same).sum()))  # fmt: skip
 
 
 def _need_sizes(path: Path, contents: Contents, problems: Problems) -> None:

@@ -151,6 +151,22 @@ def inner_folder(path: Path, inner: str, ending: str) -> Path:
     return folder if inner and folder.is_dir() and not any(path.glob(f"*{ending}")) else path
 
 
+def parse_json_exactly(where: object, data: bytes) -> Any:
+    """`data` as Python objects, with whole numbers of any length; slower, for files that are known to have such."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: is not valid JSON: {str(error).splitlines()[0]}") from error
+
+
+def json_bytes(document: object) -> bytes:
+    """JSON text of `document`, also with whole numbers beyond 64 bits."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # what orjson raises for such a number
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
 def need_files(path: Path, files: list[str], ending: str) -> None:
     """InputError where a folder has no file of its format."""
     if not files:

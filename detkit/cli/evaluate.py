@@ -34,6 +34,14 @@ class Protocol(str, Enum):
     VOC07 = "voc07"
 
 
+class Match(str, Enum):
+    """How the pictures of results are found."""
+
+    AUTO = "auto"
+    ID = "id"
+    NAME = "name"
+
+
 def evaluate(
     detections: Annotated[Path, typer.Argument(help=f"A file or a folder of files with scores: {_TITLES}.")],
     ground_truth: Annotated[Path, typer.Argument(help="Annotations in any of these formats.")],
@@ -87,6 +95,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder of the pictures: sizes for YOLO files, pictures for --report; or a CSV of sizes."),
     ] = None,
+    match: Annotated[
+        Match, typer.Option(help="What the image ids of a COCO results list are: ids, or numbers in file names.")
+    ] = Match.AUTO,
     like_pycocotools: Annotated[
         bool,
         typer.Option("--like-pycocotools", help="Repeat its two faults: `ignore` unread, annotation 0 never found."),
@@ -101,7 +112,7 @@ def evaluate(
     _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
-    inputs = _Inputs(detections, ground_truth, compare, names, images, dt_format, gt_format)
+    inputs = _Inputs(detections, ground_truth, compare, names, images, dt_format, gt_format, match)
     outputs = _Outputs(json, report, plots, per_class)
     outputs.check(inputs)
 
@@ -125,6 +136,7 @@ class _Inputs:
     images: Path | None
     dt_format: str | None
     gt_format: str | None
+    match: Match
 
     @property
     def all(self) -> tuple[Path | None, ...]:
@@ -199,7 +211,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _D
             typer.echo("DontCare is no class here: no detection inside such a region counts", err=True)
 
     def predictions(path: Path) -> Predictions:
-        return read_predictions(path, truth, inputs.dt_format, inputs.names, inputs.images)
+        return read_predictions(path, truth, inputs.dt_format, inputs.names, inputs.images, inputs.match.value)
 
     found = predictions(inputs.detections)
     other = predictions(inputs.compare) if inputs.compare else None
