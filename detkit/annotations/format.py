@@ -41,6 +41,7 @@ class Signs:
     empty    whether an empty JSON list is this format
     tags     names of the root element of XML
     columns  sets of columns of a CSV header, one of which must be there in full
+    lines    keys of YAML, one of which stands at the beginning of a line
     line     the rank, from 1, among the formats whose module tells their lines (`is_line`); 0 for the others
     """
 
@@ -51,6 +52,7 @@ class Signs:
     empty: bool = False
     tags: tuple[str, ...] = ()
     columns: tuple[frozenset[str], ...] = ()
+    lines: tuple[str, ...] = ()
     line: int = 0
 
 
@@ -98,7 +100,7 @@ class Format:
         from detkit.dataset import Predictions
 
         if self.folder and not self.one_file and not request.path.is_dir():
-            raise InputError(f"{request.path}: {self.title} is read from a folder with one file for every image")
+            raise self.needs_folder(request.path)
         result: Contents | Predictions = self._part("read")(replace(request, form=self))
         return result if isinstance(result, Predictions) else result.with_source(self.name)
 
@@ -118,6 +120,10 @@ class Format:
     def is_line(self, line: str) -> bool:
         """Whether a line of text is one of its."""
         return bool(self._part("is_line")(line))
+
+    def needs_folder(self, path: Path) -> InputError:
+        """The error for one file of a format that is read from a folder."""
+        return InputError(f"{path}: {self.title} is read from a folder with one file for every image")
 
     def needs_sizes(self, path: Path, more: str = "") -> InputError:
         """The error for a file whose boxes are shares of images of unknown size."""
@@ -153,6 +159,7 @@ class Request:
     images    a folder of pictures or a table of sizes
     target    the ground truth, where detections are read
     match     how image ids of results find the ground truth's: "id", "name" (file names and numbers in them), "auto"
+    part      the split of a data set that is asked for ("data.yaml#train"); "" for the usual one
     form      the row of the format that reads it
     """
 
@@ -162,6 +169,7 @@ class Request:
     images: Path | None = None
     target: GroundTruth | None = None
     match: str = "auto"
+    part: str = ""
     form: Format = BY_HAND
 
     @cached_property

@@ -59,7 +59,7 @@ def settled_boxes(
         return found
     sizes = np.stack((target.images.widths, target.images.heights), axis=1).astype(np.float64)
     scale = np.tile(sizes, 2)[image_index]
-    shares = are_shares(boxes) and bool((np.maximum(scale, _SMALL)[image_index >= 0] >= _SMALL).all())
+    shares = are_shares(boxes) and _are_large(target.images)
     readings: list[tuple[Fit, str, Boxes]] = []
     for what, layout in layouts.items():
         if shares:
@@ -78,7 +78,7 @@ def settled_boxes(
             len(boxes),
         )
         return Predictions(image_index, found.class_index, best, found.scores)
-    if shares and not usual.hits and (sizes.min(initial=0) >= _SMALL):
+    if shares and not usual.hits:
         raise shares_error(path, boxes)
     return found
 
@@ -94,6 +94,11 @@ def shares_error(path: Path, boxes: Boxes) -> InputError:
 
 def check_shares(path: Path, images: Images, boxes: Boxes) -> None:
     """InputError where annotations in pixels are all shares of pictures that are larger than a few pixels."""
-    known = images.widths[images.widths > 0]
-    if are_shares(boxes) and (boxes[:, 2:] > 0).any() and (not len(known) or known.min() >= _SMALL):
+    if are_shares(boxes) and (boxes[:, 2:] > 0).any() and _are_large(images):
         raise shares_error(path, boxes)
+
+
+def _are_large(images: Images) -> bool:
+    """Whether boxes of less than a pixel make no sense in any of the pictures, as far as their sizes are known."""
+    known = images.widths[images.widths > 0]
+    return not len(known) or int(known.min()) >= _SMALL

@@ -45,9 +45,9 @@ def read_ground_truth(
             and for YOLO and Open Images also the images without boxes
     InputError, one line, where it cannot be read or holds detections instead.
     """
-    path = Path(path)
+    path, part = _split(path)
     form = _format(path, format)
-    request = _request(path, names, images)
+    request = replace(_request(path, names, images), part=part)
     problems, sizes = request.problems, request.sizes
     with paused_gc():
         contents = form.read(request)
@@ -98,9 +98,17 @@ def read_predictions(
         found = form.read(request)
         predictions = found if isinstance(found, Predictions) else _aligned(path, found, ground_truth, problems)
         note_odd_boxes(problems, ground_truth.images, predictions, "detections")
+        _note_scores(problems, predictions)
         _note_strangers(problems, ground_truth, predictions)
         problems.log()
     return predictions
+
+
+def _split(path: PathLike) -> tuple[Path, str]:
+    """The file and the split that is asked for behind a "#", where no file has that name."""
+    whole = Path(path)
+    name, mark, part = whole.name.rpartition("#")
+    return (whole.with_name(name), part) if mark and name and not whole.exists() else (whole, "")
 
 
 def _format(path: Path, format: str | None) -> Format:
@@ -138,6 +146,15 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
         problems.add("detections without a score, left out", f"row {np.argmin(scored)}", int((~scored).sum()))
     keep = (image_index >= 0) & (class_index >= 0) & scored
     return settled_boxes(path, Predictions(image_index, class_index, own.boxes, scores)[keep], target, problems)
+
+
+def _note_scores(problems: Problems, found: Predictions) -> None:
+    """Say where scores are no shares: another column, or percent, may have been read."""
+    odd = (found.scores > 1) | (found.scores < 0)
+    if odd.any():
+        row = int(np.argmax(odd))
+        problems.add("scores above 1 or below 0, ranked as they stand: are they scores?", f"{found.scores[row]:g}",
+                     int(odd.sum()))  # fmt: skip
 
 
 def _note_strangers(problems: Problems, target: GroundTruth, found: Predictions) -> None:

@@ -143,6 +143,9 @@ def _lines(path: Path, text: str) -> Format:
     for form in FORMATS.values():
         if any(columns <= header for columns in form.signs.columns):
             return form
+    for form in FORMATS.values():
+        if any(re.search(rf"^{key}\s*:", text, re.MULTILINE) for key in form.signs.lines):
+            return form
     line_format = format_of_line(first)
     if line_format is not None:
         raise InputError(f"{path}: is one {line_format.title} file; name the folder that holds one for every image")

@@ -41,8 +41,9 @@ _ALL = (
     ),
     Format(
         "yolo", "YOLO txt", f"{_HERE}.yolo_txt", ".txt",
-        Signs(line=2),
+        Signs(line=2, lines=("train", "val", "test")),
         folder=True,
+        one_file=True,
         inner="labels",
         holds=frozenset(
             ("classes without boxes", "images without boxes", "sizes", "equal class names", "empty class names")

@@ -68,11 +68,11 @@ def read(request: Request) -> Contents:
     files = label_files(folder)
     need_files(path, files, ".txt")
     builder = Builder(problems)
-    lines = LabelLines(folder, problems, "a KITTI object (15 or 16 columns)", parse_line)
+    lines = LabelLines(problems, "a KITTI object (15 or 16 columns)", parse_line)
     for file in files:
         stem = file[:-4]
         image = builder.image(stem, *((sizes.name(stem), *sizes(stem)) if sizes else (stem, 0, 0)))
-        for where, (name, numbers) in lines.of(file):
+        for where, (name, numbers) in lines.of(file, folder / file):
             x1, y1, x2, y2 = numbers[3:7]
             if x1 > x2 or y1 > y2:
                 problems.add("reversed boxes, corners put in order", where)
