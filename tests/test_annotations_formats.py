@@ -390,7 +390,7 @@ def test_voc_file_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert images.ids == ("a", "c.v2", "d", "sub/a")
     assert images.widths.tolist() == [50, 0, 50, 50]
     assert "`filename` inside says another name: 1 (first: d.xml says 'other.jpg')" in caplog.text
-    assert "not VOC annotations, left out: 1 (first: e.xml (<note>))" in caplog.text
+    assert "not VOC annotations, passed over: 1 (first: e.xml (<note>))" in caplog.text
 
 
 def test_voc_classes_are_in_vocs_order_or_the_alphabets(tmp_path: Path) -> None:
@@ -880,7 +880,7 @@ def test_labelme_shapes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         ]  # fmt: skip
         assert ground_truth.difficult.tolist() == [True, False, False, False, False, True]
     for said in ("points, lines), left out: 1 (first: a.json, shape 8: point)", "not finite numbers, left out: 2",
-                 "shapes without a label", "not LabelMe's, left out: 1 (first: other.json)"):  # fmt: skip
+                 "shapes without a label", "not LabelMe's, passed over: 1 (first: other.json)"):  # fmt: skip
         assert said in caplog.text
 
 

@@ -64,7 +64,7 @@ class Format:
     and `write(ground_truth, form) -> (relative path, content) of each file`, where `form` is the row and the path of a
     format of one file is "". It may have `class_name(name)`, how a class name comes back from a file;
     `losses(ground_truth)`, sentences beyond those of the table; and `is_line(line)`, whether a line of text is one of
-    its.
+    its; and `rules(ground_truth, path)`, sentences for `eval`.
 
     name       as in `--to` and `--gt-format`
     title      for people
@@ -116,6 +116,10 @@ class Format:
     def losses(self, ground_truth: GroundTruth) -> list[str]:
         """What it cannot hold and the table cannot say, one sentence each."""
         return list(self._part("losses", lambda _: [])(ground_truth))
+
+    def rules(self, ground_truth: GroundTruth, path: Path) -> list[str]:
+        """Rules of evaluation that come with the format and are not followed, one sentence each."""
+        return list(self._part("rules", lambda *_: [])(ground_truth, path))
 
     def is_line(self, line: str) -> bool:
         """Whether a line of text is one of its."""

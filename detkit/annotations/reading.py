@@ -54,6 +54,7 @@ def read_ground_truth(
         assert isinstance(contents, Contents)  # Predictions are read for a target only
         ground_truth = contents.ground_truth
         _need_sizes(path, contents, problems)
+        _need_boxes(path, contents, problems)
         scored = np.isfinite(contents.scores)
         if len(scored) and scored.all():
             raise InputError(
@@ -96,6 +97,8 @@ def read_predictions(
     problems = request.problems
     with paused_gc():
         found = form.read(request)
+        if isinstance(found, Contents):
+            _need_boxes(path, found, problems)
         predictions = found if isinstance(found, Predictions) else _aligned(path, found, ground_truth, problems)
         note_odd_boxes(problems, ground_truth.images, predictions, "detections")
         _note_scores(problems, predictions)
@@ -186,6 +189,13 @@ def _need_sizes(path: Path, contents: Contents, problems: Problems) -> None:
         raise InputError(f"{path}: none of its {count} boxes can be used: the size of their image is not known (first: "
                          f"{problems.examples[UNSIZED]}); name the folder of the images or a CSV file of their sizes "
                          "(--images)")  # fmt: skip
+
+
+def _need_boxes(path: Path, contents: Contents, problems: Problems) -> None:
+    """InputError where something was left out and nothing is there: as if there were no objects."""
+    table = contents.ground_truth
+    if len(table.images) and not len(table) and problems.lost and UNSIZED not in problems.counts:
+        raise InputError(f"{path}: none of its boxes can be read: {problems.lost}")
 
 
 def _fill_sizes(ground_truth: GroundTruth, sizes: Sizes) -> GroundTruth:

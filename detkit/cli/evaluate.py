@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -95,6 +95,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder of the pictures: sizes for YOLO files, pictures for --report; or a CSV of sizes."),
     ] = None,
+    list_: Annotated[
+        Path | None,
+        typer.Option("--list", exists=True, dir_okay=False, help="Only the pictures listed there (VOC's ImageSets)."),
+    ] = None,
     match: Annotated[
         Match, typer.Option(help="What the image ids of a COCO results list are: ids, or numbers in file names.")
     ] = Match.AUTO,
@@ -112,7 +116,7 @@ def evaluate(
     _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
-    inputs = _Inputs(detections, ground_truth, compare, names, images, dt_format, gt_format, match)
+    inputs = _Inputs(detections, ground_truth, compare, names, images, list_, dt_format, gt_format, match)
     outputs = _Outputs(json, report, plots, per_class)
     outputs.check(inputs)
 
@@ -134,6 +138,7 @@ class _Inputs:
     compare: Path | None
     names: Path | None
     images: Path | None
+    listed: Path | None
     dt_format: str | None
     gt_format: str | None
     match: Match
@@ -142,7 +147,7 @@ class _Inputs:
     def all(self) -> tuple[Path | None, ...]:
         """Every file that is read, with the tables beside results."""
         tables = [Path(f"{path}.images.json") for path in (self.detections, self.compare) if path is not None]
-        return (self.detections, self.ground_truth, self.compare, self.names, self.images, *tables)
+        return (self.detections, self.ground_truth, self.compare, self.names, self.images, self.listed, *tables)
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,10 @@ class _Data:
     truth: GroundTruth
     found: Predictions
     other: Predictions | None
+
+    def of(self, part: Callable[[Any], Any]) -> _Data:
+        """A part of each."""
+        return _Data(part(self.truth), part(self.found), part(self.other) if self.other else None)
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _D
     """The annotations with the regions of their format, and the detections; of these classes, of all without any."""
     from detkit.annotations import read_ground_truth, read_predictions
     from detkit.annotations.formats import format_of
+    from detkit.annotations.listing import listed_rows
     from detkit.classes import chosen_classes
     from detkit.metrics.regions import regions_of_all_classes
 
@@ -213,12 +223,14 @@ def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _D
     def predictions(path: Path) -> Predictions:
         return read_predictions(path, truth, inputs.dt_format, inputs.names, inputs.images, inputs.match.value)
 
-    found = predictions(inputs.detections)
-    other = predictions(inputs.compare) if inputs.compare else None
+    data = _Data(truth, predictions(inputs.detections), predictions(inputs.compare) if inputs.compare else None)
+    for sentence in format_of(truth.source).rules(truth, inputs.ground_truth) if inputs.listed is None else ():
+        typer.echo(sentence, err=True)
+    if inputs.listed is not None:
+        rows = listed_rows(inputs.listed, truth.images)
+        data = data.of(lambda table: table.of_images(rows))
     kept = chosen_classes(classes, truth.categories.names, "the ground truth")
-    if kept is None:
-        return _Data(truth, found, other)
-    return _Data(truth.of_classes(kept), found.of_classes(kept), other.of_classes(kept) if other else None)
+    return data if kept is None else data.of(lambda table: table.of_classes(kept))
 
 
 def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, like_pycocotools: bool) -> Settings:

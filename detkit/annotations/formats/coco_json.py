@@ -110,6 +110,15 @@ def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]
     yield "", coco_json(ground_truth)
 
 
+def rules(ground_truth: GroundTruth, path: Path) -> list[str]:
+    """LVIS's files say which classes were looked for."""
+    keys = [key for key in ("neg_category_ids", "not_exhaustive_category_ids") if key in ground_truth.unread]
+    if not keys:
+        return []
+    return [f"the file carries LVIS's {' and '.join(keys)}, and its rule is not followed: here a detection of a class "
+            "that nobody looked for in the picture is false"]  # fmt: skip
+
+
 def is_results(data: bytes) -> bool:
     """Whether JSON text is a list, which COCO has for results only."""
     return data[:1024].lstrip()[:1] == b"["

@@ -8,6 +8,7 @@ The other columns, of boxes in space, are written with KITTI's own values for "n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.by_picture import Picture, pictures_of
@@ -38,6 +39,12 @@ def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]
 def class_name(name: str) -> str:
     """A class name as it comes back: columns are separated by spaces."""
     return "_".join(name.split())
+
+
+def rules(ground_truth: GroundTruth, path: Path) -> list[str]:
+    """KITTI's own evaluation has three levels."""
+    return ["KITTI's levels (easy, moderate and hard, by height, occlusion and truncation) are not followed, nor its "
+            "classes that count for their neighbours: every box of a class counts"]  # fmt: skip
 
 
 def losses(ground_truth: GroundTruth) -> list[str]:

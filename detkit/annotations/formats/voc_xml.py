@@ -11,8 +11,10 @@ as tools that rename or copy files forget it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -34,6 +36,8 @@ from detkit.errors import InputError
 
 # XML 1.0 has no way to write these characters, not even as references.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What files hold beside objects, with elements in it and without boxes.
+_BESIDE_OBJECTS = frozenset(("source", "owner", "size", "imagesize", "image", "metadata", "weather", "attributes"))
 
 
 def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
@@ -44,6 +48,14 @@ def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]
             picture.file, picture.width, picture.height, picture.names, picture.corners,
             flags={key: picture.flags[key] for key in kept},
         )  # fmt: skip
+
+
+def rules(ground_truth: GroundTruth, path: Path) -> list[str]:
+    """VOC's own evaluation is of a set of pictures."""
+    sets = sorted((path / "ImageSets" / "Main").glob("*.txt")) if path.is_dir() else []
+    if not sets:
+        return []
+    return [f"all {len(ground_truth.images)} pictures count; --list {sets[-1]} takes those of a set of VOC"]
 
 
 def class_name(name: str) -> str:
@@ -88,7 +100,9 @@ def read(request: Request) -> Contents:
     for file in files:
         root = parse_xml(folder / file, read_bytes(folder / file))
         if root.tag != "annotation":
-            request.problems.add("XML files that are not VOC annotations, left out", f"{file} (<{shorten(root.tag)}>)")
+            request.problems.add(
+                "XML files that are not VOC annotations, passed over", f"{file} (<{shorten(root.tag)}>)"
+            )
             continue
         _read_image(builder, root, file, request.sizes)
     if not builder.image_rows:
@@ -109,28 +123,66 @@ def _read_image(builder: Builder, root: Element, file: str, size_of: Callable[[s
     if size_of is not None and not (width and height):
         width, height = size_of(image_file)
     image = builder.image(stem, image_file, width, height)
-    for number, entry in enumerate(root.findall("object"), 1):
-        where = f"{file}, object {number}"
-        class_name = (entry.findtext("name") or "").strip()
-        sides = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
-        corners = finite_numbers(sides, 4)
-        if not class_name:
-            builder.problems.add("objects without a name, left out", where)
-        elif corners is None:
+    entries = list(root.iter("object"))  # some writers put them into <objects>
+    for number, entry in enumerate(entries, 1):
+        _read_object(builder, image, entry, f"{file}, object {number}")
+    if not entries:
+        foreign = next((child.tag for child in root if len(child) and child.tag not in _BESIDE_OBJECTS), None)
+        if foreign is not None:
+            builder.problems.add("XML files without <object>, other elements are left out", f"{file}: <{foreign}>")
+
+
+def _read_object(builder: Builder, image: int, entry: Element, where: str) -> None:
+    class_name = (entry.findtext("name") or next((one.text for one in entry.iter("name")), None) or "").strip()
+    if flag(entry.findtext("deleted")):
+        builder.problems.add("objects that are marked as deleted, passed over", where)
+        return
+    sides = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    corners = finite_numbers(sides, 4)
+    if not class_name:
+        builder.problems.add("objects without a name, left out", where)
+        return
+    if corners is None:
+        corners = _bounds(entry)
+        if corners is None:
             builder.problems.add("objects whose bndbox is not four finite numbers, left out", where)
-        else:
-            if corners[0] > corners[2] or corners[1] > corners[3]:
-                builder.problems.add("reversed boxes, corners put in order", where)
-            score = finite_numbers([entry.findtext("score") or entry.findtext("confidence")], 1)
-            builder.box(
-                image,
-                builder.category(class_name),
-                corners_to_xywh(*corners),
-                score=score[0] if score else None,
-                difficult=flag(entry.findtext("difficult")),
-                truncated=flag(entry.findtext("truncated")),
-                occluded=flag(entry.findtext("occluded")),
-            )
+            return
+        builder.problems.add("turned boxes and polygons, taken as the upright boxes around them", where)
+    if corners[0] > corners[2] or corners[1] > corners[3]:
+        builder.problems.add("reversed boxes, corners put in order", where)
+    score = finite_numbers([entry.findtext("score") or entry.findtext("confidence")], 1)
+    builder.box(
+        image,
+        builder.category(class_name),
+        corners_to_xywh(*corners),
+        score=score[0] if score else None,
+        difficult=flag(entry.findtext("difficult")),
+        truncated=flag(entry.findtext("truncated")),
+        occluded=flag(entry.findtext("occluded")),
+    )
+
+
+def _bounds(entry: Element) -> list[float] | None:
+    """x1, y1, x2, y2 around a shape that is no upright box; None where its numbers cannot be read.
+
+    Read are `robndbox` (centre, size and an angle in radians, as roLabelImg writes it), points as elements whose names
+    begin with x and y (MIT's LabelMe, DOTA in XML), and `point` with "x,y".
+    """
+    turned = finite_numbers([entry.findtext(f".//robndbox/{key}") for key in ("cx", "cy", "w", "h", "angle")], 5)
+    if turned is not None:
+        cx, cy, w, h, angle = turned
+        half_w = (abs(w * math.cos(angle)) + abs(h * math.sin(angle))) / 2
+        half_h = (abs(w * math.sin(angle)) + abs(h * math.cos(angle))) / 2
+        return [cx - half_w, cy - half_h, cx + half_w, cy + half_h]
+    texts = [(one.tag.lower(), one.text or "") for one in entry.iter() if not len(one)]
+    xs: list[object] = [text for tag, text in texts if tag.startswith("x")]
+    ys: list[object] = [text for tag, text in texts if tag.startswith("y")]
+    pairs = [text.split(",") for tag, text in texts if tag == "point" and text.count(",") == 1]
+    xs, ys = xs + [pair[0] for pair in pairs], ys + [pair[1] for pair in pairs]
+    numbers = finite_numbers(xs, len(xs)), finite_numbers(ys, len(ys))
+    if numbers[0] is None or numbers[1] is None or len(xs) != len(ys) or len(xs) < 2:
+        return None
+    return [min(numbers[0]), min(numbers[1]), max(numbers[0]), max(numbers[1])]
 
 
 def _text(value: str) -> str:
