@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,13 +42,16 @@ CATEGORY_IDS: tuple[int, ...] = tuple(
 
 
 def classes_called(name: str | int, names: Sequence[str]) -> list[int]:
-    """The places in `names` of the classes of this name: all that are called so to the letter, else in another case.
+    """The places in `names` of the classes of this name: all that are called so to the letter (accents
+    composed or not), else in another case.
 
     A number, or text that is one and no name, is the place itself. An empty list where there is none.
     """
     if isinstance(name, str):
-        found = [row for row, known in enumerate(names) if known == name]
-        found = found or [row for row, known in enumerate(names) if known.casefold() == name.casefold()]
+        own = unicodedata.normalize("NFC", name)
+        composed = [unicodedata.normalize("NFC", known) for known in names]
+        found = [row for row, known in enumerate(composed) if known == own]
+        found = found or [row for row, known in enumerate(composed) if known.casefold() == own.casefold()]
         if found or not (name.isascii() and name.isdecimal()):
             return found
     return [int(name)] if int(name) >= 0 and (not names or int(name) < len(names)) else []

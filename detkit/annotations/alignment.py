@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.finding import AMBIGUOUS, UNKNOWN, Finder
+from detkit.annotations.finding import AMBIGUOUS, UNKNOWN, Finder, spelled
 from detkit.annotations.finding import plain_path as plain_path
 from detkit.annotations.finding import without_ending as without_ending
 from detkit.annotations.problems import Problems, quoted
@@ -99,14 +99,14 @@ def match_classes(
     folded: dict[str, int] = {}
     ids = {str(id): row for row, id in enumerate(target.ids)}
     for row, name in enumerate(target.names):
-        names.setdefault(name, row)
-        key = name.strip().casefold()
+        names.setdefault(spelled(name), row)
+        key = spelled(name).strip().casefold()
         folded[key] = row if folded.get(key, row) == row else AMBIGUOUS
     rows = np.full(len(own), UNKNOWN, np.int64)
     for index, name in enumerate(own.names):
-        row = names.get(name, UNKNOWN)
+        row = names.get(spelled(name), UNKNOWN)
         if row < 0:
-            row = folded.get(name.strip().casefold(), UNKNOWN)
+            row = folded.get(spelled(name).strip().casefold(), UNKNOWN)
             if row >= 0 and used[index]:
                 problems.add(
                     "class names that differ in upper and lower case only, taken as the same",

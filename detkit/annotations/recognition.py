@@ -137,7 +137,8 @@ def _key(text: bytes) -> str:
 def _lines(path: Path, text: str) -> Format:
     first = text.splitlines()[0] if text.splitlines() else ""
     try:
-        header = {name.strip().lower() for name in next(csv.reader([first]), [])}
+        mark = next((mark for mark in (",", ";", "\t") if mark in first), ",")
+        header = {name.strip().lower() for name in next(csv.reader([first], delimiter=mark), [])}
     except csv.Error:
         header = set()
     for form in FORMATS.values():

@@ -23,6 +23,15 @@ HEAD_BYTES = 1 << 16
 _MOST_GROWTH = 100
 ALWAYS_ALLOWED_BYTES = 1 << 28
 _GZIP_MAGIC = b"\x1f\x8b"
+# How text of wide characters begins: with its mark, or without one with what JSON, XML and our CSV begin with.
+_WIDE = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    **{first + b"\0": "utf-16-le" for first in (b"<", b"{", b"[", b"f", b"I")},
+    **{b"\0" + first: "utf-16-be" for first in (b"<", b"{", b"[", b"f", b"I")},
+}
 
 
 def check_file(path: Path) -> None:
@@ -104,12 +113,14 @@ def _unzip(path: Path, data: bytes) -> bytes:
 def _as_utf8(path: Path, data: bytes, cut: bool = False) -> bytes:
     if data.startswith(codecs.BOM_UTF8):
         return data[3:]
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            return codecs.getincrementaldecoder("utf-16")().decode(data, final=not cut).encode("utf-8")
-        except UnicodeError as error:
-            raise InputError(f"{path}: begins like UTF-16 text but is not; save the file as UTF-8") from error
-    return data
+    encoding = next((name for mark, name in _WIDE.items() if data.startswith(mark)), None)
+    if encoding is None:
+        return data
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(data, final=not cut)
+        return text.removeprefix("\ufeff").encode("utf-8")
+    except UnicodeError as error:
+        raise InputError(f"{path}: begins like {encoding.upper()} text but is not; save the file as UTF-8") from error
 
 
 @contextmanager

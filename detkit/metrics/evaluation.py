@@ -199,7 +199,7 @@ class Evaluation:
         for k, name in enumerate(unique_names(self.names)):
             best, f1 = self.class_curves[k].best_f1()
             table[name] = {
-                "id": self.ground_truth.categories.ids[k],
+                "id": _json_id(self.ground_truth.categories.ids[k]),
                 "boxes": int(boxes[k]),
                 "detections": int(detections[k]),
                 **self.class_figures(k),
@@ -245,6 +245,11 @@ class Evaluation:
             },
             "classes": self.class_table(),
         }
+
+
+def _json_id(id: int | str) -> int | str:
+    """An id as every reader of JSON takes it: numbers beyond 64 bits as text."""
+    return id if isinstance(id, str) or -(2**63) <= id < 2**63 else str(id)
 
 
 def _counted(counts: Counts) -> dict[str, Any]:

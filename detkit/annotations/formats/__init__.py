@@ -52,7 +52,13 @@ _ALL = (
     ),
     Format(
         "csv", "CSV", f"{_HERE}.csv_table", ".csv",
-        Signs(columns=(frozenset(("file", "x1", "y1", "x2", "y2")),)),
+        Signs(columns=tuple(
+            frozenset((file, *corners))
+            for file in ("file", "filename", "file_name", "image", "image_name", "image_path", "imagepath", "path",
+                         "img", "img_path")
+            for corners in (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"),
+                            ("x_min", "y_min", "x_max", "y_max"), ("left", "top", "right", "bottom"))
+        )),
         holds=ALL - {"classes without boxes", "image ids", "negative sizes", "equal class names", "empty class names"},
     ),
     Format(

@@ -36,6 +36,7 @@ from detkit.errors import InputError
 
 # XML 1.0 has no way to write these characters, not even as references.
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
 # What files hold beside objects, with elements in it and without boxes.
 _BESIDE_OBJECTS = frozenset(("source", "owner", "size", "imagesize", "image", "metadata", "weather", "attributes"))
 
@@ -69,8 +70,9 @@ def parse_xml(where: object, data: bytes) -> Element:
     A document type (DTD) is refused before it is read: VOC has none, and entities that expand into each other
     or name files of this machine are declared in one.
     """
+    text = _decoded(where, data)
     builder = TreeBuilder()
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")  # in place of what the document declares
     parser.buffer_text = True
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
@@ -81,13 +83,26 @@ def parse_xml(where: object, data: bytes) -> Element:
 
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(data, True)
+        parser.Parse(text, True)
     except expat.ExpatError as error:
         what = expat.ErrorString(error.code)
         raise InputError(f"{where}: is not valid XML at line {error.lineno}, column {error.offset}: {what}") from error
-    except (ValueError, LookupError) as error:
-        raise InputError(f"{where}: is not XML in an encoding that can be read: {error}") from error
     return builder.close()
+
+
+def _decoded(where: object, data: bytes) -> bytes:
+    """The document as UTF-8: Python knows more encodings than expat, and their names in more spellings."""
+    declared = _ENCODING.match(data)
+    name = declared.group(1).decode("ascii") if declared else "utf-8"
+    if name.lower().replace("-", "").replace("_", "").startswith(("utf8", "utf16", "utf32", "ucs")):
+        name = "utf-8"  # wide characters were made UTF-8 when the file was read
+    try:
+        return data.decode({"gb2312": "gb18030", "gbk": "gb18030"}.get(name.lower(), name)).encode("utf-8")
+    except LookupError as error:
+        raise InputError(f"{where}: is XML in an encoding that is not known, '{name}'; save it as UTF-8") from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{where}: line {line} is not {name} text, as the file says; save it as UTF-8") from error
 
 
 def read(request: Request) -> Contents:
