@@ -37,7 +37,8 @@ class Signs:
              of which is enough, whatever else is there; "*" is any key
     keys     the same, where no format is shown by `paths`; the first that the file has counts
     late     the same, where no format is shown by `keys`
-    items    paths in the first object of a JSON list
+    items    paths in the objects of a JSON list
+    bare     the same, where no format is shown by `items`
     empty    whether an empty JSON list is this format
     tags     names of the root element of XML
     columns  sets of columns of a CSV header, one of which must be there in full
@@ -49,6 +50,7 @@ class Signs:
     keys: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
     empty: bool = False
     tags: tuple[str, ...] = ()
     columns: tuple[frozenset[str], ...] = ()

@@ -95,6 +95,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder of the pictures: sizes for YOLO files, pictures for --report; or a CSV of sizes."),
     ] = None,
+    inclusive: Annotated[
+        bool, typer.Option("--inclusive", help="Sides longer by 1, as VOC's kit measures boxes: for voc and voc07.")
+    ] = False,
     list_: Annotated[
         Path | None,
         typer.Option("--list", exists=True, dir_okay=False, help="Only the pictures listed there (VOC's ImageSets)."),
@@ -112,7 +115,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
-    settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools)
+    settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
     _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
@@ -182,7 +185,7 @@ class _Results:
 
 
 def _settings(
-    protocol: Protocol, iou: float, conf: float | None, max_det: int | None, *, like_pycocotools: bool
+    protocol: Protocol, iou: float, conf: float | None, max_det: int | None, *, like_pycocotools: bool, inclusive: bool
 ) -> Settings:
     if not 0 < iou <= 1:
         raise typer.BadParameter(f"an overlap lies above 0 and up to 1, not at {iou:g}", param_hint="--iou")
@@ -191,7 +194,10 @@ def _settings(
     from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
     from detkit.metrics.evaluation import Settings
 
-    return Settings(protocol.value, iou, conf, max_det, AS_PYCOCOTOOLS if like_pycocotools else Faults())
+    if inclusive and protocol is Protocol.COCO:
+        raise typer.BadParameter("is for --protocol voc and voc07", param_hint="--inclusive")
+    faults = AS_PYCOCOTOOLS if like_pycocotools else Faults()
+    return Settings(protocol.value, iou, conf, max_det, faults, inclusive=inclusive)
 
 
 def _check(settings: Settings, fail_under: float | None, *, like_pycocotools: bool, honour_ignore: bool) -> None:
@@ -274,7 +280,7 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
         from detkit.metrics.explain import explain as explain_conventions
 
         explained = explain_conventions(
-            result.ground_truth, data.found, iou=settings.iou, score=settings.score, flagged=data.truth,
+            settings.counted(data.truth), data.found, iou=settings.iou, score=settings.score, flagged=data.truth,
             max_det=(settings.max_det if settings.protocol == Protocol.COCO.value else None) or MAX_DET,
             faults=settings.faults,
         )  # fmt: skip

@@ -12,12 +12,9 @@ as tools that rename or copy files forget it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,13 +27,11 @@ from detkit.annotations.format import Format, Request
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import shorten
 from detkit.annotations.text_files import files_under, inner_folder, need_files, read_bytes
+from detkit.annotations.xml_text import NOT_IN_XML, parse_xml, xml_text
 from detkit.boxes import as_boxes
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError
 
-# XML 1.0 has no way to write these characters, not even as references.
-NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
 # What files hold beside objects, with elements in it and without boxes.
 _BESIDE_OBJECTS = frozenset(("source", "owner", "size", "imagesize", "image", "metadata", "weather", "attributes"))
 
@@ -62,47 +57,6 @@ def rules(ground_truth: GroundTruth, path: Path) -> list[str]:
 def class_name(name: str) -> str:
     """A class name as it comes back: no control characters, no blanks around it."""
     return NOT_IN_XML.sub("\ufffd", name).strip()
-
-
-def parse_xml(where: object, data: bytes) -> Element:
-    """The root of an XML document. InputError with the line where it is broken.
-
-    A document type (DTD) is refused before it is read: VOC has none, and entities that expand into each other
-    or name files of this machine are declared in one.
-    """
-    text = _decoded(where, data)
-    builder = TreeBuilder()
-    parser = expat.ParserCreate("utf-8")  # in place of what the document declares
-    parser.buffer_text = True
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-
-    def refuse(*_: object) -> NoReturn:
-        raise InputError(f"{where}: has a document type (<!DOCTYPE ...>), which is not read for safety; remove it")
-
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(text, True)
-    except expat.ExpatError as error:
-        what = expat.ErrorString(error.code)
-        raise InputError(f"{where}: is not valid XML at line {error.lineno}, column {error.offset}: {what}") from error
-    return builder.close()
-
-
-def _decoded(where: object, data: bytes) -> bytes:
-    """The document as UTF-8: Python knows more encodings than expat, and their names in more spellings."""
-    declared = _ENCODING.match(data)
-    name = declared.group(1).decode("ascii") if declared else "utf-8"
-    if name.lower().replace("-", "").replace("_", "").startswith(("utf8", "utf16", "utf32", "ucs")):
-        name = "utf-8"  # wide characters were made UTF-8 when the file was read
-    try:
-        return data.decode({"gb2312": "gb18030", "gbk": "gb18030"}.get(name.lower(), name)).encode("utf-8")
-    except LookupError as error:
-        raise InputError(f"{where}: is XML in an encoding that is not known, '{name}'; save it as UTF-8") from error
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{where}: line {line} is not {name} text, as the file says; save it as UTF-8") from error
 
 
 def read(request: Request) -> Contents:
@@ -200,11 +154,6 @@ def _bounds(entry: Element) -> list[float] | None:
     return [min(numbers[0]), min(numbers[1]), max(numbers[0]), max(numbers[1])]
 
 
-def _text(value: str) -> str:
-    text = NOT_IN_XML.sub("\ufffd", value)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
-
-
 def voc_xml(
     file: str,
     width: int,
@@ -227,8 +176,8 @@ def voc_xml(
     folder, _, name = file.replace("\\", "/").rpartition("/")
     lines = [
         "<annotation>",
-        f"\t<folder>{_text(folder)}</folder>",
-        f"\t<filename>{_text(name)}</filename>",
+        f"\t<folder>{xml_text(folder)}</folder>",
+        f"\t<filename>{xml_text(name)}</filename>",
         "\t<size>",
         f"\t\t<width>{int(width)}</width>",
         f"\t\t<height>{int(height)}</height>",
@@ -240,7 +189,7 @@ def voc_xml(
     columns = {key: np.asarray(given[key]).tolist() for key in ("truncated", "occluded", "difficult") if key in given}
     values = None if scores is None else shortest_doubles(scores).tolist()
     for row, (class_name, corner) in enumerate(zip(class_names, corners.tolist(), strict=True)):
-        lines += ["\t<object>", f"\t\t<name>{_text(class_name)}</name>", "\t\t<pose>Unspecified</pose>"]
+        lines += ["\t<object>", f"\t\t<name>{xml_text(class_name)}</name>", "\t\t<pose>Unspecified</pose>"]
         lines += [f"\t\t<{key}>{int(bool(column[row]))}</{key}>" for key, column in columns.items()]
         if values is not None:
             lines.append(f"\t\t<score>{number_text(values[row])}</score>")
