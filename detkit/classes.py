@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UsageError
+from detkit.spelling import spelled
 
 # One class, or several, by name or by number.
 Choice = Sequence[str | int] | str | int
@@ -41,9 +42,13 @@ CATEGORY_IDS: tuple[int, ...] = tuple(
 
 
 def classes_called(name: str, names: Sequence[str]) -> list[int]:
-    """The places in `names` of the classes of this name: all that are called so to the letter, else in another case."""
-    found = [row for row, known in enumerate(names) if known == name]
-    return found or [row for row, known in enumerate(names) if known.casefold() == name.casefold()]
+    """The places in `names` of the classes of this name: all that are called so to the letter, else in another case.
+
+    Accents may be composed or not.
+    """
+    own, all_names = spelled(name), [spelled(known) for known in names]
+    found = [row for row, known in enumerate(all_names) if known == own]
+    return found or [row for row, known in enumerate(all_names) if known.casefold() == own.casefold()]
 
 
 def chosen_classes(choice: Choice, names: Sequence[str], whose: str = "the network") -> NDArray[np.int64] | None:

@@ -89,7 +89,7 @@ def there_and_back(ground_truth: GroundTruth, folder: Path, format: str) -> Grou
     path = folder / "annotations"
     write_ground_truth(ground_truth, path, format)
     images = None
-    if format in ("openimages", "kitti"):
+    if "sizes" not in FORMATS[format].holds:
         images = folder / "the sizes"
         table = ground_truth.images
         images.write_bytes(size_table(zip(table.files, table.widths.tolist(), table.heights.tolist(), strict=True)))
@@ -255,7 +255,7 @@ def test_odd_class_names_come_back_or_their_change_is_said(format: str, tmp_path
     names = [back.categories.names[back.class_index[row]] for row in np.argsort(back.boxes[:, 2])]
     said = any("class names" in sentence or "of names" in sentence for sentence in losses(ground_truth, format))
     assert said == (names != list(ground_truth.categories.names))
-    assert said == (format in ("voc", "openimages", "kitti"))
+    assert said == (format in ("voc", "openimages", "kitti", "cvat"))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -390,7 +390,7 @@ def test_voc_file_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert images.ids == ("a", "c.v2", "d", "sub/a")
     assert images.widths.tolist() == [50, 0, 50, 50]
     assert "`filename` inside says another name: 1 (first: d.xml says 'other.jpg')" in caplog.text
-    assert "not VOC annotations, left out: 1 (first: e.xml (<note>))" in caplog.text
+    assert "not VOC annotations, passed over: 1 (first: e.xml (<note>))" in caplog.text
 
 
 def test_voc_classes_are_in_vocs_order_or_the_alphabets(tmp_path: Path) -> None:
@@ -880,7 +880,7 @@ def test_labelme_shapes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         ]  # fmt: skip
         assert ground_truth.difficult.tolist() == [True, False, False, False, False, True]
     for said in ("points, lines), left out: 1 (first: a.json, shape 8: point)", "not finite numbers, left out: 2",
-                 "shapes without a label", "not LabelMe's, left out: 1 (first: other.json)"):  # fmt: skip
+                 "shapes without a label", "not LabelMe's, passed over: 1 (first: other.json)"):  # fmt: skip
         assert said in caplog.text
 
 

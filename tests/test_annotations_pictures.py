@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from detkit.annotations import read_ground_truth, read_predictions, write_ground_truth
 from detkit.annotations.finding import AMBIGUOUS, UNKNOWN, Finder, PictureFolder, without_ending
-from detkit.errors import InputError
+from detkit.annotations.listing import listed_rows
+from detkit.dataset import Images
+from detkit.errors import InputError, UsageError
 from detkit.images import write_image
 from detkit.picture_names import PICTURES as SUFFIXES
 from detkit.training.pictures import annotated_pictures
@@ -101,3 +104,39 @@ def test_training_refuses_a_picture_that_could_be_another(folder: Path) -> None:
         annotated_pictures(read_ground_truth(truth("a.jpg")), folder)
     (picture,) = annotated_pictures(read_ground_truth(truth("val/a.jpg")), folder)
     assert picture.path == folder / "val" / "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a\nc\n", [0, 2]),
+        ("a  1\nb -1\nc  0\n", [0, 1, 2]),
+        ("./images/val/c.jpg\n/data/val/a.jpg\n", [0, 2]),
+        ("\ufeffb.jpg\r\n\r\na\r\n", [0, 1]),
+        ("name with 1\n", [3]),
+        ("name with 1 1\n", [3]),
+        ("42\n", [2]),
+        ("b\nb\nb.jpg\nnowhere\n", [1]),
+        ("val/c\n", [2]),
+        ("C:\\\\data\\\\val\\\\a.jpg\n", [0]),
+    ],
+)
+def test_lists_of_pictures(tmp_path: Path, text: str, rows: list[int]) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(text.encode())
+    files = ("val/a.jpg", "val/b.jpg", "val/c.jpg", "val/name with 1.jpg")
+    images = Images((40, 41, 42, 43), files, *np.full((2, 4), 9))
+    assert listed_rows(path, images).tolist() == rows
+
+
+def test_lists_that_cannot_be_used(tmp_path: Path) -> None:
+    images = Images((1, 2), ("train/a.jpg", "val/a.jpg"), *np.full((2, 2), 9))
+    for text, error, said in (
+        ("", InputError, "is empty"),
+        (" \n", InputError, "the list is empty"),
+        ("x\n", UsageError, "lists none of the annotated pictures (first: 'x')"),
+        ("a\n", InputError, "'a' could be any of 'train/a.jpg', 'val/a.jpg'"),
+    ):
+        (tmp_path / "list.txt").write_text(text)
+        with pytest.raises(error, match=re.escape(said)):
+            listed_rows(tmp_path / "list.txt", images)

@@ -151,6 +151,8 @@ def test_some_classes(files: tuple[Path, Path]) -> None:
         (["--report", "page.txt"], ".html"),
         (["--bootstrap", "0"], "bootstrap"),
         (["--protocol", "voc", "--like-pycocotools"], "coco"),
+        (["--inclusive"], "voc07"),
+        (["--match", "stem"], "stem"),
     ],
 )
 def test_wrong_use_is_status_2(files: tuple[Path, Path], arguments: list[str], word: str) -> None:
@@ -355,3 +357,25 @@ def test_default_run_imports_nothing_heavy(files: tuple[Path, Path]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, *map(str, files)], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "[] []", done.stderr
+
+
+@pytest.mark.parametrize("protocol", ["voc", "voc07"])
+def test_vocs_plus_one_as_the_main_figure(files: tuple[Path, Path], protocol: str) -> None:
+    from detkit.annotations import read_ground_truth, read_predictions
+    from detkit.metrics.voc import evaluate_voc
+
+    truth = read_ground_truth(files[1])
+    found = read_predictions(files[0], truth)
+    values: dict[bool, list[float]] = {False: [], True: []}
+    for iou, inclusive in ((iou, inclusive) for iou in (0.65, 0.75, 0.85) for inclusive in (False, True)):
+        options = ["--inclusive"] if inclusive else []
+        done = run(*files, "--protocol", protocol, "--iou", iou, "--bootstrap", 3, "--json", "-", *options)
+        shown = json.loads(done.stdout)
+        wanted = evaluate_voc(truth, found, iou, eleven_points=protocol == "voc07", inclusive=inclusive)
+        value = shown["figures"]["AP"]
+        values[inclusive].append(value)
+        assert value == pytest.approx(wanted.figures["AP"], abs=1e-12)
+        assert shown["intervals"]["AP"]["value"] == pytest.approx(value, abs=1e-12)
+        assert shown.get("inclusive", False) == inclusive
+    assert values[True] != values[False]
+    assert "sides longer by 1" in run(*files, "--protocol", protocol, "--inclusive").stdout

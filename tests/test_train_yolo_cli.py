@@ -7,9 +7,9 @@ import pytest
 
 from detkit import Yolo
 from detkit.annotations import read_ground_truth
-from detkit.errors import InputError
+from detkit.errors import InputError, UsageError
 from detkit.images import write_image
-from detkit.training.pictures import annotated_pictures, stems_in
+from detkit.training.pictures import annotated_pictures, listed_pictures
 
 
 @pytest.fixture
@@ -46,14 +46,13 @@ def test_pictures_are_found_by_path_name_or_stem(data):
         annotated_pictures(truth, data / "pictures" / "none")
 
 
-def test_lists_of_stems(tmp_path):
-    (tmp_path / "list.txt").write_text("one\nsub/two.jpg\nthree 1\n\n")
-    assert stems_in(tmp_path / "list.txt") == {"one", "two", "three"}
-    (tmp_path / "empty.txt").write_text("")
-    with pytest.raises(InputError, match="empty"):
-        stems_in(tmp_path / "empty.txt")
-    with pytest.raises(InputError, match="cannot be read"):
-        stems_in(tmp_path / "missing.txt")
+def test_lists_of_pictures(data):
+    truth = read_ground_truth(data / "truth.json")
+    (data / "list.txt").write_text("1\nx/b/7.png\n3 1\n\n")
+    assert [one.row for one in listed_pictures(truth, data / "pictures", data / "list.txt")] == [1, 3, 7]
+    (data / "list.txt").write_text("nothing\n")
+    with pytest.raises(UsageError, match="lists none of the annotated pictures"):
+        listed_pictures(truth, data / "pictures", data / "list.txt")
 
 
 def test_a_few_steps_export_reload_and_going_on(cli, data):

@@ -17,6 +17,7 @@ from detkit.annotations.finding import without_ending as without_ending
 from detkit.annotations.problems import Problems, quoted
 from detkit.dataset import Categories, Images
 from detkit.errors import InputError
+from detkit.spelling import spelled
 
 
 class ImageMatcher(Finder):
@@ -99,14 +100,14 @@ def match_classes(
     folded: dict[str, int] = {}
     ids = {str(id): row for row, id in enumerate(target.ids)}
     for row, name in enumerate(target.names):
-        names.setdefault(name, row)
-        key = name.strip().casefold()
+        names.setdefault(spelled(name), row)
+        key = spelled(name).strip().casefold()
         folded[key] = row if folded.get(key, row) == row else AMBIGUOUS
     rows = np.full(len(own), UNKNOWN, np.int64)
     for index, name in enumerate(own.names):
-        row = names.get(name, UNKNOWN)
+        row = names.get(spelled(name), UNKNOWN)
         if row < 0:
-            row = folded.get(name.strip().casefold(), UNKNOWN)
+            row = folded.get(spelled(name).strip().casefold(), UNKNOWN)
             if row >= 0 and used[index]:
                 problems.add(
                     "class names that differ in upper and lower case only, taken as the same",
@@ -149,7 +150,7 @@ def rows_by_number(numbers: NDArray[np.int64], ids: Sequence[int | str]) -> NDAr
             if not (stem.isascii() and stem.isdigit() and len(stem) < 19):
                 continue
             id = int(stem)
-        if abs(id) < 2**62:
+        if abs(id) < 2**63:
             keys[row] = id
     largest = int(keys.max())
     if not ((keys < 0) & (keys != np.iinfo(np.int64).min)).any() and largest < 1 << 22:

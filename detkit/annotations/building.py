@@ -25,6 +25,7 @@ from detkit.annotations.problems import Problems
 from detkit.classes import COCO_NAMES, VOC_NAMES
 from detkit.dataset import BoxTable, Categories, GroundTruth, ImageId, Images
 from detkit.picture_names import without_ending
+from detkit.spelling import spelled
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Builder:
         self.image_rows: dict[ImageId, int] = {}
         self._images: list[tuple[ImageId, str, int, int]] = []
         self.class_rows: dict[str, int] = {}
+        self._spellings: dict[str, str] = {}
         self._class_ids: list[int | str | None] = []
         self._boxes: list[tuple[int, int, Any, float | None, float | None, int | str | None]] = []
         self._flags: dict[str, list[int]] = {flag: [] for flag in FLAGS}
@@ -71,6 +73,7 @@ class Builder:
 
     def category(self, name: str, id: int | str | None = None) -> int:
         """The row of a class by its name; the first id that is given for it counts."""
+        name = self._spellings.setdefault(spelled(name), name)
         row = self.class_rows.setdefault(name, len(self._class_ids))
         if row == len(self._class_ids):
             self._class_ids.append(id)
@@ -233,7 +236,10 @@ class BoxColumns:
 def from_columns(images: Images, columns: BoxColumns) -> Contents:
     """Contents whose classes are those that the boxes name, in `class_order`."""
     first_ids: dict[str, int | str | None] = {}
-    for name, id in zip(columns.names, columns.class_ids, strict=True):
+    spellings: dict[str, str] = {}
+    called = {name: spellings.setdefault(spelled(name), name) for name in dict.fromkeys(columns.names)}
+    names = columns.names if len(called) == len(spellings) else [called[name] for name in columns.names]
+    for name, id in zip(names, columns.class_ids, strict=True):
         if first_ids.get(name) is None:
             first_ids[name] = id
     order = class_order(list(first_ids), list(first_ids.values()))
@@ -247,7 +253,7 @@ def from_columns(images: Images, columns: BoxColumns) -> Contents:
         images=images,
         categories=Categories(tuple(order), table_ids, given=table_ids == tuple(own_ids)),
         image_index=columns.image_index,
-        class_index=np.fromiter(map(rows.__getitem__, columns.names), np.int64, count),
+        class_index=np.fromiter(map(rows.__getitem__, names), np.int64, count),
         boxes=boxes,
         areas=products if areas is None else np.where(np.isfinite(areas), areas, products),
         **flags,

@@ -48,9 +48,10 @@ def number_column(values: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def flag(value: object) -> bool:
-    """Whether a flag is set: true, a number above 0, or text of one ("1", "true")."""
+    """Whether a flag is set: true, a number above 0, or text of one ("1", "1.0", "True", "yes")."""
     if isinstance(value, str):
-        return value.strip().lower() in ("1", "true", "yes")
+        number = finite_numbers([value], 1)
+        return number[0] > 0 if number else value.strip().lower() in ("true", "yes", "t", "y", "on")
     return isinstance(value, int | float) and value > 0
 
 

@@ -16,6 +16,7 @@ from detkit.annotations.text_files import files_under
 from detkit.dataset import ImageId
 from detkit.errors import InputError
 from detkit.picture_names import HEIF, PICTURES, plain_path, without_ending
+from detkit.spelling import spelled
 
 UNKNOWN = -1
 AMBIGUOUS = -2
@@ -32,9 +33,9 @@ class Finder:
         self.files = files
         ids = () if ids is None else ids
         self._by_id: dict[ImageId, int] = {id: row for row, id in enumerate(ids)}
-        self._by_text = {str(id): row for row, id in enumerate(ids)}
+        self._by_text = {spelled(str(id)): row for row, id in enumerate(ids)}
         self._paths = [
-            plain_path(file or (id if isinstance(id, str) else ""))
+            spelled(plain_path(file or (id if isinstance(id, str) else "")))
             for file, id in itertools.zip_longest(files, ids, fillvalue="")
         ]
         self._exact: dict[str, int] = {}
@@ -48,11 +49,11 @@ class Finder:
     def by_id(self, id: ImageId) -> int:
         """The row of an image id, as it is or as text; UNKNOWN where there is none."""
         row = self._by_id.get(id, UNKNOWN)
-        return row if row >= 0 else self._by_text.get(str(id), UNKNOWN)
+        return row if row >= 0 else self._by_text.get(spelled(str(id)), UNKNOWN)
 
     def by_file(self, file: str) -> int:
         """The row of a file name; UNKNOWN where there is none, AMBIGUOUS where several fit equally well."""
-        path = plain_path(file)
+        path = spelled(plain_path(file))
         for table, name in ((self._exact, path), (self._whole, without_ending(path))):
             row = table.get(name, UNKNOWN)
             if row >= 0:
@@ -72,7 +73,7 @@ class Finder:
 
     def fitting(self, file: str) -> list[str]:
         """The files that an ambiguous name may mean."""
-        stem = without_ending(plain_path(file)).rpartition("/")[2]
+        stem = without_ending(spelled(plain_path(file))).rpartition("/")[2]
         return [path for path in self._paths if without_ending(path).rpartition("/")[2] == stem]
 
     def _all_tails(self) -> dict[str, int]:

@@ -37,10 +37,12 @@ class Signs:
              of which is enough, whatever else is there; "*" is any key
     keys     the same, where no format is shown by `paths`; the first that the file has counts
     late     the same, where no format is shown by `keys`
-    items    paths in the first object of a JSON list
+    items    paths in the objects of a JSON list
+    bare     the same, where no format is shown by `items`
     empty    whether an empty JSON list is this format
     tags     names of the root element of XML
     columns  sets of columns of a CSV header, one of which must be there in full
+    lines    keys of YAML, one of which stands at the beginning of a line
     line     the rank, from 1, among the formats whose module tells their lines (`is_line`); 0 for the others
     """
 
@@ -48,9 +50,11 @@ class Signs:
     keys: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
     empty: bool = False
     tags: tuple[str, ...] = ()
     columns: tuple[frozenset[str], ...] = ()
+    lines: tuple[str, ...] = ()
     line: int = 0
 
 
@@ -62,7 +66,7 @@ class Format:
     and `write(ground_truth, form) -> (relative path, content) of each file`, where `form` is the row and the path of a
     format of one file is "". It may have `class_name(name)`, how a class name comes back from a file;
     `losses(ground_truth)`, sentences beyond those of the table; and `is_line(line)`, whether a line of text is one of
-    its.
+    its; and `rules(ground_truth, path)`, sentences for `eval`.
 
     name       as in `--to` and `--gt-format`
     title      for people
@@ -98,7 +102,7 @@ class Format:
         from detkit.dataset import Predictions
 
         if self.folder and not self.one_file and not request.path.is_dir():
-            raise InputError(f"{request.path}: {self.title} is read from a folder with one file for every image")
+            raise self.needs_folder(request.path)
         result: Contents | Predictions = self._part("read")(replace(request, form=self))
         return result if isinstance(result, Predictions) else result.with_source(self.name)
 
@@ -115,9 +119,17 @@ class Format:
         """What it cannot hold and the table cannot say, one sentence each."""
         return list(self._part("losses", lambda _: [])(ground_truth))
 
+    def rules(self, ground_truth: GroundTruth, path: Path) -> list[str]:
+        """Rules of evaluation that come with the format and are not followed, one sentence each."""
+        return list(self._part("rules", lambda *_: [])(ground_truth, path))
+
     def is_line(self, line: str) -> bool:
         """Whether a line of text is one of its."""
         return bool(self._part("is_line")(line))
+
+    def needs_folder(self, path: Path) -> InputError:
+        """The error for one file of a format that is read from a folder."""
+        return InputError(f"{path}: {self.title} is read from a folder with one file for every image")
 
     def needs_sizes(self, path: Path, more: str = "") -> InputError:
         """The error for a file whose boxes are shares of images of unknown size."""
@@ -152,6 +164,8 @@ class Request:
     names     of classes 0, 1, 2 ..., or a file that holds them
     images    a folder of pictures or a table of sizes
     target    the ground truth, where detections are read
+    match     how image ids of results find the ground truth's: "id", "name" (file names and numbers in them), "auto"
+    part      the split of a data set that is asked for ("data.yaml#train"); "" for the usual one
     form      the row of the format that reads it
     """
 
@@ -160,6 +174,8 @@ class Request:
     names: Path | tuple[str, ...] | None = None
     images: Path | None = None
     target: GroundTruth | None = None
+    match: str = "auto"
+    part: str = ""
     form: Format = BY_HAND
 
     @cached_property

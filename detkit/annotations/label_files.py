@@ -61,13 +61,13 @@ class LabelLines(Generic[Entry]):
     parse  gives an entry of a line, None where it is something else
     """
 
-    def __init__(self, folder: Path, problems: Problems, what: str, parse: Callable[[str], Entry | None]) -> None:
-        self.folder, self.problems, self.what, self.parse = folder, problems, what, parse
+    def __init__(self, problems: Problems, what: str, parse: Callable[[str], Entry | None]) -> None:
+        self.problems, self.what, self.parse = problems, what, parse
         self.count = self.unreadable = 0
 
-    def of(self, file: str) -> Iterator[tuple[str, Entry]]:
-        """(place, entry) of the lines of a file that can be read; empty ones do not count."""
-        for number, line in enumerate(lines_of(label_text(self.folder / file)), 1):
+    def of(self, file: str, path: Path) -> Iterator[tuple[str, Entry]]:
+        """(place, entry) of the lines of a file that can be read; empty ones do not count. Messages call it `file`."""
+        for number, line in enumerate(lines_of(label_text(path)), 1):
             if not line.strip():
                 continue
             self.count += 1

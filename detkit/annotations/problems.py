@@ -21,6 +21,14 @@ class Problems:
             self.counts[kind] = self.counts.get(kind, 0) + count
             self.examples.setdefault(kind, str(example))
 
+    @property
+    def lost(self) -> str | None:
+        """The first kind of boxes or files that were left out, with its example; None where nothing was."""
+        for kind, example in self.examples.items():
+            if "left out" in kind:
+                return f"{kind}: {self.counts[kind]} (first: {example})"
+        return None
+
     def log(self) -> None:
         """One warning a kind on the logger `detkit`, then forget them."""
         for kind, count in self.counts.items():

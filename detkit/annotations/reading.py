@@ -11,8 +11,10 @@ import numpy as np
 
 from detkit.annotations.alignment import match_classes, match_images
 from detkit.annotations.building import Contents, note_odd_boxes
+from detkit.annotations.evidence import partners, sample
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import find_format
+from detkit.annotations.layouts import check_shares, settled_boxes
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import recognise
 from detkit.annotations.sizes import UNSIZED, Sizes
@@ -22,6 +24,10 @@ from detkit.errors import InputError
 from detkit.files import reason
 
 PathLike = str | os.PathLike[str]
+
+# From so many detections on it is odd that none, or so small a share of them, lies on objects of its class.
+_ENOUGH = 20
+_FEW = 0.05
 
 
 def read_ground_truth(
@@ -39,15 +45,16 @@ def read_ground_truth(
             and for YOLO and Open Images also the images without boxes
     InputError, one line, where it cannot be read or holds detections instead.
     """
-    path = Path(path)
+    path, part = _split(path)
     form = _format(path, format)
-    request = _request(path, names, images)
+    request = replace(_request(path, names, images), part=part)
     problems, sizes = request.problems, request.sizes
     with paused_gc():
         contents = form.read(request)
         assert isinstance(contents, Contents)  # Predictions are read for a target only
         ground_truth = contents.ground_truth
         _need_sizes(path, contents, problems)
+        _need_boxes(path, contents, problems)
         scored = np.isfinite(contents.scores)
         if len(scored) and scored.all():
             raise InputError(
@@ -61,6 +68,7 @@ def read_ground_truth(
             raise InputError(f"{path}: holds no images")
         if sizes is not None:
             ground_truth = _fill_sizes(ground_truth, sizes)
+        check_shares(path, ground_truth.images, ground_truth.boxes)
         note_odd_boxes(problems, ground_truth.images, ground_truth, "annotations")
         problems.log()
     return ground_truth
@@ -72,24 +80,38 @@ def read_predictions(
     format: str | None = None,
     names: PathLike | Sequence[str] | None = None,
     images: PathLike | None = None,
+    match: str = "auto",
 ) -> Predictions:
     """The detections of a file or folder, in the rows of `ground_truth`, in the order of the file.
 
     Images are found by id or file name and classes by name or category id, as in the module `alignment`. Without
     names, YOLO's class k is the k-th class of the ground truth in the order of its ids. Sizes for formats that are
     relative to the image come from the ground truth, else from `images`, else from the detections' own folder.
+    `match` says how the image ids of a COCO results list are meant: "id", "name" or "auto" (see `coco_alignment`).
+    What can hardly be right is said: boxes that lie on no object, or on objects of other classes.
     InputError, one line, where it cannot be read, where no image or no class is in common, or where it has no scores.
     """
     path = Path(path)
     form = _format(path, format)
-    request = replace(_request(path, names, images), target=ground_truth)
+    request = replace(_request(path, names, images), target=ground_truth, match=match)
     problems = request.problems
     with paused_gc():
         found = form.read(request)
+        if isinstance(found, Contents):
+            _need_boxes(path, found, problems)
         predictions = found if isinstance(found, Predictions) else _aligned(path, found, ground_truth, problems)
         note_odd_boxes(problems, ground_truth.images, predictions, "detections")
+        _note_scores(problems, predictions)
+        _note_strangers(problems, ground_truth, predictions)
         problems.log()
     return predictions
+
+
+def _split(path: PathLike) -> tuple[Path, str]:
+    """The file and the split that is asked for behind a "#", where no file has that name."""
+    whole = Path(path)
+    name, mark, part = whole.name.rpartition("#")
+    return (whole.with_name(name), part) if mark and name and not whole.exists() else (whole, "")
 
 
 def _format(path: Path, format: str | None) -> Format:
@@ -126,7 +148,38 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
     if not scored.all():
         problems.add("detections without a score, left out", f"row {np.argmin(scored)}", int((~scored).sum()))
     keep = (image_index >= 0) & (class_index >= 0) & scored
-    return Predictions(image_index, class_index, own.boxes, scores)[keep]
+    return settled_boxes(path, Predictions(image_index, class_index, own.boxes, scores)[keep], target, problems)
+
+
+def _note_scores(problems: Problems, found: Predictions) -> None:
+    """Say where scores are no shares: another column, or percent, may have been read."""
+    odd = (found.scores > 1) | (found.scores < 0)
+    if odd.any():
+        row = int(np.argmax(odd))
+        problems.add("scores above 1 or below 0, ranked as they stand: are they scores?", f"{found.scores[row]:g}",
+                     int(odd.sum()))  # fmt: skip
+
+
+def _note_strangers(problems: Problems, target: GroundTruth, found: Predictions) -> None:
+    """Say where so few detections lie on objects, or on objects of their class, that ids or names must be wrong."""
+    some = sample(len(found), found.scores)
+    partner = partners(target, found.image_index[some], found.boxes[some])
+    on = partner >= 0
+    if len(some) >= _ENOUGH and not on.any():
+        first = int(some[0])
+        image = int(found.image_index[first])
+        box = ", ".join(f"{value:g}" for value in found.boxes[first])
+        problems.add("detections looked at, none of which lies on an object of its picture: are the images, and the "
+                     "layout of the boxes, those of the ground truth?",
+                     f"{box} in {target.images.files[image] or target.images.ids[image]}", len(some))  # fmt: skip
+        return
+    same = target.class_index[partner[on]] == found.class_index[some[on]]
+    if len(same) >= _ENOUGH and same.mean() < _FEW:
+        names, row = target.categories.names, int(np.argmin(same))
+        own, there = found.class_index[some[on]][row], target.class_index[partner[on]][row]
+        problems.add("detections that lie on objects, but on those of other classes: are the class names, or their "
+                     "order, those of the ground truth?", f"'{names[own]}' on '{names[there]}'",
+                     int((~same).sum()))  # fmt: skip
 
 
 def _need_sizes(path: Path, contents: Contents, problems: Problems) -> None:
@@ -136,6 +189,13 @@ def _need_sizes(path: Path, contents: Contents, problems: Problems) -> None:
         raise InputError(f"{path}: none of its {count} boxes can be used: the size of their image is not known (first: "
                          f"{problems.examples[UNSIZED]}); name the folder of the images or a CSV file of their sizes "
                          "(--images)")  # fmt: skip
+
+
+def _need_boxes(path: Path, contents: Contents, problems: Problems) -> None:
+    """InputError where something was left out and nothing is there: as if there were no objects."""
+    table = contents.ground_truth
+    if len(table.images) and not len(table) and problems.lost and UNSIZED not in problems.counts:
+        raise InputError(f"{path}: none of its boxes can be read: {problems.lost}")
 
 
 def _fill_sizes(ground_truth: GroundTruth, sizes: Sizes) -> GroundTruth:

@@ -77,14 +77,21 @@ def _json(path: Path, text: bytes) -> Format:
     if is_list and inner.startswith(b"]"):
         return next(form for form in FORMATS.values() if form.signs.empty)
     paths = list(json_paths(inner, _DEPTH)) if inner.startswith(b"{") else []
-    for kind in ("items",) if is_list else ("paths", "keys", "late"):
-        telling = {tuple(sign.split(".")): form for form in FORMATS.values() for sign in getattr(form.signs, kind)}
-        for found in paths:
-            form = telling.get(found) or telling.get(("*", *found[1:]))
-            if form is not None:
-                return form
+    if is_list and paths:
+        found = _shown(paths, "items") or _shown(list(json_paths(text, _DEPTH)), "items") or _shown(paths, "bare")
+    else:
+        found = _shown(paths, "paths") or _shown(paths, "keys") or _shown(paths, "late")
+    if found is not None:
+        return found
     what = "a JSON list" if is_list else "JSON"
     raise InputError(f"{path}: is {what}, but none of {titles()}: {_seen(paths, inner)}")
+
+
+def _shown(paths: list[tuple[str, ...]], kind: str) -> Format | None:
+    """The format that the first telling of the paths shows by its signs of this kind."""
+    telling = {tuple(sign.split(".")): form for form in FORMATS.values() for sign in getattr(form.signs, kind)}
+    found = (telling.get(path) or telling.get(("*", *path[1:])) for path in paths)
+    return next((form for form in found if form is not None), None)
 
 
 def _seen(paths: list[tuple[str, ...]], text: bytes) -> str:
@@ -99,7 +106,9 @@ def top_level_keys(text: bytes) -> Iterator[str]:
 
 
 def json_paths(text: bytes, depth: int) -> Iterator[tuple[str, ...]]:
-    """Keys of the JSON object that `text` begins with and of objects in it, down to `depth` of them.
+    """Keys of the JSON object, or the objects in the list, that `text` begins with, and of objects in them.
+
+    `depth` is how far down.
 
     Keys of an inner object come behind those of the outer ones; lists between do not show: {"a": [{"b": 1}]} gives
     ("a",) and ("a", "b"). The text may be cut off or broken.
@@ -137,11 +146,15 @@ def _key(text: bytes) -> str:
 def _lines(path: Path, text: str) -> Format:
     first = text.splitlines()[0] if text.splitlines() else ""
     try:
-        header = {name.strip().lower() for name in next(csv.reader([first]), [])}
+        mark = next((mark for mark in (",", ";", "\t") if mark in first), ",")
+        header = {name.strip().lower() for name in next(csv.reader([first], delimiter=mark), [])}
     except csv.Error:
         header = set()
     for form in FORMATS.values():
         if any(columns <= header for columns in form.signs.columns):
+            return form
+    for form in FORMATS.values():
+        if any(re.search(rf"^{key}\s*:", text, re.MULTILINE) for key in form.signs.lines):
             return form
     line_format = format_of_line(first)
     if line_format is not None:

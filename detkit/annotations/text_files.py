@@ -23,6 +23,15 @@ HEAD_BYTES = 1 << 16
 _MOST_GROWTH = 100
 ALWAYS_ALLOWED_BYTES = 1 << 28
 _GZIP_MAGIC = b"\x1f\x8b"
+# How text of wide characters begins: with its mark, or without one with what JSON, XML and our CSV begin with.
+_WIDE = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    **{first + b"\0": "utf-16-le" for first in (b"<", b"{", b"[", b"f", b"I")},
+    **{b"\0" + first: "utf-16-be" for first in (b"<", b"{", b"[", b"f", b"I")},
+}
 
 
 def check_file(path: Path) -> None:
@@ -104,12 +113,14 @@ def _unzip(path: Path, data: bytes) -> bytes:
 def _as_utf8(path: Path, data: bytes, cut: bool = False) -> bytes:
     if data.startswith(codecs.BOM_UTF8):
         return data[3:]
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            return codecs.getincrementaldecoder("utf-16")().decode(data, final=not cut).encode("utf-8")
-        except UnicodeError as error:
-            raise InputError(f"{path}: begins like UTF-16 text but is not; save the file as UTF-8") from error
-    return data
+    encoding = next((name for mark, name in _WIDE.items() if data.startswith(mark)), None)
+    if encoding is None:
+        return data
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(data, final=not cut)
+        return text.removeprefix("\ufeff").encode("utf-8")
+    except UnicodeError as error:
+        raise InputError(f"{path}: begins like {encoding.upper()} text but is not; save the file as UTF-8") from error
 
 
 @contextmanager
@@ -149,6 +160,22 @@ def inner_folder(path: Path, inner: str, ending: str) -> Path:
     """`path`, or the folder `inner` in it where `path` is the root of a data set and holds no such files itself."""
     folder = path / inner
     return folder if inner and folder.is_dir() and not any(path.glob(f"*{ending}")) else path
+
+
+def parse_json_exactly(where: object, data: bytes) -> Any:
+    """`data` as Python objects, with whole numbers of any length; slower, for files that are known to have such."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: is not valid JSON: {str(error).splitlines()[0]}") from error
+
+
+def json_bytes(document: object) -> bytes:
+    """JSON text of `document`, also with whole numbers beyond 64 bits."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # what orjson raises for such a number
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def need_files(path: Path, files: list[str], ending: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -32,6 +32,14 @@ class Protocol(str, Enum):
     COCO = "coco"
     VOC = "voc"
     VOC07 = "voc07"
+
+
+class Match(str, Enum):
+    """How the pictures of results are found."""
+
+    AUTO = "auto"
+    ID = "id"
+    NAME = "name"
 
 
 def evaluate(
@@ -87,6 +95,16 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder of the pictures: sizes for YOLO files, pictures for --report; or a CSV of sizes."),
     ] = None,
+    inclusive: Annotated[
+        bool, typer.Option("--inclusive", help="Sides longer by 1, as VOC's kit measures boxes: for voc and voc07.")
+    ] = False,
+    list_: Annotated[
+        Path | None,
+        typer.Option("--list", exists=True, dir_okay=False, help="Only the pictures listed there (VOC's ImageSets)."),
+    ] = None,
+    match: Annotated[
+        Match, typer.Option(help="What the image ids of a COCO results list are: ids, or numbers in file names.")
+    ] = Match.AUTO,
     like_pycocotools: Annotated[
         bool,
         typer.Option("--like-pycocotools", help="Repeat its two faults: `ignore` unread, annotation 0 never found."),
@@ -97,11 +115,11 @@ def evaluate(
     ] = False,
 ) -> None:
     """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
-    settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools)
+    settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
     _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
-    inputs = _Inputs(detections, ground_truth, compare, names, images, dt_format, gt_format)
+    inputs = _Inputs(detections, ground_truth, compare, names, images, list_, dt_format, gt_format, match)
     outputs = _Outputs(json, report, plots, per_class)
     outputs.check(inputs)
 
@@ -123,14 +141,16 @@ class _Inputs:
     compare: Path | None
     names: Path | None
     images: Path | None
+    listed: Path | None
     dt_format: str | None
     gt_format: str | None
+    match: Match
 
     @property
     def all(self) -> tuple[Path | None, ...]:
         """Every file that is read, with the tables beside results."""
         tables = [Path(f"{path}.images.json") for path in (self.detections, self.compare) if path is not None]
-        return (self.detections, self.ground_truth, self.compare, self.names, self.images, *tables)
+        return (self.detections, self.ground_truth, self.compare, self.names, self.images, self.listed, *tables)
 
 
 @dataclass(frozen=True)
@@ -140,6 +160,10 @@ class _Data:
     truth: GroundTruth
     found: Predictions
     other: Predictions | None
+
+    def of(self, part: Callable[[Any], Any]) -> _Data:
+        """A part of each."""
+        return _Data(part(self.truth), part(self.found), part(self.other) if self.other else None)
 
 
 @dataclass(frozen=True)
@@ -161,7 +185,7 @@ class _Results:
 
 
 def _settings(
-    protocol: Protocol, iou: float, conf: float | None, max_det: int | None, *, like_pycocotools: bool
+    protocol: Protocol, iou: float, conf: float | None, max_det: int | None, *, like_pycocotools: bool, inclusive: bool
 ) -> Settings:
     if not 0 < iou <= 1:
         raise typer.BadParameter(f"an overlap lies above 0 and up to 1, not at {iou:g}", param_hint="--iou")
@@ -170,7 +194,10 @@ def _settings(
     from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
     from detkit.metrics.evaluation import Settings
 
-    return Settings(protocol.value, iou, conf, max_det, AS_PYCOCOTOOLS if like_pycocotools else Faults())
+    if inclusive and protocol is Protocol.COCO:
+        raise typer.BadParameter("is for --protocol voc and voc07", param_hint="--inclusive")
+    faults = AS_PYCOCOTOOLS if like_pycocotools else Faults()
+    return Settings(protocol.value, iou, conf, max_det, faults, inclusive=inclusive)
 
 
 def _check(settings: Settings, fail_under: float | None, *, like_pycocotools: bool, honour_ignore: bool) -> None:
@@ -188,6 +215,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _D
     """The annotations with the regions of their format, and the detections; of these classes, of all without any."""
     from detkit.annotations import read_ground_truth, read_predictions
     from detkit.annotations.formats import format_of
+    from detkit.annotations.listing import listed_rows
     from detkit.classes import chosen_classes
     from detkit.metrics.ignored_regions import regions_of_all_classes
 
@@ -199,14 +227,16 @@ def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _D
             typer.echo("DontCare is no class here: no detection inside such a region counts", err=True)
 
     def predictions(path: Path) -> Predictions:
-        return read_predictions(path, truth, inputs.dt_format, inputs.names, inputs.images)
+        return read_predictions(path, truth, inputs.dt_format, inputs.names, inputs.images, inputs.match.value)
 
-    found = predictions(inputs.detections)
-    other = predictions(inputs.compare) if inputs.compare else None
+    data = _Data(truth, predictions(inputs.detections), predictions(inputs.compare) if inputs.compare else None)
+    for sentence in format_of(truth.source).rules(truth, inputs.ground_truth) if inputs.listed is None else ():
+        typer.echo(sentence, err=True)
+    if inputs.listed is not None:
+        rows = listed_rows(inputs.listed, truth.images)
+        data = data.of(lambda table: table.of_images(rows))
     kept = chosen_classes(classes, truth.categories.names, "the ground truth")
-    if kept is None:
-        return _Data(truth, found, other)
-    return _Data(truth.of_classes(kept), found.of_classes(kept), other.of_classes(kept) if other else None)
+    return data if kept is None else data.of(lambda table: table.of_classes(kept))
 
 
 def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, like_pycocotools: bool) -> Settings:
@@ -250,7 +280,7 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
         from detkit.metrics.explain import explain as explain_conventions
 
         explained = explain_conventions(
-            result.ground_truth, data.found, iou=settings.iou, score=settings.score, flagged=data.truth,
+            settings.counted(data.truth), data.found, iou=settings.iou, score=settings.score, flagged=data.truth,
             max_det=(settings.max_det if settings.protocol == Protocol.COCO.value else None) or MAX_DET,
             faults=settings.faults,
         )  # fmt: skip

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROTOCOLS = ("coco", "voc", "voc07")
 BIG = 1 << 62
 _NO_FAULTS = coco.Faults()
+_PIXEL = np.array([0.0, 0.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Settings:
     faults     faults of pycocotools to repeat (COCO only)
     ignore_flags   whether boxes flagged `ignore` count neither way; False, as in COCO's evaluation, which does not
                    read the flag, where it is set without `crowd`
+    inclusive  VOC only: measure boxes as its kit does, whose corners are pixels that belong to the box, so that sides
+               are longer by 1
 
     UsageError for values that cannot be.
     """
@@ -46,6 +49,7 @@ class Settings:
     max_det: int | None = None
     faults: coco.Faults = _NO_FAULTS
     ignore_flags: bool = True
+    inclusive: bool = False
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -54,6 +58,14 @@ class Settings:
             raise UsageError(f"an overlap lies above 0 and up to 1, not at {self.iou:g}")
         if self.max_det is not None and self.max_det < 1:
             raise UsageError(f"at least one detection of an image must be kept, not {self.max_det}")
+        if self.inclusive and self.protocol == "coco":
+            raise UsageError("sides longer by 1 are VOC's: COCO's figures have none such")
+
+    def counted(self, ground_truth: GroundTruth) -> GroundTruth:
+        """The annotations with the flags `ignore` that are read."""
+        if self.ignore_flags:
+            return ground_truth
+        return replace(ground_truth, ignore=ground_truth.ignore & ground_truth.crowd)
 
     @property
     def kept(self) -> int | None:
@@ -73,8 +85,10 @@ class Evaluation:
     """
 
     def __init__(self, ground_truth: GroundTruth, predictions: Predictions, settings: Settings = Settings()) -> None:
-        if not settings.ignore_flags:
-            ground_truth = replace(ground_truth, ignore=ground_truth.ignore & ground_truth.crowd)
+        ground_truth = settings.counted(ground_truth)
+        if settings.inclusive:  # at the root, so that every figure is of the same boxes
+            ground_truth = replace(ground_truth, boxes=ground_truth.boxes + _PIXEL)
+            predictions = replace(predictions, boxes=predictions.boxes + _PIXEL)
         self.ground_truth = ground_truth
         self.predictions = predictions
         self.settings = settings
@@ -199,7 +213,7 @@ class Evaluation:
         for k, name in enumerate(unique_names(self.names)):
             best, f1 = self.class_curves[k].best_f1()
             table[name] = {
-                "id": self.ground_truth.categories.ids[k],
+                "id": _json_id(self.ground_truth.categories.ids[k]),
                 "boxes": int(boxes[k]),
                 "detections": int(detections[k]),
                 **self.class_figures(k),
@@ -220,6 +234,7 @@ class Evaluation:
             "protocol": self.protocol,
             "iou": self.iou,
             "max_det": self.max_det,
+            **({"inclusive": True} if self.settings.inclusive else {}),
             "images": len(self.ground_truth.images),
             "boxes": int(self.outcomes.positives.sum()),
             "detections": len(self.predictions),
@@ -245,6 +260,11 @@ class Evaluation:
             },
             "classes": self.class_table(),
         }
+
+
+def _json_id(id: int | str) -> int | str:
+    """An id as every reader of JSON takes it: numbers beyond 64 bits as text."""
+    return id if isinstance(id, str) or -(2**63) <= id < 2**63 else str(id)
 
 
 def _counted(counts: Counts) -> dict[str, Any]:

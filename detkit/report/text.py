@@ -31,6 +31,7 @@ def heading(evaluation: Evaluation) -> str:
     text = names[evaluation.protocol]
     if evaluation.protocol != "coco":
         text += f", overlap {evaluation.iou:g}"
+        text += ", sides longer by 1" if evaluation.settings.inclusive else ""
     boxes, detections = len(evaluation.ground_truth), len(evaluation.predictions)
     return f"{text}: {len(evaluation.ground_truth.images):,} images, {boxes:,} boxes, {detections:,} detections"
 

@@ -7,12 +7,13 @@ import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.finding import PictureFolder
+from detkit.annotations.listing import listed_rows
 from detkit.boxes import clip, xywh_to_xyxy
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError, UsageError
@@ -72,10 +73,10 @@ def listed_pictures(ground_truth: GroundTruth, folder: Path, only: Path | None) 
     pictures = annotated_pictures(ground_truth, folder)
     if only is None:
         return pictures
-    stems = stems_in(only)
-    pictures = [picture for picture in pictures if picture.path.stem in stems]
+    rows = set(listed_rows(only, ground_truth.images).tolist())
+    pictures = [picture for picture in pictures if picture.row in rows]
     if not pictures:
-        raise UsageError(f"{only}: lists none of the annotated pictures")
+        raise UsageError(f"{only}: none of the annotated pictures that it lists is in {folder}")
     return pictures
 
 
@@ -129,15 +130,3 @@ def refuse_empty(pictures: Sequence[AnnotatedPicture], names: Sequence[str]) -> 
     if missing:
         shown = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
         logger.warning("no picture to learn from has a box of %s: it will not be found", shown)
-
-
-def stems_in(path: Path) -> set[str]:
-    """The stems of the files listed in a text file, one a line, as VOC's ImageSets and ultralytics write them."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the list cannot be read: {error}") from error
-    stems = {PurePosixPath(line.split()[0]).stem for line in lines if line.strip()}
-    if not stems:
-        raise InputError(f"{path}: the list is empty")
-    return stems

@@ -10,6 +10,8 @@ from detkit.annotations.format import ALL, BY_HAND, FLAGS, Format, Signs
 from detkit.errors import UsageError
 
 _HERE = "detkit.annotations.formats"
+# What the formats of annotation tools keep beside boxes.
+_PICTURES = frozenset(("images without boxes", "boxes beyond the image"))
 
 _ALL = (
     Format(
@@ -41,8 +43,9 @@ _ALL = (
     ),
     Format(
         "yolo", "YOLO txt", f"{_HERE}.yolo_txt", ".txt",
-        Signs(line=2),
+        Signs(line=2, lines=("train", "val", "test")),
         folder=True,
+        one_file=True,
         inner="labels",
         holds=frozenset(
             ("classes without boxes", "images without boxes", "sizes", "equal class names", "empty class names")
@@ -51,7 +54,13 @@ _ALL = (
     ),
     Format(
         "csv", "CSV", f"{_HERE}.csv_table", ".csv",
-        Signs(columns=(frozenset(("file", "x1", "y1", "x2", "y2")),)),
+        Signs(columns=tuple(
+            frozenset((file, *corners))
+            for file in ("file", "filename", "file_name", "image", "image_name", "image_path", "imagepath", "path",
+                         "img", "img_path")
+            for corners in (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"),
+                            ("x_min", "y_min", "x_max", "y_max"), ("left", "top", "right", "bottom"))
+        )),
         holds=ALL - {"classes without boxes", "image ids", "negative sizes", "equal class names", "empty class names"},
     ),
     Format(
@@ -76,6 +85,38 @@ _ALL = (
         holds=frozenset(("ignore", "truncated", "occluded", "images without boxes", "boxes beyond the image")),
         ignored="every class",
         renamed="separates columns by spaces: spaces in class names become '_'.",
+    ),
+    Format(
+        "cvat", "CVAT XML", f"{_HERE}.cvat_xml", ".xml",
+        Signs(tags=("annotations",)),
+        holds=_PICTURES | {"occluded", "sizes"},
+        renamed="does not keep control characters of names: {changed}.",
+    ),
+    Format(
+        "createml", "Create ML", f"{_HERE}.createml_json", ".json",
+        Signs(items=("annotations.coordinates", "annotation.coordinates", "imagefilename"), bare=("image",)),
+        holds=_PICTURES,
+    ),
+    Format(
+        "via", "VIA", f"{_HERE}.via_json", ".json",
+        Signs(paths=("_via_img_metadata", "*.regions"), columns=(frozenset(("filename", "region_shape_attributes")),)),
+        holds=_PICTURES,
+    ),
+    Format(
+        "labelstudio", "Label Studio", f"{_HERE}.label_studio_json", ".json",
+        Signs(items=("annotations.result", "predictions.result", "completions.result", "label.rectanglelabels",
+                     "label.polygonlabels", "label.original_width", "data.image")),
+        holds=_PICTURES | {"sizes"},
+    ),
+    Format(
+        "megadetector", "MegaDetector", f"{_HERE}.megadetector_json", ".json",
+        Signs(paths=("detection_categories", "images.detections")),
+        holds=_PICTURES | {"sizes"},
+    ),
+    Format(
+        "sagemaker", "SageMaker", f"{_HERE}.sagemaker_jsonl", ".manifest",
+        Signs(paths=("source-ref",)),
+        holds=_PICTURES | {"sizes"},
     ),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {row.name: row for row in _ALL}

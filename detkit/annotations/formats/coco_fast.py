@@ -67,6 +67,20 @@ class _Pattern:
     score: int
 
 
+def without_texts(data: bytes, key: str) -> tuple[bytes, list[bytes] | None]:
+    """`data` without the text that each record has under `key`, and the texts as they are escaped.
+
+    The same data and None where the first record has no such text.
+    """
+    quoted = rb'"' + key.encode() + rb'"\s*:\s*"((?:[^"\\]|\\.)*)"'
+    first = re.search(rb"\{[^{}]*\}", data[:4096])
+    if first is None or not re.search(quoted, first.group()):
+        return data, None
+    is_first_key = re.match(rb"\{\s*" + quoted, first.group()) is not None
+    parts = re.split(quoted + rb"\s*,\s*" if is_first_key else rb"\s*,\s*" + quoted, data)
+    return b"".join(parts[::2]), parts[1::2]
+
+
 def parse_results(data: bytes) -> Columns | None:
     """image_ids, category_ids (D,), boxes (D, 4) and scores (D,) of a results list; None where it is not plain."""
     start = data.find(b"[", 0, 64) + 1

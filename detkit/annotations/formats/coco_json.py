@@ -35,7 +35,7 @@ from detkit.annotations.columns import box_column, flag_column, number_column
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import format_of
 from detkit.annotations.problems import Problems, quoted, shorten
-from detkit.annotations.text_files import parse_json
+from detkit.annotations.text_files import json_bytes, parse_json, parse_json_exactly
 from detkit.classes import CATEGORY_IDS, COCO_NAMES
 from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
@@ -55,21 +55,40 @@ Flag = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Named:
+    """A column of text: `names[index[d]]` is that of detection d; index int64 (D,), -1 where it has none."""
+
+    names: tuple[str, ...]
+    index: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Results:
     """A results list as columns, D boxes.
 
     image_ids, category_ids   int64 (D,), or object (D,) where some are text
     boxes    float64 (D, 4), x, y, width, height
     scores   float64 (D,)
+    files, classes   file names and class names where the entries carry them
     """
 
     image_ids: NDArray[Any]
     category_ids: NDArray[Any]
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
+    files: Named | None = None
+    classes: Named | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __getitem__(self, rows: Flag) -> Results:
+        """The detections that a mask selects."""
+        named = {
+            key: None if (column := getattr(self, key)) is None else replace(column, index=column.index[rows])
+            for key in ("files", "classes")
+        }
+        return Results(self.image_ids[rows], self.category_ids[rows], self.boxes[rows], self.scores[rows], **named)
 
 
 def read(request: Request) -> Contents | Predictions:
@@ -83,12 +102,21 @@ def read(request: Request) -> Contents | Predictions:
     from detkit.annotations.coco_alignment import align_results
 
     results = read_results(request.path, request.data, request.problems)
-    return align_results(request.path, results, request.target, request.problems)
+    return align_results(request.path, results, request.target, request.problems, request.match)
 
 
 def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
     """One file."""
     yield "", coco_json(ground_truth)
+
+
+def rules(ground_truth: GroundTruth, path: Path) -> list[str]:
+    """LVIS's files say which classes were looked for."""
+    keys = [key for key in ("neg_category_ids", "not_exhaustive_category_ids") if key in ground_truth.unread]
+    if not keys:
+        return []
+    return [f"the file carries LVIS's {' and '.join(keys)}, and its rule is not followed: here a detection of a class "
+            "that nobody looked for in the picture is false"]  # fmt: skip
 
 
 def is_results(data: bytes) -> bool:
@@ -102,6 +130,12 @@ def is_results(data: bytes) -> bool:
 def read_annotations(path: Path, data: bytes, problems: Problems) -> Contents:
     """The tables of a COCO object. InputError where it is another JSON or names no image."""
     document = parse_json(path, data)
+    if isinstance(document, dict) and any(
+        _lost_digits(entries, ("id", "image_id", "category_id"))
+        for entries in map(document.get, _HELD)
+        if isinstance(entries, list)
+    ):
+        document = parse_json_exactly(path, data)
     if not isinstance(document, dict):
         raise InputError(f"{path}: is not a COCO annotation file: JSON object expected, got {_kind(document)}")
     for key in ("images", "annotations", "categories"):
@@ -271,12 +305,12 @@ def _ids(rows: list[dict[str, Any]], problems: Problems) -> tuple[int | str, ...
 def read_results(path: Path, data: bytes, problems: Problems) -> Results:
     """The columns of a results list; InputError where it is something else or has no scores."""
     if len(data) >= FAST_FROM_BYTES:
-        from detkit.annotations.formats.coco_fast import parse_results
-
-        columns = parse_results(data)
-        if columns is not None:
-            return _without_unreadable(path, Results(*columns), None, problems)
+        fast = _fast_results(data)
+        if fast is not None:
+            return _without_unreadable(path, fast, None, problems)
     entries = parse_json(path, data)
+    if isinstance(entries, list) and _lost_digits(entries, ("image_id", "category_id")):
+        entries = parse_json_exactly(path, data)
     if not isinstance(entries, list):
         raise InputError(f"{path}: is not a COCO results file: JSON list expected, got {_kind(entries)}")
     rows = _only_objects(entries, "entries", problems)
@@ -295,14 +329,70 @@ def read_results(path: Path, data: bytes, problems: Problems) -> Results:
         _id_column([row.get("category_id") for row in rows]),
         np.where(readable[:, None], boxes, np.nan),
         scores,
+        _named([row.get("file_name") for row in rows]),
+        _class_names(rows),
     )
     return _without_unreadable(path, results, rows, problems)
+
+
+def _fast_results(data: bytes) -> Results | None:
+    """The columns by the array parser, which reads numbers only: names are taken out before. None where it cannot."""
+    from detkit.annotations.formats.coco_fast import parse_results, without_texts
+
+    named: dict[str, Any] = {}
+    for key, column in (("file_name", "files"), ("category_name", "classes")):
+        data, texts = without_texts(data, key)
+        if texts is not None:
+            try:
+                unique = {text: orjson.loads(b'"' + text + b'"') for text in dict.fromkeys(texts)}
+            except orjson.JSONDecodeError:
+                return None
+            named[column] = _named([unique[text] for text in texts])
+    columns = parse_results(data)
+    if columns is None or any(name is None or len(name.index) != len(columns[0]) for name in named.values()):
+        return None
+    return replace(Results(*columns), **named)
+
+
+def _named(values: list[Any]) -> Named | None:
+    """A column of text, None where none of the values is text."""
+    rows: dict[str, int] = {}
+    index = np.fromiter(
+        (rows.setdefault(value, len(rows)) if type(value) is str and value else -1 for value in values),
+        np.int64,
+        len(values),
+    )
+    return Named(tuple(rows), index) if rows else None
+
+
+def _class_names(rows: list[dict[str, Any]]) -> Named | None:
+    """The class names of entries: under `category_name`, or where they have no `category_id`, under another key."""
+    keys = ["category_name"]
+    if not any("category_id" in row for row in rows):
+        keys += ["category", "class", "label", "name"]
+    for key in keys:
+        named = _named([row.get(key) for row in rows])
+        if named is not None and (named.index >= 0).all():
+            return named
+    return None
+
+
+def _lost_digits(entries: list[Any], keys: tuple[str, ...]) -> bool:
+    """Whether an id is a whole number beyond 64 bits, which the fast reader of JSON gives as a float."""
+    return any(
+        type(entry.get(key)) is float and abs(entry[key]) >= 2.0**63
+        for entry in entries
+        if type(entry) is dict
+        for key in keys
+    )
 
 
 def _without_unreadable(path: Path, results: Results, rows: Any, problems: Problems) -> Results:
     bad_box = ~np.isfinite(results.boxes).all(axis=1)
     bad_score = ~np.isfinite(results.scores) & ~bad_box
-    bad_id = _missing(results.image_ids) | _missing(results.category_ids)
+    bad_id = _missing(results.image_ids) if results.files is None else results.files.index < 0
+    bad_id &= _missing(results.image_ids)
+    bad_id |= _missing(results.category_ids) if results.classes is None else np.zeros(len(results), bool)
     bad_id &= ~(bad_box | bad_score)
     for bad, kind in (
         (bad_box, "detections whose bbox is not four finite numbers, left out"),
@@ -317,8 +407,7 @@ def _without_unreadable(path: Path, results: Results, rows: Any, problems: Probl
         return results
     if bad.all():
         raise InputError(f"{path}: none of its {len(bad)} detections can be used: {_first_of(problems)}")
-    keep = ~bad
-    return Results(results.image_ids[keep], results.category_ids[keep], results.boxes[keep], results.scores[keep])
+    return results[~bad]
 
 
 def _missing(ids: NDArray[Any]) -> Flag:
@@ -474,4 +563,4 @@ def coco_json(ground_truth: GroundTruth) -> bytes:
             for id, name in zip(own_category_ids, ground_truth.categories.names, strict=True)
         ],
     }
-    return orjson.dumps(document)
+    return json_bytes(document)

@@ -2,7 +2,8 @@
 
     file,width,height,x1,y1,x2,y2,score,class,class_id
 
-Columns are found by their name, in any order; `file`, the corners and one of `class` and `class_id` are needed.
+Columns are found by their name, in any order; `file`, the corners and one of `class` and `class_id` are needed. The
+names that other tools give them (`filename`, `xmin`, `label`, `confidence` ...) are known.
 Annotations leave `score` empty and may have `crowd`, `difficult`, `ignore`, `truncated`, `occluded` (0 or 1),
 `area` and `id`. A line whose corners are empty stands for an image without boxes.
 """
@@ -29,6 +30,19 @@ from detkit.picture_names import plain_path, without_ending
 
 CSV_HEADER = ("file", "width", "height", "x1", "y1", "x2", "y2", "score", "class", "class_id")
 _CORNERS = ("x1", "y1", "x2", "y2")
+# Other names of the columns, in lower case.
+_ALIASES = {
+    "file": ("filename", "file_name", "image", "image_name", "image_path", "imagepath", "path", "img", "img_path"),
+    "x1": ("xmin", "x_min", "left"),
+    "y1": ("ymin", "y_min", "top"),
+    "x2": ("xmax", "x_max", "right"),
+    "y2": ("ymax", "y_max", "bottom"),
+    "class": ("label", "class_name", "classname", "label_name", "category", "name"),
+    "class_id": ("classid", "category_id", "label_id", "class_index"),
+    "score": ("confidence", "conf", "probability", "prob"),
+    "width": ("image_width", "img_width"),
+    "height": ("image_height", "img_height"),
+}
 
 
 def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
@@ -54,10 +68,17 @@ def csv_writer(file: TextIO) -> Any:
     return csv.writer(_LineFeeds(file), lineterminator="\r\n")
 
 
+def delimiter_of(header: str) -> str:
+    """What separates the columns of a header: a comma, else a semicolon or a tab."""
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+
+
 def csv_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     """The header and the other lines of a CSV file; lines shorter than the header are filled up."""
     try:
-        reader = csv.reader((line + "\n" for line in read_text(path).split("\n")), strict=True)
+        text = read_text(path)
+        lines = (line + "\n" for line in text.split("\n"))
+        reader = csv.reader(lines, delimiter=delimiter_of(text.split("\n", 1)[0]), strict=True)
         header = [name.strip() for name in next(reader, [])]
         rows = [row for row in reader if row]
     except csv.Error as error:
@@ -70,7 +91,7 @@ def read(request: Request) -> Contents:
     """The tables of a file of ours."""
     path, problems = request.path, request.problems
     header, rows = csv_rows(path)
-    place = {name.lower(): column for column, name in reversed(list(enumerate(header)))}
+    place = columns_of(header)
     missing = [name for name in ("file", *_CORNERS) if name not in place]
     if missing or not {"class", "class_id"} & place.keys():
         raise InputError(
@@ -110,6 +131,16 @@ def read(request: Request) -> Contents:
         ids=[_id(id) for id in of_kept("id")],
     )
     return from_columns(images_table(images), columns)
+
+
+def columns_of(header: list[str]) -> dict[str, int]:
+    """Where the columns are, under their names here."""
+    place = {name.lower(): column for column, name in reversed(list(enumerate(header)))}
+    for name, others in _ALIASES.items():
+        found = next((place[other] for other in others if other in place), None)
+        if found is not None:
+            place.setdefault(name, found)
+    return place
 
 
 def _images(

@@ -24,7 +24,7 @@ from detkit.annotations.building import BoxColumns, Contents, corners_in_order, 
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import Problems, quoted, shorten
-from detkit.annotations.text_files import parse_json, paused_gc
+from detkit.annotations.text_files import json_bytes, parse_json, parse_json_exactly, paused_gc
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
 from detkit.picture_names import plain_path, without_ending
@@ -84,11 +84,21 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
         record = parse_json(f"{path}: line {number}", line, is_line=True)
+    if isinstance(record, dict) and _has_long_id(record):
+        record = parse_json_exactly(f"{path}: line {number}", line)
     if not isinstance(record, dict):
         raise InputError(
             f"{path}: line {number} is not a JSON object: {shorten(line[:200].decode('utf-8', 'replace'))}"
         )
     return record
+
+
+def _has_long_id(record: dict[str, Any]) -> bool:
+    """Whether the image or a box has an id beyond 64 bits, of which only a float is left."""
+    boxes = record.get("detections", record.get("annotations"))
+    boxes = boxes if isinstance(boxes, list) else ()
+    ids = [record.get("image_id"), *(box.get("id") for box in boxes if type(box) is dict)]
+    return any(type(id) is float and abs(id) >= 2.0**63 for id in ids)
 
 
 def _image_id(given: object, file: str, taken: set[ImageId], problems: Problems) -> ImageId:
@@ -197,5 +207,5 @@ def jsonl_bytes(ground_truth: GroundTruth) -> bytes:
         if id != without_ending(plain_path(file or str(id))):
             record["image_id"] = id
         record["annotations"] = found
-        lines.append(orjson.dumps(record))
+        lines.append(json_bytes(record))
     return b"\n".join(lines) + b"\n"

@@ -8,6 +8,7 @@ The other columns, of boxes in space, are written with KITTI's own values for "n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.by_picture import Picture, pictures_of
@@ -40,6 +41,12 @@ def class_name(name: str) -> str:
     return "_".join(name.split())
 
 
+def rules(ground_truth: GroundTruth, path: Path) -> list[str]:
+    """KITTI's own evaluation has three levels."""
+    return ["KITTI's levels (easy, moderate and hard, by height, occlusion and truncation) are not followed, nor its "
+            "classes that count for their neighbours: every box of a class counts"]  # fmt: skip
+
+
 def losses(ground_truth: GroundTruth) -> list[str]:
     """Regions to ignore lose their class."""
     ignored = ground_truth.class_index[ground_truth.ignore]
@@ -68,11 +75,11 @@ def read(request: Request) -> Contents:
     files = label_files(folder)
     need_files(path, files, ".txt")
     builder = Builder(problems)
-    lines = LabelLines(folder, problems, "a KITTI object (15 or 16 columns)", parse_line)
+    lines = LabelLines(problems, "a KITTI object (15 or 16 columns)", parse_line)
     for file in files:
         stem = file[:-4]
         image = builder.image(stem, *((sizes.name(stem), *sizes(stem)) if sizes else (stem, 0, 0)))
-        for where, (name, numbers) in lines.of(file):
+        for where, (name, numbers) in lines.of(file, folder / file):
             x1, y1, x2, y2 = numbers[3:7]
             if x1 > x2 or y1 > y2:
                 problems.add("reversed boxes, corners put in order", where)

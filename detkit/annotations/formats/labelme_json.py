@@ -47,7 +47,7 @@ def read(request: Request) -> Contents:
     for file in files:
         document = parse_json(folder / file, read_bytes(folder / file))
         if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
-            problems.add("JSON files that are not LabelMe's, left out", file)
+            problems.add("JSON files that are not LabelMe's, passed over", file)
             continue
         _read_image(builder, document, file)
     if not builder.image_rows:
@@ -81,6 +81,9 @@ def _read_image(builder: Builder, document: dict[str, Any], file: str) -> None:
         if corners is None:
             builder.problems.add("shapes whose points are not finite numbers, left out", where)
             continue
+        if kind != "rectangle":
+            builder.problems.add("shapes that are no upright boxes, taken as the boxes around them",
+                                 f"{where}: {shorten(str(kind))}")  # fmt: skip
         group = shape.get("group_id")
         key = (shape["label"], (number,) if group is None or kind == "rectangle" else str(group))
         groups.setdefault(key, []).append((corners, shape))

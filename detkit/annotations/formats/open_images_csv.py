@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.columns import finite_numbers, flag
@@ -88,6 +89,16 @@ def read(request: Request) -> Contents:
 def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
     """One file."""
     yield "", open_images_csv(ground_truth, form)
+
+
+def rules(ground_truth: GroundTruth, path: Path) -> list[str]:
+    """Open Images' own evaluation counts groups, and knows which labels were looked for."""
+    groups = int(ground_truth.crowd.sum())
+    said = "Open Images' own rule is not followed: labels that nobody looked for in a picture, and parents of classes, "
+    said += "count like all others"
+    if groups:
+        said += f"; the {groups} IsGroupOf boxes take any number of detections, as COCO's crowds do"
+    return [said]
 
 
 def class_name(name: str) -> str:

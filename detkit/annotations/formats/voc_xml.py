@@ -11,11 +11,10 @@ as tools that rename or copy files forget it.
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NoReturn
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from pathlib import Path
+from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,13 +26,14 @@ from detkit.annotations.format import Format, Request
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import shorten
 from detkit.annotations.text_files import files_under, inner_folder, need_files, read_bytes
+from detkit.annotations.xml_text import NOT_IN_XML, parse_xml, xml_text
 from detkit.boxes import as_boxes
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError
 from detkit.picture_names import is_named_like_a_picture, without_ending
 
-# XML 1.0 has no way to write these characters, not even as references.
-NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What files hold beside objects, with elements in it and without boxes.
+_BESIDE_OBJECTS = frozenset(("source", "owner", "size", "imagesize", "image", "metadata", "weather", "attributes"))
 
 
 def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
@@ -46,36 +46,17 @@ def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]
         )  # fmt: skip
 
 
+def rules(ground_truth: GroundTruth, path: Path) -> list[str]:
+    """VOC's own evaluation is of a set of pictures."""
+    sets = sorted((path / "ImageSets" / "Main").glob("*.txt")) if path.is_dir() else []
+    if not sets:
+        return []
+    return [f"all {len(ground_truth.images)} pictures count; --list {sets[-1]} takes those of a set of VOC"]
+
+
 def class_name(name: str) -> str:
     """A class name as it comes back: no control characters, no blanks around it."""
     return NOT_IN_XML.sub("\ufffd", name).strip()
-
-
-def parse_xml(where: object, data: bytes) -> Element:
-    """The root of an XML document. InputError with the line where it is broken.
-
-    A document type (DTD) is refused before it is read: VOC has none, and entities that expand into each other
-    or name files of this machine are declared in one.
-    """
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-
-    def refuse(*_: object) -> NoReturn:
-        raise InputError(f"{where}: has a document type (<!DOCTYPE ...>), which is not read for safety; remove it")
-
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        what = expat.ErrorString(error.code)
-        raise InputError(f"{where}: is not valid XML at line {error.lineno}, column {error.offset}: {what}") from error
-    except (ValueError, LookupError) as error:
-        raise InputError(f"{where}: is not XML in an encoding that can be read: {error}") from error
-    return builder.close()
 
 
 def read(request: Request) -> Contents:
@@ -88,7 +69,9 @@ def read(request: Request) -> Contents:
     for file in files:
         root = parse_xml(folder / file, read_bytes(folder / file))
         if root.tag != "annotation":
-            request.problems.add("XML files that are not VOC annotations, left out", f"{file} (<{shorten(root.tag)}>)")
+            request.problems.add(
+                "XML files that are not VOC annotations, passed over", f"{file} (<{shorten(root.tag)}>)"
+            )
             continue
         _read_image(builder, root, file, request.sizes)
     if not builder.image_rows:
@@ -109,33 +92,66 @@ def _read_image(builder: Builder, root: Element, file: str, size_of: Callable[[s
     if size_of is not None and not (width and height):
         width, height = size_of(image_file)
     image = builder.image(stem, image_file, width, height)
-    for number, entry in enumerate(root.findall("object"), 1):
-        where = f"{file}, object {number}"
-        class_name = (entry.findtext("name") or "").strip()
-        sides = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
-        corners = finite_numbers(sides, 4)
-        if not class_name:
-            builder.problems.add("objects without a name, left out", where)
-        elif corners is None:
+    entries = list(root.iter("object"))  # some writers put them into <objects>
+    for number, entry in enumerate(entries, 1):
+        _read_object(builder, image, entry, f"{file}, object {number}")
+    if not entries:
+        foreign = next((child.tag for child in root if len(child) and child.tag not in _BESIDE_OBJECTS), None)
+        if foreign is not None:
+            builder.problems.add("XML files without <object>, other elements are left out", f"{file}: <{foreign}>")
+
+
+def _read_object(builder: Builder, image: int, entry: Element, where: str) -> None:
+    class_name = (entry.findtext("name") or next((one.text for one in entry.iter("name")), None) or "").strip()
+    if flag(entry.findtext("deleted")):
+        builder.problems.add("objects that are marked as deleted, passed over", where)
+        return
+    sides = [entry.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    corners = finite_numbers(sides, 4)
+    if not class_name:
+        builder.problems.add("objects without a name, left out", where)
+        return
+    if corners is None:
+        corners = _bounds(entry)
+        if corners is None:
             builder.problems.add("objects whose bndbox is not four finite numbers, left out", where)
-        else:
-            if corners[0] > corners[2] or corners[1] > corners[3]:
-                builder.problems.add("reversed boxes, corners put in order", where)
-            score = finite_numbers([entry.findtext("score") or entry.findtext("confidence")], 1)
-            builder.box(
-                image,
-                builder.category(class_name),
-                corners_to_xywh(*corners),
-                score=score[0] if score else None,
-                difficult=flag(entry.findtext("difficult")),
-                truncated=flag(entry.findtext("truncated")),
-                occluded=flag(entry.findtext("occluded")),
-            )
+            return
+        builder.problems.add("turned boxes and polygons, taken as the upright boxes around them", where)
+    if corners[0] > corners[2] or corners[1] > corners[3]:
+        builder.problems.add("reversed boxes, corners put in order", where)
+    score = finite_numbers([entry.findtext("score") or entry.findtext("confidence")], 1)
+    builder.box(
+        image,
+        builder.category(class_name),
+        corners_to_xywh(*corners),
+        score=score[0] if score else None,
+        difficult=flag(entry.findtext("difficult")),
+        truncated=flag(entry.findtext("truncated")),
+        occluded=flag(entry.findtext("occluded")),
+    )
 
 
-def _text(value: str) -> str:
-    text = NOT_IN_XML.sub("\ufffd", value)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
+def _bounds(entry: Element) -> list[float] | None:
+    """x1, y1, x2, y2 around a shape that is no upright box; None where its numbers cannot be read.
+
+    Read are `robndbox` (centre, size and an angle in radians, as roLabelImg writes it), points as elements whose names
+    begin with x and y (MIT's LabelMe, DOTA in XML), and `point` with "x,y".
+    """
+    turned = finite_numbers([entry.findtext(f".//robndbox/{key}") for key in ("cx", "cy", "w", "h", "angle")], 5)
+    if turned is not None:
+        cx, cy, w, h, angle = turned
+        half_w = (abs(w * math.cos(angle)) + abs(h * math.sin(angle))) / 2
+        half_h = (abs(w * math.sin(angle)) + abs(h * math.cos(angle))) / 2
+        return [cx - half_w, cy - half_h, cx + half_w, cy + half_h]
+    texts = [(one.tag.lower(), one.text or "") for one in entry.iter() if not len(one)]
+    xs: list[object] = [text for tag, text in texts if tag.startswith("x")]
+    ys: list[object] = [text for tag, text in texts if tag.startswith("y")]
+    pairs = [text.split(",") for tag, text in texts if tag == "point" and text.count(",") == 1]
+    xs, ys = xs + [pair[0] for pair in pairs], ys + [pair[1] for pair in pairs]
+    numbers = finite_numbers(xs, len(xs)), finite_numbers(ys, len(ys))
+    if numbers[0] is None or numbers[1] is None or len(xs) != len(ys) or len(xs) < 2:
+        return None
+    return [min(numbers[0]), min(numbers[1]), max(numbers[0]), max(numbers[1])]
 
 
 def voc_xml(
@@ -160,8 +176,8 @@ def voc_xml(
     folder, _, name = file.replace("\\", "/").rpartition("/")
     lines = [
         "<annotation>",
-        f"\t<folder>{_text(folder)}</folder>",
-        f"\t<filename>{_text(name)}</filename>",
+        f"\t<folder>{xml_text(folder)}</folder>",
+        f"\t<filename>{xml_text(name)}</filename>",
         "\t<size>",
         f"\t\t<width>{int(width)}</width>",
         f"\t\t<height>{int(height)}</height>",
@@ -173,7 +189,7 @@ def voc_xml(
     columns = {key: np.asarray(given[key]).tolist() for key in ("truncated", "occluded", "difficult") if key in given}
     values = None if scores is None else shortest_doubles(scores).tolist()
     for row, (class_name, corner) in enumerate(zip(class_names, corners.tolist(), strict=True)):
-        lines += ["\t<object>", f"\t\t<name>{_text(class_name)}</name>", "\t\t<pose>Unspecified</pose>"]
+        lines += ["\t<object>", f"\t\t<name>{xml_text(class_name)}</name>", "\t\t<pose>Unspecified</pose>"]
         lines += [f"\t\t<{key}>{int(bool(column[row]))}</{key}>" for key, column in columns.items()]
         if values is not None:
             lines.append(f"\t\t<score>{number_text(values[row])}</score>")

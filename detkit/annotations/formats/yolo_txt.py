@@ -1,7 +1,7 @@
 """YOLO txt: one file an image, one line a box, `class cx cy w h`, relative to the image (ultralytics' convention).
 
-Classes are counted from 0; predictions have their score as the sixth column. Longer lines are polygons, `class x1 y1
-x2 y2 x3 y3 ...`, with a score behind them where the number of columns is even: their bounds are taken.
+Classes are counted from 0; predictions have their score as the sixth column. What further or other columns are is told
+from all lines together, in `yolo_columns`. A data.yaml may be named in place of the folder.
 
     data/labels/*.txt  data/images/*.jpg  data/data.yaml      or      folder/*.txt  folder/sizes.csv  folder/classes.txt
     data/train/labels/*.txt  data/train/images/*.jpg  data/valid/labels/*.txt  data/valid/images/*.jpg  data/data.yaml
@@ -15,46 +15,66 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import orjson
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from detkit.annotations.building import Builder, Contents, with_classes
 from detkit.annotations.by_picture import class_positions, pictures_of
-from detkit.annotations.columns import finite_numbers
+from detkit.annotations.columns import finite_numbers, whole_number
 from detkit.annotations.format import Format, Request
+from detkit.annotations.formats.yolo_columns import reading_of
+from detkit.annotations.formats.yolo_data import Label, read_data_yaml
 from detkit.annotations.label_files import OTHER_TEXTS as OTHER_TEXTS
 from detkit.annotations.label_files import LabelLines, holds_labels, label_file, label_files, label_folder
 from detkit.annotations.name_files import read_names
 from detkit.annotations.number_text import number_text, shortest_doubles
 from detkit.annotations.problems import Problems
 from detkit.annotations.sizes import UNSIZED, Sizes, image_files, size_table
-from detkit.annotations.text_files import need_files
+from detkit.annotations.text_files import need_files, read_text
+from detkit.annotations.yaml_text import read_yaml
 from detkit.boxes import as_boxes, clip, xyxy_to_cxcywh
 from detkit.dataset import Categories, GroundTruth
 from detkit.errors import InputError
 
 NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "names.txt")
 SIZE_FILE = "sizes.csv"
+Floats = NDArray[np.float64]
+# By this share of its picture a box may reach out of it unquestioned.
+_BEYOND = 0.02
 # Characters that JSON writes as they are and that YAML takes for line breaks or refuses.
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 def read(request: Request) -> Contents:
-    """The tables of a folder of label files, with the names and sizes that lie beside them where none are given."""
+    """The tables of a folder of label files or of a data.yaml, with the names and sizes that lie beside them."""
     path, target = request.path, request.target
-    own_sizes = find_sizes(path)
+    own_sizes: Sizes | None
+    if path.is_file():
+        if not re.search(r"^(train|val|test)\s*:", read_text(path), re.MULTILINE):
+            raise request.form.needs_folder(path)
+        data = read_data_yaml(path, request.part, request.problems)
+        labels, own_sizes, tables = data.labels, data.sizes, [path]
+    else:
+        folder = label_folder(path)
+        files = label_files(folder)
+        need_files(path, files, ".txt")
+        labels = [Label(file, file[:-4], folder / file) for file in files]
+        own_sizes, tables = find_sizes(path), find_tables(path)
     sizes = own_sizes if request.sizes is None else request.sizes.and_then(own_sizes)
     if sizes is None:
         raise request.form.needs_sizes(path, f", or put {SIZE_FILE} beside the labels")
-    names = request.class_names or find_names(path)
+    names = request.class_names or (read_names(tables[0]) if tables else ())
     if not names and request.names_of_target:
         names = request.names_of_target
         request.problems.add("no class names found, so classes 0, 1, 2 ... are those of the ground truth in the order "
                              "of their ids", f"0 is '{names[0]}'")  # fmt: skip
-    return read_yolo(path, request.problems, names, sizes, target is None)
+    tables = [*([request.names] if isinstance(request.names, Path) else []), *tables]
+    case = _Case(path, request.problems, labels, tuple(names), sizes, key_points(tables))
+    return _read(case, target is None)
 
 
 def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]]:
@@ -74,7 +94,7 @@ def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]
 
 def is_line(line: str) -> bool:
     """Whether a line of text is a box or a polygon."""
-    return parse_line(line) is not None
+    return numbers_of(line) is not None
 
 
 def yaml_of(names: Sequence[str]) -> bytes:
@@ -95,13 +115,25 @@ def _roots(path: Path, folder: Path) -> Iterator[Path]:
             yield Path(*parts[:length])
 
 
-def find_names(path: Path) -> tuple[str, ...]:
-    """The class names that lie with the labels, or above the split that they are; () where there are none."""
+def find_tables(path: Path) -> list[Path]:
+    """The files of class names that lie with the labels, or above the split that they are, the nearest first."""
     roots = list(_roots(path, label_folder(path)))
-    for file in (*(root / name for root in roots for name in NAME_FILES), roots[-1].resolve().parent / NAME_FILES[0]):
-        if file.is_file() and not holds_labels(file):
-            return read_names(file)
-    return ()
+    files = (*(root / name for root in roots for name in NAME_FILES), roots[-1].resolve().parent / NAME_FILES[0])
+    return [file for file in files if file.is_file() and not holds_labels(file)]
+
+
+def key_points(tables: Sequence[Path]) -> tuple[int, int] | None:
+    """`kpt_shape` of the first YAML of these that has it: the count of key points, and 2 or 3 numbers each."""
+    for table in tables:
+        if table.suffix.lower() in (".yaml", ".yml"):
+            shape = read_yaml(table, read_text(table)).get("kpt_shape")
+            numbers = [whole_number(one) for one in shape] if isinstance(shape, list) else []
+            if len(numbers) == 2 and numbers[0] is not None and numbers[0] >= 0 and numbers[1] in (2, 3):
+                return numbers[0], numbers[1]
+            if shape is not None:
+                raise InputError(f"{table}: 'kpt_shape' should be two numbers as [17, 3], the count of key points and "
+                                 "the numbers of each")  # fmt: skip
+    return None
 
 
 def find_sizes(path: Path) -> Sizes | None:
@@ -122,49 +154,100 @@ def find_sizes(path: Path) -> Sizes | None:
     return None
 
 
-def read_yolo(path: Path, problems: Problems, names: Sequence[str], sizes: Sizes, add_images: bool) -> Contents:
-    """The tables of a folder of label files.
+@dataclass(frozen=True)
+class _Case:
+    """What is read: label files, names of classes 0, 1, 2 ..., sizes of the images, and the shape of key points."""
 
-    names       of classes 0, 1, 2 ...; a class without a name is one where it has boxes, and is called by its number
-    sizes       of the images; boxes of an image whose size is not known are left out, and that is said
-    add_images  whether images that `sizes` knows and that have no label file belong to the data set
+    path: Path
+    problems: Problems
+    labels: Sequence[Label]
+    names: tuple[str, ...]
+    sizes: Sizes
+    kpt_shape: tuple[int, int] | None
+
+
+def _read(case: _Case, add_images: bool) -> Contents:
+    """The tables of label files.
+
+    A class without a name is one where it has boxes, and is called by its number. Boxes of an image whose size is not
+    known are left out, and that is said. With `add_images` images that have no label file belong to the data set.
     InputError where no line can be read, or where most boxes are not relative to the image.
     """
-    folder = label_folder(path)
-    files = label_files(folder)
-    need_files(path, files, ".txt")
-    builder = Builder(problems)
-    lines = LabelLines(folder, problems, "`class cx cy w h`", parse_line)
-    for number in range(len(names)):
+    builder, problems, sizes = Builder(case.problems), case.problems, case.sizes
+    lines = LabelLines(problems, "`class cx cy w h`", numbers_of)
+    for number in range(len(case.names)):
         builder.category(str(number), number)
     labelled: set[str] = set()
-    pixels = 0
-    for file in files:
-        stem = _picture(file[:-4], sizes)
+    entries: list[tuple[str, list[float]]] = []
+    owners: list[tuple[int, int, int]] = []
+    for label in case.labels:
+        stem = _picture(label.stem, sizes)
         width, height = sizes(stem)
         image_file = sizes.name(stem)
         labelled.add(image_file)
         image = builder.image(stem, image_file, width, height)
-        for where, (class_id, (cx, cy, w, h), score) in lines.of(file):
-            if not (width and height):
-                problems.add(UNSIZED, where)
-                continue
-            if max(cx, cy, w, h) > 2:
-                pixels += 1
-            box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
-            if names and class_id >= len(names):
-                problems.add("boxes of classes beyond the list of names, called by their number", class_id)
-            builder.box(image, builder.category(str(class_id), class_id), box, score=score)
-    lines.check(path)
+        found = list(lines.of(label.file, label.path))
+        entries += found
+        owners += [(image, width, height)] * len(found)
+    lines.check(case.path)
+    boxes, scores = _columns(case, entries)
+    pixels = int((boxes.max(axis=1, initial=0) > 2).sum())
     if pixels > lines.count / 2:
         raise InputError(
-            f"{path}: {pixels} of {lines.count} boxes are not relative to the image (0 to 1); are these pixels?"
+            f"{case.path}: {pixels} of {lines.count} boxes are not relative to the image (0 to 1); are these pixels?"
         )
+    _question(case, entries, boxes)
+    for (where, numbers), (image, width, height), (cx, cy, w, h), score in zip(
+        entries, owners, boxes.tolist(), scores.tolist(), strict=True
+    ):
+        if not (width and height):
+            problems.add(UNSIZED, where)
+            continue
+        class_id = int(numbers[0])
+        if case.names and class_id >= len(case.names):
+            problems.add("boxes of classes beyond the list of names, called by their number", class_id)
+        box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
+        builder.box(image, builder.category(str(class_id), class_id), box, score=None if score != score else score)
     if add_images:
         for file in sizes.files:
             if file not in labelled:
                 builder.background(file, *sizes(file))
-    return _named(builder.finish(), names)
+    return _named(builder.finish(), case.names)
+
+
+def _columns(case: _Case, entries: Sequence[tuple[str, list[float]]]) -> tuple[Floats, Floats]:
+    """Boxes (N, 4), centre and size in shares of the picture, and scores (N,), NaN where there is none."""
+    rows: dict[int, list[int]] = {}
+    for row, (_, numbers) in enumerate(entries):
+        rows.setdefault(len(numbers) - 1, []).append(row)
+    varies = sum(length > 6 for length in rows) > 2
+    boxes, scores = np.zeros((len(entries), 4)), np.full(len(entries), np.nan)
+    for length, own in sorted(rows.items()):
+        columns = np.array([entries[row][1][1:] for row in own])
+        where = entries[own[0]][0]
+        try:
+            reading = reading_of(columns, case.kpt_shape, varies)
+        except ValueError as error:
+            raise InputError(
+                f"{case.path}: the {length} numbers behind the class ({where}) may be a box with key points or a "
+                f"polygon; put a data.yaml with kpt_shape: [count, 2] beside the labels, or kpt_shape: [0, 2] for none"
+            ) from error
+        if reading.what:
+            case.problems.add(f"lines that are read as {reading.what}", where, len(own))
+        found = reading.take(columns)
+        boxes[own], scores[own] = found.boxes, found.scores
+    return boxes, scores
+
+
+def _question(case: _Case, entries: Sequence[tuple[str, list[float]]], boxes: Floats) -> None:
+    """Say which boxes reach far beyond their pictures: they may be something else."""
+    low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
+    beyond = (low < -_BEYOND).any(axis=1) | (high > 1 + _BEYOND).any(axis=1)
+    if beyond.any():
+        row = int(np.argmax(beyond))
+        text = " ".join(f"{value:g}" for value in entries[row][1][:6])
+        case.problems.add("boxes that reach beyond their picture, kept as they stand: are the lines `class cx cy w h` "
+                          "in shares of the picture?", f"{entries[row][0]}: {text}", int(beyond.sum()))  # fmt: skip
 
 
 def _named(contents: Contents, names: Sequence[str]) -> Contents:
@@ -186,18 +269,12 @@ def _picture(stem: str, sizes: Sizes) -> str:
     return sizes.called(stem, "/".join((*before, "images", *after)), "/".join((*before, *after))) or stem
 
 
-def parse_line(line: str) -> tuple[int, tuple[float, float, float, float], float | None] | None:
-    """Class, (cx, cy, w, h) and score (None where there is none) of one line; None where it is something else."""
+def numbers_of(line: str) -> list[float] | None:
+    """The class and the four or more numbers behind it; None where the line is something else."""
     numbers = finite_numbers(parts := line.split(), len(parts))
     if numbers is None or len(numbers) < 5 or not numbers[0].is_integer() or not 0 <= numbers[0] < 1 << 31:
         return None
-    values = numbers[1:]
-    score = values.pop() if len(values) % 2 else None
-    if len(values) == 4:
-        return int(numbers[0]), (values[0], values[1], values[2], values[3]), score
-    xs, ys = values[::2], values[1::2]
-    box = ((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys))
-    return int(numbers[0]), box, score
+    return numbers
 
 
 def yolo_lines(
