@@ -327,7 +327,7 @@ def test_evidence_is_cheap() -> None:
     """A sample is looked at, whatever the size."""
     import time
 
-    from detkit.annotations.evidence import located, sample
+    from detkit.annotations.image_evidence import located, sample
 
     rng = np.random.default_rng(0)
     boxes = rng.random((1_000_000, 4)) * 100 + 1

@@ -32,9 +32,9 @@ from detkit.annotations.alignment import (
     rows_by_number,
 )
 from detkit.annotations.building import images_table
-from detkit.annotations.evidence import Fit, located, partners, sample
 from detkit.annotations.formats import format_of
 from detkit.annotations.formats.coco_json import Named, Results, category_ids
+from detkit.annotations.image_evidence import Fit, located, partners, sample
 from detkit.annotations.layouts import LAYOUTS, settled_boxes
 from detkit.annotations.problems import Problems, quoted
 from detkit.annotations.text_files import parse_json, read_bytes

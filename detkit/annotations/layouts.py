@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.evidence import Fit, located, sample
+from detkit.annotations.image_evidence import Fit, located, sample
 from detkit.annotations.problems import Problems
 from detkit.dataset import GroundTruth, Images, Predictions
 from detkit.errors import InputError

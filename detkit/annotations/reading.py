@@ -11,9 +11,9 @@ import numpy as np
 
 from detkit.annotations.alignment import match_classes, match_images
 from detkit.annotations.building import Contents, note_odd_boxes
-from detkit.annotations.evidence import partners, sample
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import find_format
+from detkit.annotations.image_evidence import partners, sample
 from detkit.annotations.layouts import check_shares, settled_boxes
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import recognise

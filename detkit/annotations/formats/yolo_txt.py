@@ -27,7 +27,7 @@ from detkit.annotations.by_picture import class_positions, pictures_of
 from detkit.annotations.columns import finite_numbers, whole_number
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats.yolo_columns import reading_of
-from detkit.annotations.formats.yolo_data import Label, read_data_yaml
+from detkit.annotations.formats.yolo_data_file import Label, read_data_yaml
 from detkit.annotations.label_files import OTHER_TEXTS as OTHER_TEXTS
 from detkit.annotations.label_files import LabelLines, holds_labels, label_file, label_files, label_folder
 from detkit.annotations.name_files import read_names
