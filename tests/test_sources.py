@@ -1,5 +1,10 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from detkit.runs.sources import find_items
@@ -121,3 +126,43 @@ def test_what_names_nothing_is_said(tree, monkeypatch, source, stdin, complaint)
 def test_a_list_may_begin_with_a_byte_order_mark(tree):
     (tree / "list.txt").write_bytes(b"\xef\xbb\xbfa/one.jpg\n")
     assert names("@list.txt") == (["a/one.jpg"], [])
+
+
+def detkit(folder, *arguments, stdin=b""):
+    command = [sys.executable, "-m", "detkit", *map(os.fsencode, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(command, cwd=folder, input=stdin, capture_output=True, env=environment, check=False)
+
+
+def test_a_picture_on_stdin_is_one_line_and_names_that_are_not_utf8_work(tmp_path):
+    picture = cv2.imencode(".jpg", np.full((60, 80, 3), 90, np.uint8))[1].tobytes()
+    piped = detkit(tmp_path, "yolo", "-", stdin=picture)
+    assert piped.returncode == 2
+    assert piped.stderr.count(b"\n") == 1
+    assert b"is a picture (JPEG), where a list of paths is read" in piped.stderr
+    (tmp_path / os.fsdecode(b"gr\xf6\xdfe.jpg")).write_bytes(picture)
+    for arguments, stdin in ((("-",), b"gr\xf6\xdfe.jpg\n"), (("@list.txt",), b"")):
+        (tmp_path / "list.txt").write_bytes(b"gr\xf6\xdfe.jpg\n")
+        done = detkit(tmp_path, "yolo", *arguments, stdin=stdin)
+        assert (done.returncode, b"gr\\\\xf6\\\\xdfe.jpg" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_list_that_never_ends_is_refused(tmp_path):
+    done = detkit(tmp_path, "yolo", "@/dev/zero")
+    assert done.returncode == 1
+    assert b"the list is not an ordinary file" in done.stderr
+
+
+def test_what_is_not_read_in_a_folder_is_counted(tmp_path, caplog):
+    for name in ("a.jpg", "b.dcm", "c.dcm", "d.jxl", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [item.name for item in find_items([str(tmp_path)], lambda *_: None)] == ["a.jpg"]
+    (warning,) = caplog.messages
+    assert "2 DICOM, 1 JPEG XL" in warning
+
+
+def test_pictures_beyond_the_budget_are_refused_by_their_header(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((100, 100, 3), np.uint8))
+    done = detkit(tmp_path, "yolo", "a.png", "--max-pixels", "9999")
+    assert done.returncode == 1
+    assert b"--max-pixels" in done.stderr

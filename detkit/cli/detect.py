@@ -14,6 +14,7 @@ from detkit.cli.console import RunProgress, counted, say, start_logging
 from detkit.cli.options import DetectionOptions
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
+from detkit.images import set_max_pixels
 from detkit.runs.batch import Reading
 from detkit.runs.run import Output, Pictures, Run, Summary
 from detkit.runs.sources import find_items
@@ -52,6 +53,8 @@ def run_detection(
     settings = {"command": command, "format": output.format, "model": detector.fingerprint, **_settings(options), **own}
     # Decoders and onnxruntime fill the cores; OpenCV's own threads would only compete with them.
     cv2.setNumThreads(1)
+    if options.max_pixels is not None:
+        set_max_pixels(options.max_pixels)
 
     problems: list[tuple[str, str]] = []
     items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)

@@ -51,6 +51,15 @@ ThreadsOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Refuse pictures with more pixels. Default: 200 million.",
+        rich_help_panel="How it runs",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -130,6 +139,7 @@ class DetectionOptions:
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", **_RUN)
     ] = None
+    max_pixels: MaxPixelsOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detkit.cli.options import DeviceOption, QuietOption, VerboseOption
+from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, VerboseOption
 from detkit.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def proposals(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Default: the cores that this process may use.", rich_help_panel=_RUN)
     ] = None,
+    max_pixels: MaxPixelsOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -137,6 +138,7 @@ def proposals(
     from detkit.cli.console import RunProgress, start_logging
     from detkit.errors import DeviceError
     from detkit.graphs.runtime import Runtime
+    from detkit.images import set_max_pixels
     from detkit.proposals.cover import Cover
     from detkit.proposals.methods import MethodOptions, method_named
     from detkit.runs.batch import Reading
@@ -162,6 +164,8 @@ def proposals(
     cores = Runtime(threads=threads).cores
     propose = method_named(method.value, max_proposals, chosen, Runtime(device, 1 if len(items) > 1 else cores))
     cv2.setNumThreads(1)
+    if max_pixels is not None:
+        set_max_pixels(max_pixels)
     task = Proposing(propose, draw_best, (lambda name: None) if cover is None else cover.objects)
     short = out is None and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not quiet and len(items) > 1 and not short)

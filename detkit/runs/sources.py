@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO
 
-from detkit.files import reason, walk
-from detkit.picture_names import is_picture, is_video
+from detkit.errors import UsageError
+from detkit.files import is_device, reason, walk
+from detkit.picture_files.picture_headers import looks_like_a_picture
+from detkit.picture_names import heif_is_read, is_picture, is_video, unread_kind
+
+logger = logging.getLogger("detkit")
 
 # A source that cannot be used: what it is called, and why.
 Complain = Callable[[str, str], None]
@@ -29,7 +34,7 @@ class Item:
         return is_video(self.path)
 
 
-def find_items(sources: Sequence[str], complain: Complain, stdin: Iterable[str] | None = None) -> list[Item]:
+def find_items(sources: Sequence[str], complain: Complain, stdin: Any = None) -> list[Item]:
     """What the sources name, in their order, each file once.
 
     A source is a file, a folder (searched through its subfolders, sorted), a glob pattern, `@list.txt` (a path a
@@ -37,7 +42,8 @@ def find_items(sources: Sequence[str], complain: Complain, stdin: Iterable[str] 
     path inside the folder that was given, or inside the part of a pattern before its first wildcard; a file given
     by itself is called by its file name. Where two files would get the same name, all get their path from the
     nearest folder that they share. Hidden files and folders are found only where they are named themselves. Sources
-    that cannot be read or name nothing are told to `complain`.
+    that cannot be read or name nothing are told to `complain`; what a folder holds that is not read is a warning.
+    UsageError where a picture stands in place of a list of paths.
     """
     found: dict[str, Item] = {}
     for source in sources:
@@ -57,20 +63,26 @@ def _name(path: str, folder: str) -> str:
     return os.fsencode(relative).decode("utf-8", "backslashreplace")
 
 
-def _expand(source: str, complain: Complain, stdin: Iterable[str] | None) -> Iterator[tuple[Path, Path]]:
+def _expand(source: str, complain: Complain, stdin: Any) -> Iterator[tuple[Path, Path]]:
     """(path, folder that its name is relative to) of everything a source names."""
     if not source:
         complain("''", "an empty name is no source")
     elif source == "-":
-        yield from _listed(source, stdin or (), Path(), complain)
+        stream = getattr(stdin, "buffer", stdin)
+        lines = () if stream is None else _lines("standard input", stream) if hasattr(stream, "peek") else stream
+        yield from _listed(source, lines, Path(), complain)
     elif source.startswith("@"):
+        path = source[1:]
+        if is_device(path) and not path.startswith("/dev/fd/"):  # which may never end, or never begin
+            complain(source, "the list is not an ordinary file")
+            return
         try:
-            with open(source[1:], encoding="utf-8") as file:
-                yield from _listed(source, _lines(file), Path(source[1:]).parent, complain)
+            with open(path, "rb") as file:
+                lines = list(_lines(source, file))
         except OSError as error:
             complain(source, f"the list cannot be read: {reason(error)}")
-        except UnicodeDecodeError:
-            complain(source, "the list is not text; it holds a path a line")
+            return
+        yield from _listed(source, lines, Path(path).parent, complain)
     elif os.path.isdir(source):
         yield from _in_folder(Path(source), complain)
     elif glob.has_magic(source) and not os.path.exists(source):
@@ -79,8 +91,13 @@ def _expand(source: str, complain: Complain, stdin: Iterable[str] | None) -> Ite
         yield Path(source), Path(source).parent
 
 
-def _lines(file: TextIO) -> list[str]:
-    return list(file)
+def _lines(name: str, file: BinaryIO) -> Iterator[str]:
+    """The lines of a list of paths, whose bytes need not be UTF-8. UsageError where it is a picture."""
+    kind = looks_like_a_picture(file.peek(132)[:132])  # type: ignore[attr-defined]
+    if kind is not None:
+        raise UsageError(f"{name} is a picture ({kind}), where a list of paths is read; name the picture's file itself")
+    for line in file:
+        yield os.fsdecode(line)
 
 
 def _listed(source: str, lines: Iterable[str], folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
@@ -114,11 +131,19 @@ def _in_folder(folder: Path, complain: Complain) -> Iterator[tuple[Path, Path]]:
         failed.append(str(error.filename))
         complain(str(error.filename), f"the folder cannot be read: {reason(error)}")
 
+    unread: Counter[str] = Counter()
     for parent, files in walk(folder, on_error):
         for file in files:
+            kind = unread_kind(file)
+            if kind is not None:
+                unread[kind] += 1
             if is_picture(file) or is_video(os.path.join(parent, file)):
                 empty = False
                 yield Path(parent, file), folder
+    if unread:
+        counts = ", ".join(f"{count} {kind}" for kind, count in unread.most_common())
+        hint = " (pip install pillow-heif reads HEIC)" if "HEIC" in unread and not heif_is_read() else ""
+        logger.warning("%s: not read, as detkit does not know these formats: %s%s", folder, counts, hint)
     if empty and not failed:
         complain(str(folder), "the folder holds no pictures")
 
