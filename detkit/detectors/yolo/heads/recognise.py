@@ -85,6 +85,10 @@ def _proposed(signature: Signature) -> list[Found]:
 def proposals(signature: Signature) -> Iterator[Found]:
     """Every head that the shapes and the values of the outputs allow, and notes on what they do not."""
     shapes = signature.shapes()
+    for head in HEADS.values():
+        reason = head.fits(shapes)
+        if reason:
+            yield Match(head.name, reason)
     if whole_picture(signature.inputs, signature.outputs) and not _is_flat_v1(signature, shapes):
         yield Note("it gives one row of numbers for a picture: an embedding or a classifier, which finds no boxes")
         return

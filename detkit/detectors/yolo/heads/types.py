@@ -105,6 +105,10 @@ Extra = Callable[[Size], NDArray[Any]]
 CountClasses = Callable[[Sequence[Shape]], int | None]
 
 
+def _no_rule(shapes: Sequence[Shape]) -> str:
+    return ""
+
+
 def _not_shown(shapes: Sequence[Shape]) -> int | None:
     return None
 
@@ -127,6 +131,8 @@ class Head:
     cut          whether its exporter's own decoding cuts boxes at the borders of the picture
     names        "coco" where every graph of the family was trained on it
     assumes      what the picture's preparation rests on where other families give the same outputs, "" where none do
+    fits         why a graph with outputs of these shapes may have it, "" where it cannot; for heads that no rule of the
+                 recognition proposes
     """
 
     name: str
@@ -144,6 +150,7 @@ class Head:
     cut: bool = True
     names: str = ""
     assumes: str = ""
+    fits: Callable[[Sequence[Shape]], str] = _no_rule
 
     def decoded(self, outputs: Outputs, index: int, frame: Frame) -> Candidates:
         """Candidates of the picture `index` of a batch, as corners in input pixels, with the graph's own labels.
