@@ -142,9 +142,7 @@ def _pads(view: memoryview, start: int, end: int) -> bool:
                 return True
         elif name == "pads":
             # A packed list of noughts is as many noughts; one that is not packed comes number by number.
-            numbers = [
-                bytes(view[b:e]) if e >= 0 else bytes([b != 0]) for i, b, e in parts if i == _ATTRIBUTE_INTEGERS
-            ]
+            numbers = [bytes(view[b:e]) if e >= 0 else bytes([b != 0]) for i, b, e in parts if i == _ATTRIBUTE_INTEGERS]
             if any(any(number) for number in numbers):
                 return True
     return False
