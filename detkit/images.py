@@ -26,10 +26,10 @@ except ImportError as error:
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit import bitmaps, tiff
 from detkit.files import is_device, reason, write_bytes
-from detkit.native_messages import native_messages
-from detkit.picture_headers import (
+from detkit.picture_files import bitmaps, tiff
+from detkit.picture_files.native_messages import native_messages
+from detkit.picture_files.picture_headers import (
     BMP,
     HEIC,
     JPEG,

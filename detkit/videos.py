@@ -18,7 +18,7 @@ import numpy as np
 from detkit.errors import InputError
 from detkit.files import is_device
 from detkit.images import Image, max_pixels, upright
-from detkit.video_files import Container, inspect
+from detkit.picture_files.video_files import Container, inspect
 
 # Packets that may fail one after the other beyond the frames that are still promised, and at most.
 _PATIENCE, _MOST_PATIENCE = 16, 100_000

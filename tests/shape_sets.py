@@ -7,13 +7,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from detkit.annotations.shapes import Shapes
 from detkit.dataset import Categories, GroundTruth, Images, Predictions
-from detkit.masks import Masks
 from detkit.metrics.coco import IOU_THRESHOLDS, accumulate, outside_ranges
 from detkit.metrics.iou_types import OVERLAPS, Side
 from detkit.metrics.matching import match_greedily
 from detkit.metrics.ranking import rank, sorted_order
+from detkit.shapes.masks import Masks
+from detkit.shapes.shape_columns import Shapes
 
 Rows = list[dict[str, Any]]
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from detkit.errors import ModelError
-from detkit.graphs.editing import load, parsed, part_of, with_metadata, with_open_size, with_outputs
+from detkit.graphs.editing import load, parsed, part_of, with_input_size, with_metadata, with_open_size, with_outputs
 from detkit.graphs.session import Network
 from detkit.graphs.stored import metadata_of
 
@@ -85,3 +85,15 @@ def test_what_is_no_graph_is_one_line(tmp_path: Path, content: bytes) -> None:
         load(tmp_path / "missing.onnx")
     with pytest.raises(ModelError):
         parsed(content)
+
+
+def test_an_input_size_can_be_changed(two_parts: Path) -> None:
+    model = load(two_parts)
+    before = model.SerializeToString()
+    made = with_input_size(model, 2, 3)
+    network = Network(two_parts, content=made.SerializeToString())
+    assert network.inputs[0].shape == (1, 1, 2, 3)
+    assert network.run({"x": np.ones((1, 1, 2, 3), np.float32), "y": np.zeros(2, np.float32)})[0] == 12
+    assert model.SerializeToString() == before
+    with pytest.raises(ModelError, match="not a batch of pictures"):
+        with_input_size(part_of(model, ["tripled"]), 2, 3)

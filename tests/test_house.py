@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "detkit"
 # From the ground up. A module imports from its own floor or from those below; ARCHITECTURE.md draws them.
 FLOORS = (
     ("errors",),
-    ("files", "settings", "cores", "compiled", "boxes", "picture_names"),
-    ("picture_headers", "bitmaps", "tiff", "native_messages", "video_files"),
-    ("classes", "guard", "images", "videos", "detections", "dataset"),
-    ("nms", "nms_kernels", "pyramid", "drawing"),
-    ("annotations", "metrics"),
+    ("files", "settings", "cores", "compiled", "boxes", "ordering", "picture_names"),
+    ("picture_files", "shapes"),
+    ("classes", "guard", "images", "videos", "detections", "dataset", "tracks"),
+    ("nms", "nms_kernels", "pyramid", "drawing", "label_maps"),
+    ("annotations", "metrics", "tracking"),
     ("graphs",),
     ("proposals",),
     ("detectors",),
@@ -70,6 +70,19 @@ def test_imports_run_downward(path):
         where = f"{place(path)}, line {line}: imports {module}"
         assert LEVEL[other] <= LEVEL[own], f"{where}, which lies above it"
         assert (own, other) not in STRANGERS, f"{where}; the two do not know each other"
+
+
+def test_trainings_of_two_families_share_only_what_lies_between_them():
+    """`training/yolo` and `training/rcnn` do not know each other; `training/torch`, which both use, knows neither."""
+    families = {"yolo": {"rcnn"}, "rcnn": {"yolo"}, "torch": {"yolo", "rcnn"}}
+    seen = 0
+    for own, others in families.items():
+        for path in (PACKAGE / "training" / own).glob("*.py"):
+            for line, module in imports(path):
+                if module.startswith("detkit.training."):
+                    seen += 1
+                    assert module.split(".")[2] not in others, f"{place(path)}, line {line}: imports {module}"
+    assert seen
 
 
 def test_every_room_has_a_floor():

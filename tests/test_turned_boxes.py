@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from detkit import turned_boxes
 from detkit.errors import InputError, UsageError
-from detkit.turned_boxes import (
+from detkit.shapes import turned_boxes
+from detkit.shapes.turned_boxes import (
     area,
     as_turned_boxes,
     enclosing,

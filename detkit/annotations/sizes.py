@@ -19,7 +19,7 @@ from detkit.annotations.text_files import check_file, files_under, read_text
 from detkit.dataset import Images
 from detkit.errors import InputError
 from detkit.files import reason
-from detkit.picture_headers import read_header
+from detkit.picture_files.picture_headers import read_header
 from detkit.picture_names import HEIF, PICTURES, plain_path, without_ending
 
 # The kind of problem that formats relative to the image have with an image whose size is not known.

@@ -189,7 +189,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _D
     from detkit.annotations import read_ground_truth, read_predictions
     from detkit.annotations.formats import format_of
     from detkit.classes import chosen_classes
-    from detkit.metrics.regions import regions_of_all_classes
+    from detkit.metrics.ignored_regions import regions_of_all_classes
 
     truth = read_ground_truth(inputs.ground_truth, inputs.gt_format, inputs.names, inputs.images)
     if honour_ignore or format_of(truth.source).ignored == "every class":

@@ -74,16 +74,20 @@ def percent(advance: Callable[[int], None]) -> Callable[[Any], None]:
     return report
 
 
-def torch_training(name: str) -> Any:
-    """The package `detkit.training.NAME`. UsageError, with what to install, where PyTorch is not here."""
-    from importlib import import_module
-
+@contextmanager
+def torch_needed() -> Iterator[None]:
+    """A block that imports what needs PyTorch. UsageError, with what to install, where it is not here."""
     from detkit import DISTRIBUTION
     from detkit.errors import UsageError
 
     try:
-        return import_module(f"detkit.training.{name}")
+        yield
     except ImportError as error:
         raise UsageError(
             f"training needs PyTorch, which is not here ({error.name}): pip install '{DISTRIBUTION}[train]'"
         ) from error
+
+
+def default_minutes(minutes: float | None, epochs: float | None) -> float | None:
+    """30, where the options name neither."""
+    return 30.0 if minutes is None and epochs is None else minutes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,15 +19,19 @@ from detkit.cli.train_data import (
     NamesOption,
     SeedOption,
     counting,
+    default_minutes,
     percent,
     print_figures,
     read_material,
-    torch_training,
+    torch_needed,
 )
 from detkit.cli.windows import size_of
 
 if TYPE_CHECKING:
     from detkit.training.material import Material
+    from detkit.training.rcnn.precomputed import GivenProposals
+    from detkit.training.rcnn.rcnn_recipe import Recipe
+    from detkit.training.torch.train_settings import Length, Start, Work
 
 _SVM, _NETWORK = "R-CNN: features and SVMs", "Fast and Faster R-CNN: networks"
 
@@ -150,10 +153,14 @@ def train_rcnn(
         raise UsageError("--max-proposals is for --proposals: without them Faster R-CNN learns from its own")
     if minutes is not None and epochs is not None:
         raise UsageError("give --minutes or --epochs, not both")
+    from detkit.cores import available_cores
     from detkit.detectors.rcnn.region_features import CONTEXT, Features
     from detkit.training.material import Source
-    from detkit.training.rcnn_svm import Settings
-    from detkit.training.svm_training import SvmRecipe, train_svms
+    from detkit.training.rcnn.precomputed import given_by
+    from detkit.training.rcnn.rcnn_recipe import Recipe
+    from detkit.training.rcnn.rcnn_svm import Settings
+    from detkit.training.rcnn.svm_training import SvmRecipe, train_svms
+    from detkit.training.torch.train_settings import Length, Start, Work
 
     source = Source(data, images, names, only, held_out, seed)
     # An R-CNN's features are computed picture by picture before anything is learned: that is the check.
@@ -176,73 +183,55 @@ def train_rcnn(
         for how, figures in trained.figures():
             print_figures(figures, trained.measured, how)
     else:
-        made = _Networks(variant, proposals, max_proposals or 500, minutes, epochs, size or 416, batch or 8)
-        detector = made.train(material, out, start, processes, resume, seed, quiet)
+        network_recipe = Recipe(variant.value, size or 416, batch=batch or 8, seed=seed)
+        method = proposals or ("selective-search" if variant is Variant.fast else None)
+        detector = _train_network(
+            material,
+            out,
+            Length(default_minutes(minutes, epochs), epochs),
+            network_recipe,
+            None if method is None else given_by(method, max_proposals or 500),
+            Start(start, resume),
+            Work(processes or min(network_recipe.batch, available_cores())),
+            quiet,
+        )
     if not quiet:
         say(f"wrote {detector}; detkit rcnn SOURCE --model {detector}")
 
 
-@dataclass(frozen=True)
-class _Networks:
-    """The options of Fast and Faster R-CNN."""
+def _train_network(
+    material: Material,
+    out: Path,
+    length: Length,
+    recipe: Recipe,
+    proposals: GivenProposals | None,
+    start: Start,
+    work: Work,
+    quiet: bool,
+) -> Path:
+    """Train a Fast or a Faster R-CNN, measure it, and say how good it is."""
+    from detkit.detectors.rcnn.two_stage import two_stage
+    from detkit.images import read_image
+    from detkit.training.measure import average_precision
 
-    variant: Variant
-    proposals: str | None
-    max_proposals: int
-    minutes: float | None
-    epochs: float | None
-    size: int
-    batch: int
-
-    def train(
-        self,
-        material: Material,
-        out: Path,
-        start: Path | None,
-        processes: int | None,
-        resume: bool,
-        seed: int,
-        quiet: bool,
-    ) -> Path:
-        """Train, measure, and say how good it is."""
-        from detkit.cores import available_cores
-        from detkit.detectors.rcnn.region_proposals import proposal_source
-        from detkit.detectors.rcnn.two_stage import two_stage
-        from detkit.images import read_image
-        from detkit.training.measure import average_precision
-
-        training = torch_training("rcnn")
-        method = self.proposals or ("selective-search" if self.variant is Variant.fast else None)
-        source = None if method is None else proposal_source(method, self.max_proposals)
-
-        def boxes(path: Path) -> Any:
-            assert source is not None
-            return source(read_image(path), path.as_posix()).boxes
-
-        dataset = training.TrainingSet(
-            [picture.path for picture in material.learn],
-            [picture.boxes for picture in material.learn],
-            [picture.classes for picture in material.learn],
-            material.truth.categories.names,
+    with torch_needed():
+        from detkit.training.rcnn import rcnn_training
+        from detkit.training.torch.history import plot_history
+        from detkit.training.torch.training_set import training_set
+    with counting(100, "percent", quiet=quiet) as advance:
+        detector = rcnn_training.train_rcnn(
+            training_set(material.learn, material.truth.categories.names),
+            out,
+            length,
+            recipe,
+            proposals=proposals,
+            start=start,
+            work=work,
+            progress=percent(advance),
         )
-        with counting(100, "percent", quiet=quiet) as advance:
-            detector: Path = training.train_rcnn(
-                dataset,
-                out,
-                variant=self.variant.value,
-                minutes=30.0 if self.minutes is None and self.epochs is None else self.minutes,
-                epochs=self.epochs,
-                recipe=training.Recipe(image_size=self.size, batch=self.batch, seed=seed),
-                detector=start,
-                proposals=None if source is None else boxes,
-                proposals_by=f"{self.max_proposals} of {method}",
-                resume=resume,
-                processes=processes or min(self.batch, available_cores()),
-                progress=percent(advance),
-            )
-        training.plot_history(out)
-        if material.measure:
-            found = two_stage(detector, self.variant.value, conf=0.01, max_det=100)
-            detections = (found(read_image(picture.path)) for picture in material.measure)
-            print_figures(average_precision(detections, material.measure, material.truth), len(material.measure))
-        return detector
+    plot_history(out)
+    if material.measure:
+        found = two_stage(detector, recipe.variant, conf=0.01, max_det=100)
+        detections = (found(read_image(picture.path)) for picture in material.measure)
+        print_figures(average_precision(detections, material.measure, material.truth), len(material.measure))
+    return detector

@@ -16,10 +16,11 @@ from detkit.cli.train_data import (
     NamesOption,
     SeedOption,
     counting,
+    default_minutes,
     percent,
     print_figures,
     read_material,
-    torch_training,
+    torch_needed,
 )
 
 
@@ -67,31 +68,27 @@ def train_yolo(
     from detkit.training.material import Source
     from detkit.training.measure import average_precision
 
-    training = torch_training("yolo")
+    with torch_needed():
+        from detkit.training.torch.history import plot_history
+        from detkit.training.torch.train_settings import Length
+        from detkit.training.torch.training_set import training_set
+        from detkit.training.yolo.yolo_recipe import Recipe
+        from detkit.training.yolo.yolo_training import YoloStart, YoloWork
+        from detkit.training.yolo.yolo_training import train_yolo as train
     material = read_material(Source(data, images, names, only, held_out, seed), check=True, quiet=quiet)
-    truth, learn, measure = material.truth, material.learn, material.measure
+    truth, measure = material.truth, material.measure
     hint_on_interrupt(f"--resume goes on from the checkpoint in {out}")
-    dataset = training.TrainingSet(
-        [picture.path for picture in learn],
-        [picture.boxes for picture in learn],
-        [picture.classes for picture in learn],
-        truth.categories.names,
-    )
-    limit = 30.0 if minutes is None and epochs is None else minutes
     with counting(100, "percent", quiet=quiet) as advance:
-        detector = training.train_yolo(
-            dataset,
+        detector = train(
+            training_set(material.learn, truth.categories.names),
             out,
-            minutes=limit,
-            epochs=epochs,
-            recipe=training.Recipe(image_size=size, batch=batch, seed=seed),
-            detector=start,
-            teacher=teacher,
-            resume=resume,
-            processes=processes or available_cores(),
+            Length(default_minutes(minutes, epochs), epochs),
+            Recipe(image_size=size, batch=batch, seed=seed),
+            start=YoloStart(start, resume, teacher),
+            work=YoloWork(processes or available_cores()),
             progress=percent(advance),
         )
-    training.plot_history(out)
+    plot_history(out)
     if measure:
         yolo = Yolo(detector, conf=0.01, max_det=100, multi_label=True)
         print_figures(average_precision((yolo(picture.path) for picture in measure), measure, truth), len(measure))

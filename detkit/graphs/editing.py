@@ -103,6 +103,22 @@ def with_open_size(model: ModelProto, picture: str, first_axis: int) -> ModelPro
     return made
 
 
+def with_input_size(model: ModelProto, height: int, width: int) -> ModelProto:
+    """The graph with its first input, (N, C, H, W), fixed to one height and width, and shapes after it left open.
+
+    ModelError where the first input is not of that rank.
+    """
+    made = copy_of(model)
+    axes = made.graph.input[0].type.tensor_type.shape.dim if made.graph.input else []
+    if len(axes) != 4:
+        raise ModelError("the graph's first input is not a batch of pictures")
+    axes[2].dim_value, axes[3].dim_value = height, width
+    for output in made.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    del made.graph.value_info[:]
+    return made
+
+
 def with_any_size(value: ValueInfoProto) -> None:
     """Describe a tensor (N, C, H, W) as of one picture of any size: (1, C, ?, ?); of another rank, as (1, ?, ?, ?)."""
     shape = value.type.tensor_type.shape

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.label_maps.palettes import IGNORED
-from detkit.masks import Masks
+from detkit.shapes.masks import Masks
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.shapes import Shapes
 from detkit.errors import InputError
 from detkit.metrics import keypoints
 from detkit.metrics.average_precision import mean_defined
 from detkit.metrics.mask_overlaps import boundary_pairs, mask_pairs
 from detkit.metrics.overlaps import Pairs, overlapping_pairs
 from detkit.metrics.turned_overlaps import turned_pairs
-from detkit.turned_boxes import area as quadrangle_area
+from detkit.shapes.shape_columns import Shapes
+from detkit.shapes.turned_boxes import area as quadrangle_area
 
 
 @dataclass(frozen=True)

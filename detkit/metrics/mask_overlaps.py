@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.masks import Masks, pair_iou
 from detkit.metrics.overlaps import Pairs
 from detkit.metrics.pairing import gather_pairs
+from detkit.shapes.masks import Masks, pair_iou
 
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 

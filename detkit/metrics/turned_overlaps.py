@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from detkit.metrics.overlaps import Pairs
 from detkit.metrics.pairing import gather_pairs
-from detkit.turned_boxes import area, pair_iou
+from detkit.shapes.turned_boxes import area, pair_iou
 
 
 def turned_pairs(

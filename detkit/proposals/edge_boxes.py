@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from detkit.cores import available_cores
 from detkit.errors import InputError, UsageError
 from detkit.images import Image, as_image
-from detkit.nms import best_first
+from detkit.ordering import best_first
 from detkit.proposals import Proposals
 from detkit.proposals.edges import EdgeMap, Edges, gradient_edges, thinned_edges
 

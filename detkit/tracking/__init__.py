@@ -13,9 +13,9 @@ from detkit.tracking.bytetrack import ByteTrack
 from detkit.tracking.c_biou import CBIoU
 from detkit.tracking.motion import Motion
 from detkit.tracking.oc_sort import OCSort
-from detkit.tracking.settings import TrackerSettings
 from detkit.tracking.sort import Sort
 from detkit.tracking.tracker import Tracker, Tracks
+from detkit.tracking.tracker_settings import TrackerSettings
 
 __all__ = ["TRACKERS", "Motion", "Tracker", "TrackerKind", "TrackerSettings", "Tracks", "make_tracker"]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from detkit.boxes import Floats, iou
 from detkit.tracking.association import Matches, assign_rows, gate, joined, unmatched
 from detkit.tracking.motion import BoxHistory, Motion
-from detkit.tracking.settings import TrackerSettings
 from detkit.tracking.tracker import Frame, Tracker
+from detkit.tracking.tracker_settings import TrackerSettings
 
 MOST, LEAST = 0.3, 0.12  # the gate
 RECOVERY = 0.3  # the gate at a track's last box

@@ -15,7 +15,7 @@ from detkit.tracking.kalman import KalmanMotion
 from detkit.tracking.life import Lives
 from detkit.tracking.motion import Motion
 from detkit.tracking.scores import ScoreScale
-from detkit.tracking.settings import TrackerSettings
+from detkit.tracking.tracker_settings import TrackerSettings
 from detkit.tracks import NO_CLASS
 
 

@@ -14,31 +14,28 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
-import io
 import json
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
-import onnx
-import onnxruntime
 import torch
-from onnx import helper
 from torch import Tensor, nn
 
 from detkit.annotations.class_names import names_from_file
 from detkit.errors import DetkitError, InputError, ModelError
 from detkit.files import reason, walk, write_bytes
+from detkit.graphs.runtime import Runtime
+from detkit.graphs.session import Network
 from detkit.images import Image, read_image
 from detkit.picture_names import is_picture
-from detkit.training.yolo.export import OPSET, store_in_half
-from detkit.training.yolo.network import LITE0_STAGES, LITE0_STEM, LITE0_TOP, InvertedResidual
-from detkit.training.yolo.weights import imagenet_weights_path, lite0_layers
+from detkit.training.torch.backbone import LITE0_STAGES, LITE0_STEM, LITE0_TOP, InvertedResidual
+from detkit.training.torch.exporting import finished, graph_of
+from detkit.training.torch.pretrained import imagenet_weights_path, lite0_layers
 
 CLASSES = 1000
 SIDE = 224
@@ -66,7 +63,7 @@ class EfficientNetLite0Classifier(nn.Module):
     """Windows (N, 3, 224, 224) RGB, (pixel - 127) / 128, to logits (N, 1000) of ImageNet's classes.
 
     Tan and Le, "EfficientNet" (2019), in the "Lite" form of its authors' repository. Unlike the backbone in
-    `detkit.training.yolo.network`, which is trained further, it pads exactly as when its weights were learnt.
+    `detkit.training.torch.backbone`, which is trained further, it pads exactly as when its weights were learnt.
     """
 
     def __init__(self) -> None:
@@ -140,22 +137,8 @@ def export(network: nn.Module, names: Sequence[str], *, half: bool = True) -> by
 
     With `half` the weights are stored in 16 bits; they compute in 32.
     """
-    content: Any = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, 3, SIDE, SIDE),),
-            content,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["windows"],
-            output_names=["logits"],
-            dynamic_axes={"windows": {0: "n"}, "logits": {0: "n"}},
-        )
-    model = onnx.load_from_string(content.getvalue())
-    if half:
-        store_in_half(model)
+    axes = {"windows": {0: "n"}, "logits": {0: "n"}}
+    model = graph_of(network, {"windows": torch.zeros(1, 3, SIDE, SIDE)}, ["logits"], axes, keep_names=False)
     metadata = {
         "names": json.dumps(dict(enumerate(names))),
         "mean": json.dumps([MEAN] * 3),
@@ -163,9 +146,7 @@ def export(network: nn.Module, names: Sequence[str], *, half: bool = True) -> by
         "task": "classify",
         "imgsz": json.dumps([SIDE, SIDE]),
     }
-    helper.set_model_props(model, metadata)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    return finished(model, metadata, half=half)
 
 
 def difference(network: nn.Module, content: bytes, windows: Tensor) -> tuple[float, float]:
@@ -175,10 +156,10 @@ def difference(network: nn.Module, content: bytes, windows: Tensor) -> tuple[flo
     """
     with torch.no_grad():
         expected = network(windows).numpy()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    found = np.asarray(session.run(None, {"windows": windows.numpy()})[0])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "exported.onnx"
+        write_bytes(path, content)
+        (found,) = Network(path, Runtime("cpu", threads=torch.get_num_threads())).run({"windows": windows.numpy()})
     return float(np.abs(found - expected).max()), float((found.argmax(1) == expected.argmax(1)).mean())
 
 

@@ -9,7 +9,6 @@ radial basis functions, and an eleventh class, so that a window between two digi
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from torch import nn
 
 from detkit.files import write_bytes
 from detkit.graphs.editing import with_metadata
+from detkit.training.torch.exporting import graph_of
 
 SIDE = 32
 NAMES = (*"0123456789", "background")
@@ -171,19 +171,10 @@ def accuracy(network: LeNet5) -> float:
 
 def export(network: LeNet5) -> bytes:
     """The network as an .onnx file that knows its class names and its normalisation."""
-    content = io.BytesIO()
-    torch.onnx.export(
-        network,
-        (torch.zeros(1, 1, SIDE, SIDE),),
-        content,  # type: ignore[arg-type]
-        input_names=["windows"],
-        output_names=["logits"],
-        dynamic_axes={"windows": {0: "n"}, "logits": {0: "n"}},
-        opset_version=17,
-        dynamo=False,
-    )
+    axes = {"windows": {0: "n"}, "logits": {0: "n"}}
+    model = graph_of(network, {"windows": torch.zeros(1, 1, SIDE, SIDE)}, ["logits"], axes, keep_names=False)
     return with_metadata(
-        content.getvalue(),
+        model.SerializeToString(),
         {"names": json.dumps(dict(enumerate(NAMES))), "mean": "[0]", "std": "[255]", "background": NAMES[BACKGROUND]},
     )
 

@@ -87,8 +87,8 @@ def bench_ap(models: dict[str, Path]) -> None:
     from detkit.training.yolo.bundled import FILES, held_out
 
     sets = {"coco128": (DATA / "coco128" / "instances.json", DATA / "coco128" / "images", None)}
-    for name, (annotations, images) in FILES.items():
-        sets[f"{name}, held out"] = (DATA / name / annotations, DATA / name / images, held_out(DATA, name))
+    for name, (file, images) in FILES.items():
+        sets[f"{name}, held out"] = (DATA / name / file, DATA / name / images, held_out(DATA, name))
     print("| network | pictures | " + " | ".join(FIGURES) + " |\n|---|---|" + "---|" * len(FIGURES))
     for where, entry in sets.items():
         for name, path in models.items():
@@ -118,9 +118,8 @@ def command_time(model: Path, threads: int) -> float:
 
 
 def bench_time(models: dict[str, Path], reference: str, rounds: int) -> None:
-    print(
-        "| network | threads | network alone, ms | ratio | whole command, ms a picture | ratio |\n|---|---|---|---|---|---|"
-    )
+    print("| network | threads | network alone, ms | ratio | whole command, ms a picture | ratio |")
+    print("|---|---|---|---|---|---|")
     for threads in (1, 2):
         alone: dict[str, list[float]] = {name: [] for name in models}
         whole: dict[str, list[float]] = {name: [] for name in models}

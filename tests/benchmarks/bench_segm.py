@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve()
 
 def add_masks(folder: Path, seed: int = 0) -> tuple[Path, Path]:
     """The case of bench_eval.py with masks: found.json and truth.json."""
-    from detkit.masks import Masks
+    from detkit.shapes.masks import Masks
 
     rng = np.random.default_rng(seed)
     found_path, truth_path = make_case(folder, per_image=30)
@@ -77,13 +77,13 @@ def evaluate(found_path: str, truth_path: str, kind: str) -> list[float]:
     """detkit's figures from the two files."""
     import orjson
 
-    from detkit.annotations.shapes import Shapes
     from detkit.dataset import Categories, GroundTruth, Images, Predictions
-    from detkit.masks import Masks
     from detkit.metrics.coco import IOU_THRESHOLDS, accumulate, outside_ranges
     from detkit.metrics.iou_types import OVERLAPS, Side
     from detkit.metrics.matching import match_greedily
     from detkit.metrics.ranking import rank, sorted_order
+    from detkit.shapes.masks import Masks
+    from detkit.shapes.shape_columns import Shapes
 
     truth, found = orjson.loads(Path(truth_path).read_bytes()), orjson.loads(Path(found_path).read_bytes())
     images, categories, rows = truth["images"], truth["categories"], truth["annotations"]
@@ -128,7 +128,7 @@ def steps(found_path: Path, truth_path: Path) -> None:
     """What masks cost, step by step."""
     import pycocotools.mask as reference
 
-    from detkit.masks import Masks, boundaries, pair_iou
+    from detkit.shapes.masks import Masks, boundaries, pair_iou
 
     truth, found = json.loads(truth_path.read_text()), json.loads(found_path.read_text())
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}

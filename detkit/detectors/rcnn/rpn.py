@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.boxes import clip, decode_offsets
-from detkit.nms import best_first, greedy_nms
+from detkit.nms import greedy_nms
+from detkit.ordering import best_first
 from detkit.proposals import Proposals
 
 Floats = NDArray[np.float32]

@@ -16,10 +16,10 @@ from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.feeding import Feeding, Prepared
 from detkit.detectors.yolo.graph_options import GraphOptions
+from detkit.detectors.yolo.graph_reading import metadata_iou, no_detector, read_graph
 from detkit.detectors.yolo.heads.evidence import check_boxes
 from detkit.detectors.yolo.heads.signature import Match, is_classifier
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs, UnsoundError
-from detkit.detectors.yolo.reading import metadata_iou, no_detector, read_graph
 from detkit.errors import InputError, ModelError
 from detkit.graphs.letterbox import Placement
 from detkit.graphs.preparation import Size

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from detkit.metrics.mot.overlaps import FramePairs, Ints
+from detkit.metrics.mot.track_overlaps import FramePairs, Ints
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from detkit.metrics.mot.assignment import choices
-from detkit.metrics.mot.overlaps import EPS, FramePairs, Ints
+from detkit.metrics.mot.track_overlaps import EPS, FramePairs, Ints
 
 MATCH = 0.5
 KEEP = 1000.0  # what a match of the frame before weighs beside an IoU

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.metrics.mot.assignment import assign
-from detkit.metrics.mot.overlaps import EPS, FramePairs, Ints
+from detkit.metrics.mot.track_overlaps import EPS, FramePairs, Ints
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # localisation thresholds
 Floats = NDArray[Any]

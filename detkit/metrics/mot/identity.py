@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from detkit.metrics.mot.overlaps import FramePairs
+from detkit.metrics.mot.track_overlaps import FramePairs
 
 MATCH = 0.5
 

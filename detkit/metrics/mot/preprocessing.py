@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detkit.metrics.mot.assignment import assign
-from detkit.metrics.mot.overlaps import EPS, FramePairs, frame_pairs
+from detkit.metrics.mot.track_overlaps import EPS, FramePairs, frame_pairs
 from detkit.tracks import TrackTable
 
 PEDESTRIAN = 1

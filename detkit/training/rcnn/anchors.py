@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.training.yolo.assign import pairwise_iou
+from detkit.training.torch.tensor_boxes import pairwise_iou
 
 SCALES = (24.0, 72.0, 200.0)  # square roots of the areas, pixels
 RATIOS = (0.5, 1.0, 2.0)  # height / width

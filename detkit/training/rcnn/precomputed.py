@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.boxes import as_boxes
+from detkit.detectors.rcnn.region_proposals import proposal_source
 from detkit.errors import InputError
 from detkit.files import write_atomically
+from detkit.images import read_image
 
 logger = logging.getLogger("detkit")
 
@@ -21,35 +24,49 @@ Boxes = NDArray[np.float32]
 Propose = Callable[[Path], Boxes]
 
 
+@dataclass(frozen=True)
+class GivenProposals:
+    """Where proposals come from, if not from the network's own proposal network.
+
+    boxes    gives those (N, 4) xyxy of a picture by its path, in its pixels; InputError where there are none
+    made_by  the method's name: what was computed stays in a training's folder for those that give the same
+    """
+
+    boxes: Propose
+    made_by: str = ""
+
+
+def given_by(method: str, count: int) -> GivenProposals:
+    """At most `count` proposals a picture of a method or a file, as `region_proposals.proposal_source` takes them."""
+    source = proposal_source(method, count)
+    return GivenProposals(lambda path: source(read_image(path), path.as_posix()).boxes, f"{count} of {method}")
+
+
 def kept_proposals(
     directory: Path,
     paths: Sequence[Path],
-    propose: Propose,
-    made_by: str = "",
+    given: GivenProposals,
     save_seconds: float = 60.0,
-    progress: Callable[[int], None] = lambda _: None,
 ) -> list[Boxes | None]:
-    """Boxes (N, 4) xyxy in pixels of each picture: those in the file in `directory`, else what `propose` returns.
+    """Boxes (N, 4) xyxy in pixels of each picture: those in the file in `directory`, else what `given` computes.
 
     The file gets what was computed every `save_seconds` and at the end, so that an interruption loses little; it is
-    begun again where its proposals were not `made_by` the same method. `progress` is told how many pictures are done.
-    A picture for which `propose` raises InputError is a warning, and None.
+    begun again where its proposals were made by another method. A picture that has none is a warning, and None.
     """
     file = directory / FILE
-    known = load_proposals(file, made_by) if file.exists() else {}
+    known = load_proposals(file, given.made_by) if file.exists() else {}
     missing = [path for path in paths if str(path) not in known]
     saved = time.monotonic()
-    for number, path in enumerate(missing, start=1 + len(paths) - len(missing)):
+    for path in missing:
         try:
-            known[str(path)] = as_boxes(propose(path)).astype(np.float32)
+            known[str(path)] = as_boxes(given.boxes(path)).astype(np.float32)
         except InputError as error:
             logger.warning("%s; left out", error)
-        progress(number)
         if time.monotonic() - saved >= save_seconds:
-            save_proposals(file, known, made_by)
+            save_proposals(file, known, given.made_by)
             saved = time.monotonic()
     if missing:
-        save_proposals(file, known, made_by)
+        save_proposals(file, known, given.made_by)
     return [known.get(str(path)) for path in paths]
 
 

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from detkit.nms import greedy_nms
-from detkit.training.yolo.assign import pairwise_iou
-
-from .offsets import clip, decode
+from detkit.training.rcnn.offsets import clip, decode
+from detkit.training.torch.tensor_boxes import pairwise_iou
 
 PROPOSAL_OVERLAP = 0.7  # IoU above which the worse of two proposals goes
 LEAST_SIDE = 2.0  # of a proposal, pixels

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from detkit.boxes import clip, xywh_to_xyxy
 from detkit.classes import COCO_NAMES, VOC_NAMES
-
-from .data import TrainingSet
-from .history import Progress
-from .recipe import Recipe
-from .taught import merged, read_taught
-from .train import train_yolo
+from detkit.training.torch.train_settings import Length
+from detkit.training.torch.training_set import TrainingSet
+from detkit.training.yolo.taught import merged, read_taught
+from detkit.training.yolo.yolo_recipe import Recipe
+from detkit.training.yolo.yolo_training import Progress, YoloStart, YoloWork, train_yolo
 
 HELD_OUT = {"coco-subset": 150, "coco-extra": 200}  # pictures that only measure, of COCO's
 FILES = {"coco-subset": ("train.json", "train"), "coco-extra": ("extra.json", "images")}
@@ -78,7 +77,7 @@ def training_set(folder: Path) -> TrainingSet:
 
 def commit() -> str:
     """Of the code that trains, `+` where the working tree differs from it."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]  # what trainings share lies beside this package
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False).stdout.strip()
@@ -120,21 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if step.step % 50 == 0:
             print(f"{step.step} {step.share:.4f} {step.seconds:.0f} s loss {step.loss:.4f}", flush=True)
 
+    command = shlex.join(["python", "-m", "detkit.training.yolo.bundled", *(arguments or sys.argv[1:])])
     train_yolo(
         training_set(options.shared / "data"),
         options.out,
-        minutes=options.minutes,
-        recipe=recipe,
-        detector=options.detector,
-        store=options.store,
-        resume=True,
-        processes=options.processes,
+        Length(minutes=options.minutes),
+        recipe,
+        start=YoloStart(
+            options.detector,
+            resume=True,
+            origin={"command": command, "seed": options.seed, "commit": commit()},
+        ),
+        work=YoloWork(options.processes, store=options.store),
         progress=report,
-        origin={
-            "command": shlex.join(["python", "-m", "detkit.training.yolo.bundled", *(arguments or sys.argv[1:])]),
-            "seed": options.seed,
-            "commit": commit(),
-        },
     )
 
 

@@ -27,13 +27,15 @@ class Labels(NamedTuple):
 def read_taught(path: Path) -> dict[tuple[str, int], Labels]:
     """A teacher's boxes by set and id of the picture.
 
-    One JSON object a line: {"set": name, "id": number, "boxes": [[x1, y1, x2, y2, class, score], ...]}. InputError where
-    the file cannot be read or a line is not of that kind.
+    One JSON object a line: {"set": name, "id": number, "boxes": [[x1, y1, x2, y2, class, score], ...]}. InputError
+    where the file cannot be read or a line is not of that kind.
     """
     taught = {}
+    number = 0
     try:
         with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
+            for line in file:
+                number += 1
                 entry = json.loads(line)
                 rows = np.array(entry["boxes"], np.float64).reshape(-1, 6)
                 taught[entry["set"], entry["id"]] = Labels(

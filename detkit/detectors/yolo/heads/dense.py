@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.boxes import Floats, cxcywh_to_xyxy, distances_to_xyxy
-from detkit.detectors.yolo.heads import grid
+from detkit.detectors.yolo.heads import level_grids
 from detkit.detectors.yolo.heads.evidence import check_highest, check_scores, whole_classes
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs
 
@@ -89,9 +89,9 @@ def decode_yolox(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     Objectness and classes have their sigmoid already; score = objectness * class.
     """
     prediction = outputs[0][index]
-    strides = frame.strides or grid.of_rows(frame.size, len(prediction))
+    strides = frame.strides or level_grids.of_rows(frame.size, len(prediction))
     cells, found = _objects(prediction, frame)
-    points, steps = (array[cells] for array in grid.points(frame.size, strides))
+    points, steps = (array[cells] for array in level_grids.points(frame.size, strides))
     centres = (found.boxes[:, :2] + points) * steps
     sides = np.exp(found.boxes[:, 2:]) * steps
     return replace(found, boxes=cxcywh_to_xyxy(np.concatenate((centres, sides), axis=1)))
@@ -106,7 +106,7 @@ def decode_nanodet(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     half = len(outputs) // 2
     levels = [output[index] for output in outputs]
     classes = np.concatenate(levels[:half])
-    strides = frame.strides or grid.of_rows(frame.size, len(classes))
+    strides = frame.strides or level_grids.of_rows(frame.size, len(classes))
     distributions = np.concatenate(levels[half:])
     return _distributed(classes, distributions, frame, strides, offset=0.5)
 
@@ -114,7 +114,7 @@ def decode_nanodet(outputs: Outputs, index: int, frame: Frame) -> Candidates:
 def decode_nanodet_plus(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """(B, N, C + 32): NanoDet-Plus, all levels in one output, strides 8 to 64, points at the cells' corners."""
     prediction = outputs[0][index]
-    strides = frame.strides or grid.of_rows(frame.size, len(prediction))
+    strides = frame.strides or level_grids.of_rows(frame.size, len(prediction))
     return _distributed(prediction[:, :-32], prediction[:, -32:], frame, strides, offset=0.0)
 
 
@@ -173,7 +173,7 @@ def _objects(prediction: Floats, frame: Frame) -> tuple[Indices, Candidates]:
 def _distributed(
     classes: Floats, distributions: Floats, frame: Frame, strides: tuple[int, ...], offset: float
 ) -> Candidates:
-    points, steps = grid.points(frame.size, strides, offset)
+    points, steps = level_grids.points(frame.size, strides, offset)
     cells, class_ids, scores = by_score(classes, frame)
     bins = distributions.shape[1] // 4
     shares = softmax(distributions[cells].reshape(-1, 4, bins))

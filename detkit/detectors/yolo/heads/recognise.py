@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detkit.detectors.yolo.heads import HEADS, grid
+from detkit.detectors.yolo.heads import HEADS, level_grids
 from detkit.detectors.yolo.heads.anchored import default_anchors
 from detkit.detectors.yolo.heads.dense import decode_yolov8, decode_yolov9_xyxy
 from detkit.detectors.yolo.heads.dense_proposals import by_anchors, by_columns, by_rows
@@ -207,7 +207,7 @@ def _one_map(signature: Signature, shape: Shape) -> Iterator[Found]:
     if shape[1] == shape[2] and shape[3] > 10 and shape[1] < 32 and shape[3] != shape[2]:
         yield Match("yolov1", f"one output {shape}: S x S x (5 * 2 + {shape[3] - 10})")
         return
-    if (shape[3], shape[2]) != grid.cells(signature.size, 32) or shape[1] % 5 or shape[1] < 30:
+    if (shape[3], shape[2]) != level_grids.cells(signature.size, 32) or shape[1] % 5 or shape[1] < 30:
         if shape[2] > 1 and shape[3] > 1:
             yield Note(f"one output {shape}, a map of numbers: semantic segmentation or features, which are no boxes")
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from detkit.detectors.yolo.heads import grid
+from detkit.detectors.yolo.heads import level_grids
 from detkit.detectors.yolo.heads.types import PLAIN, Layout, Shape
 from detkit.errors import ModelError
 from detkit.graphs.session import TensorInfo
@@ -79,7 +79,7 @@ class Signature:
 
     def cells(self, rows: int, anchors: int = 1) -> tuple[int, ...] | None:
         """The strides of the grids that have `rows` cells, times `anchors`."""
-        return grid.matching(self.size, rows, anchors)
+        return level_grids.matching(self.size, rows, anchors)
 
     def says(self, word: str) -> bool:
         """Whether the metadata name a family."""

@@ -1,0 +1,192 @@
+"""What all trainings share: beginning and resumption, how much of the run is over, steps, and checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import cv2
+import torch
+from torch import nn
+
+from detkit.errors import InputError, OutputError
+from detkit.files import reason
+from detkit.training.torch.checkpoint import load_checkpoint, save_checkpoint
+from detkit.training.torch.history import History
+from detkit.training.torch.memory import keep_freed_memory
+from detkit.training.torch.parallel import GradientWorkers
+from detkit.training.torch.schedule import rate_factor
+from detkit.training.torch.train_settings import Length
+from detkit.training.torch.training_set import BatchOrder, TrainingSet, repeat_factors
+
+DETECTOR = "detector.onnx"
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, match_args=False)  # so attributes are read-only, as in the recipes themselves
+class AnyRecipe(Protocol):
+    """What the recipes of all trainings have."""
+
+    batch: int
+    rate: float
+    final_rate_share: float
+    weight_decay: float
+    warm_up_share: float
+    averaging: float
+    repeat_threshold: float
+    largest_gradient: float
+    seed: int
+
+
+def make_folder(directory: Path) -> None:
+    """OutputError where the folder cannot be made."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {directory}: {reason(error)}") from error
+
+
+class Session(Generic[Network]):
+    """A training under way: a network with the average of its weights, an optimizer, and how far it is.
+
+    It goes on from `state`, the checkpoint's, if there is one. `groups` are those of `parameter_groups`; `order` gives
+    the images of its steps.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        data: TrainingSet,
+        network: Network,
+        groups: list[dict[str, Any]],
+        recipe: AnyRecipe,
+        state: dict[str, Any] | None,
+        length: Length,
+    ) -> None:
+        self.directory, self.names, self.recipe = directory, list(data.names), recipe
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network, self.average = network, copy.deepcopy(network)
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.step, seconds_before = 0, 0.0
+        if state is not None:
+            self._load(state)
+            seconds_before = state["seconds"]
+        factors = repeat_factors(data.certain_classes(), len(data.names), recipe.repeat_threshold)
+        self.order = BatchOrder(factors, recipe.batch, recipe.seed, self.step)
+        self._minutes = length.minutes
+        self._steps = max(1, math.ceil((length.epochs or 0) * factors.sum() / recipe.batch))
+        self._saved = time.monotonic()
+        self._started = self._saved - seconds_before
+
+    def seconds(self) -> float:
+        """Of training so far, over all resumptions."""
+        return time.monotonic() - self._started
+
+    def share(self) -> float:
+        """Of the run that is over, 0-1."""
+        return min(1.0, self.seconds() / (self._minutes * 60) if self._minutes else self.step / self._steps)
+
+    def steps(self, workers: GradientWorkers, history: History, checkpoint_seconds: float) -> Iterator[float]:
+        """Begin steps until the run is over, each with the share that is; save every `checkpoint_seconds`."""
+        while (now := self.share()) < 1:
+            workers.begin(now)
+            yield now
+            if time.monotonic() - self._saved >= checkpoint_seconds:
+                self.save()
+                history.flush()
+                self._saved = time.monotonic()
+
+    def update(self, now: float) -> float:
+        """Change the weights by the network's gradients, at the share `now` of the run; returns the learning rate."""
+        recipe = self.recipe
+        factor = rate_factor(now, recipe.warm_up_share, recipe.final_rate_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["top_rate"] * factor
+        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.largest_gradient)
+        self.optimizer.step()
+        self.step += 1
+        average_weights(self.average, self.network, self.step, recipe.averaging)
+        return recipe.rate * factor
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        save_checkpoint(
+            self.directory,
+            {
+                "settings": self.network.settings,
+                "names": self.names,
+                "recipe": asdict(self.recipe),
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds(),
+            },
+        )
+
+    def _load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's state, but with the rates and the decay of this session's recipe."""
+        wanted = [{name: group[name] for name in ("top_rate", "weight_decay")} for group in self.optimizer.param_groups]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, now_wanted in zip(self.optimizer.param_groups, wanted, strict=True):
+            group.update(now_wanted)
+        self.step = state["step"]
+
+
+def prepare_process(recipe: AnyRecipe) -> None:
+    """One thread a process: two processes train faster than one with two threads, and far faster beside other work."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    torch.manual_seed(recipe.seed)
+
+
+def load_state(directory: Path, names: Sequence[str]) -> dict[str, Any] | None:
+    """The state of the checkpoint in `directory`, None where there is none; InputError if it is for other classes."""
+    state = load_checkpoint(directory)
+    if state is not None and state["names"] != list(names):
+        raise InputError(f"{directory}: the checkpoint there is for other classes: {', '.join(state['names'][:5])} ...")
+    return state
+
+
+def parameter_groups(
+    network: nn.Module, recipe: AnyRecipe, slow_layers: tuple[str, ...], slow_rate: float
+) -> list[dict[str, Any]]:
+    """Parameters by rate and by decay: `slow_layers`, by the start of their names, have a rate of their own, biases
+    and normalisations do not decay.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith(slow_layers), parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "top_rate": slow_rate if slow else recipe.rate,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+        }
+        for (slow, decays), parameters in groups.items()
+    ]
+
+
+def average_weights(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
+    """Move `average` towards `network`: the exponential moving average of all weights and normalisation
+    statistics.
+
+    Early on the decay is (1 + step) / (10 + step), so that the random beginning is soon forgotten.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    new = network.state_dict()
+    with torch.no_grad():
+        for name, value in average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(new[name], 1 - decay)
+            else:
+                value.copy_(new[name])

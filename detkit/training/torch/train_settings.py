@@ -1,0 +1,49 @@
+"""What a caller says about a training beside its recipe: how long, from where, and with how many processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to train: so many minutes, or so many times over the pictures. InputError unless it is one of the two.
+
+    The schedule follows the share of it that is over. With epochs, equal seeds give equal runs on one machine.
+    """
+
+    minutes: float | None = None
+    epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.epochs is None):
+            raise InputError("give either minutes or epochs")
+        if min(self.minutes or 0, self.epochs or 0) < 0:
+            raise InputError("minutes and epochs cannot be negative")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins.
+
+    detector  the file of a detector trained before; None begins with ImageNet's weights in the backbone
+    resume    whether the checkpoint in the folder is continued, if there is one; its minutes count
+    """
+
+    detector: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a training is worked off.
+
+    processes           each has one thread and a part of each batch
+    checkpoint_seconds  after so many the checkpoint is written again
+    """
+
+    processes: int = 2
+    checkpoint_seconds: float = 120.0
