@@ -22,6 +22,7 @@ _PASSING = frozenset(("Cast", "Identity", "Transpose", "Unsqueeze", "Squeeze", "
 Quantised = tuple[float, float]
 _IMAGENET_MEAN = np.array((0.485, 0.456, 0.406))
 _EPSILON = 1e-5
+_LITTLE = 0.25
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class InnerScaling:
 
 
 def inner_scaling(path: str | os.PathLike[str], picture: str) -> InnerScaling | None:
-    """What the graph does to the input `picture` before its first layer; None where that is nothing."""
+    """What the graph does to the input `picture` before its first layer; None where that is next to nothing."""
     mean, std = np.zeros(1), np.ones(1)
     for node in _chain(path, picture):
         step = _affine(node)
@@ -50,8 +51,8 @@ def inner_scaling(path: str | os.PathLike[str], picture: str) -> InnerScaling | 
         if np.any(factor == 0) or not np.all(np.isfinite(factor)):
             return None
         mean, std = mean - offset * std / factor, std / factor
-    if np.allclose(mean, 0) and np.allclose(std, 1):
-        return None
+    if np.max(np.abs(mean)) < _LITTLE and np.min(np.abs(std)) > _LITTLE and 1 - _LITTLE < np.max(np.abs(std)) < 2:
+        return None  # nothing, or a normalisation of what is normalised already
     return InnerScaling(tuple(mean.tolist()), tuple(std.tolist()), _highest(mean, std), _color(mean))
 
 

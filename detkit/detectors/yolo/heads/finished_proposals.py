@@ -43,6 +43,9 @@ def finished_rows(signature: Signature, rows: Floats, shown: str, layout: Layout
         elif len(rows) == _QUERIES or signature.names is not None or signature.says("rtdetr"):
             yield Match("rtdetr-ultralytics", f"{shown}: queries with 4 + {columns - 4} columns", layout)
     else:
+        if columns == 7 and len(live) and not live[:, 0].any() and whole(live[:, 6]).all():
+            yield Note(f"{shown}: rows of picture, box, score and class, as EfficientDet's are, which no head reads")
+            return
         rest = columns - 6
         what = "an angle" if rest == 1 else "mask coefficients" if rest == 32 else "key points" if rest % 3 == 0 else ""
         text = f"{shown}: rows of box, score, class and {rest} more{f', {what} perhaps' if what else ''}"

@@ -112,6 +112,12 @@ def test_pixels_scaled_inside_the_graph(beginning: Callable[..., Path], name: st
     assert (found is None) == (name == "none")
 
 
+def test_a_normalisation_of_what_is_normalised_says_nothing(beginning: Callable[..., Path]) -> None:
+    """A network on ImageNet's normalisation may begin with a batch normalisation of its own."""
+    learned = [np.full(3, value, np.float32) for value in (1.1, 0.02, 0.05, 1.2)]
+    assert inner_scaling(beginning(("BatchNormalization", learned)), "images") is None
+
+
 def test_a_constant_less_the_picture_is_no_scaling(beginning: Callable[..., Path]) -> None:
     path = beginning(("Div", [np.float32(255)]))
     model = onnx.load(path)
