@@ -41,6 +41,16 @@ CATEGORY_IDS: tuple[int, ...] = tuple(
 )
 
 
+def coco_ids(names: Sequence[str]) -> tuple[int, ...] | None:
+    """COCO's category ids of classes that all have names of COCO's, each once; None for other classes.
+
+    The one rule by which category ids are written and read where a network or a file gives none.
+    """
+    if not names or len(set(names)) < len(names) or not set(names) <= set(COCO_NAMES):
+        return None
+    return tuple(CATEGORY_IDS[COCO_NAMES.index(name)] for name in names)
+
+
 def classes_called(name: str, names: Sequence[str]) -> list[int]:
     """The places in `names` of the classes of this name: all that are called so to the letter, else in another case.
 

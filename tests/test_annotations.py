@@ -22,6 +22,7 @@ from detkit.annotations.formats import coco_fast
 from detkit.annotations.formats import coco_json as coco
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import top_level_keys
+from detkit.classes import CATEGORY_IDS
 from detkit.dataset import Categories, GroundTruth, Images
 from detkit.errors import InputError, UsageError
 
@@ -600,7 +601,7 @@ def test_coco128_is_what_its_file_says() -> None:
     assert [ground_truth.images.ids[k] for k in ground_truth.image_index] == [
         entry["image_id"] for entry in document["annotations"]
     ]
-    assert ground_truth.categories.ids == coco.CATEGORY_IDS
+    assert ground_truth.categories.ids == CATEGORY_IDS
 
 
 def test_rows_by_image_are_all_rows_in_order(tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ import pytest
 
 from detkit.annotations import read_ground_truth, read_predictions, write_ground_truth
 from detkit.annotations.building import Builder, in_class_order
-from detkit.annotations.formats import coco_json as coco
 from detkit.annotations.problems import Problems
-from detkit.classes import COCO_NAMES
+from detkit.classes import CATEGORY_IDS, COCO_NAMES
 from detkit.errors import InputError
 
 Json = dict[str, Any]
@@ -410,8 +409,8 @@ def test_what_pycocotools_sees_is_what_we_see(save: Any) -> None:
 
 
 def test_coco_ids_are_those_of_the_data_set() -> None:
-    assert len(coco.CATEGORY_IDS) == len(COCO_NAMES) == 80
-    pairs = dict(zip(COCO_NAMES, coco.CATEGORY_IDS, strict=True))
+    assert len(CATEGORY_IDS) == len(COCO_NAMES) == 80
+    pairs = dict(zip(COCO_NAMES, CATEGORY_IDS, strict=True))
     assert (pairs["person"], pairs["stop sign"], pairs["backpack"], pairs["toothbrush"]) == (1, 13, 27, 90)
 
 

@@ -265,10 +265,7 @@ LABELME = {"imagePath": "a.jpg", "imageWidth": 90, "imageHeight": 80}
         ("a.xml", voc(f"<boundingboxes><box>{NAME}{BOX}</box></boundingboxes>")),
         ("a.xml", voc(f"<Object>{NAME}{BOX}</Object>")),
         ("a.json", json.dumps({**LABELME, "shapes": [{"label": "x", "shape_type": "point", "points": [[1, 2]]}]})),
-        (
-            "a.json",
-            json.dumps({**LABELME, "shapes": [{"label": "x", "shape_type": "line", "points": [[1, 2], [3, 4]]}]}),
-        ),
+        ("a.json", json.dumps({**LABELME, "shapes": [{"label": "x", "shape_type": "line", "points": [[1, 2], [3]]}]})),
         ("a.json", json.dumps({**LABELME, "shapes": [{"shape_type": "rectangle", "points": [[1, 2], [3, 4]]}]})),
         ("g.jsonl", '{"file": "a.jpg", "annotations": [{"box": [1, 2], "class": "x"}]}\n'),
         ("g.jsonl", '{"file": "a.jpg", "annotations": [{"segmentation": [[1, 2, 3, 4]], "class": "x"}]}\n'),

@@ -1,7 +1,7 @@
 """Which image and which class of the ground truth a detection file means.
 
 Images: by file name, as in `finding`; else by id, where a stem that is a number also finds that number.
-Classes: by name; by name without regard to case, which is said; by id.
+Classes: by name; by name without regard to case, then to blanks and underscores, which is said; by id.
 """
 
 from __future__ import annotations
@@ -98,11 +98,12 @@ def match_classes(
     """
     names: dict[str, int] = {}
     folded: dict[str, int] = {}
+    blanks: dict[str, int] = {}
     ids = {str(id): row for row, id in enumerate(target.ids)}
     for row, name in enumerate(target.names):
         names.setdefault(spelled(name), row)
-        key = spelled(name).strip().casefold()
-        folded[key] = row if folded.get(key, row) == row else AMBIGUOUS
+        for table, key in ((folded, spelled(name).strip().casefold()), (blanks, _with_blanks(name))):
+            table[key] = row if table.get(key, row) == row else AMBIGUOUS
     rows = np.full(len(own), UNKNOWN, np.int64)
     for index, name in enumerate(own.names):
         row = names.get(spelled(name), UNKNOWN)
@@ -111,6 +112,13 @@ def match_classes(
             if row >= 0 and used[index]:
                 problems.add(
                     "class names that differ in upper and lower case only, taken as the same",
+                    f"'{name}' and '{target.names[row]}'",
+                )
+        if row < 0:
+            row = blanks.get(_with_blanks(name), UNKNOWN)
+            if row >= 0 and used[index]:
+                problems.add(
+                    "class names that differ in blanks and underscores only, taken as the same",
                     f"'{name}' and '{target.names[row]}'",
                 )
         if row < 0:
@@ -126,6 +134,11 @@ def match_classes(
             int(used[index]),
         )
     return rows
+
+
+def _with_blanks(name: str) -> str:
+    """A class name without regard to case and to how its words are set apart."""
+    return " ".join(spelled(name).casefold().replace("_", " ").replace("-", " ").split())
 
 
 def no_class_in_common(where: object, own: Sequence[object], target: Categories) -> InputError:

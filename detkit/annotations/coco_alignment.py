@@ -275,7 +275,7 @@ def _readings(target: GroundTruth) -> list[tuple[str, list[int]]]:
         ("places of the classes in the order of their ids, counted from 0", numbers),
     ]
     folded = {name.casefold(): number for number, name in enumerate(COCO_NAMES)}
-    coco = [folded.get(name.strip().casefold(), -1) for name in table.names]
+    coco = [folded.get(name.strip().casefold().replace("_", " "), -1) for name in table.names]
     if any(number >= 0 for number in coco):
         known = [(number, number >= 0) for number in coco]
         readings += [

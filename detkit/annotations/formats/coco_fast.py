@@ -32,6 +32,7 @@ _MOST_DIGITS = 19
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?(?![0-9.eE+-])")
 _DIGIT = re.compile(rb"[0-9-]")
 _KEY = re.compile(r"[A-Za-z_]+")
+_TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*')
 _TENS = np.array([10**k for k in range(_MOST_DIGITS + 1)], np.uint64)
 _POWERS = np.array([10.0**k for k in range(23)])  # the powers that are doubles
 
@@ -70,15 +71,30 @@ class _Pattern:
 def without_texts(data: bytes, key: str) -> tuple[bytes, list[bytes] | None]:
     """`data` without the text that each record has under `key`, and the texts as they are escaped.
 
-    The same data and None where the first record has no such text.
+    The same data and None where the first record has no such text. What stands around the key is taken from the first
+    record; a record that is written otherwise keeps its text, which `parse_results` then does not take.
     """
-    quoted = rb'"' + key.encode() + rb'"\s*:\s*"((?:[^"\\]|\\.)*)"'
     first = re.search(rb"\{[^{}]*\}", data[:4096])
-    if first is None or not re.search(quoted, first.group()):
+    name = rb'"' + key.encode() + rb'"\s*:\s*"'
+    before = re.search(rb"\s*,\s*" + name, first.group()) if first else None
+    leading = re.match(rb"(\{\s*)" + name, first.group()) if first else None
+    found = before or leading
+    if found is None:
         return data, None
-    is_first_key = re.match(rb"\{\s*" + quoted, first.group()) is not None
-    parts = re.split(quoted + rb"\s*,\s*" if is_first_key else rb"\s*,\s*" + quoted, data)
-    return b"".join(parts[::2]), parts[1::2]
+    opening = found.group()
+    kept = b"" if before else found.group(1)  # the brace stays
+    texts: list[bytes] = []
+    pieces = data.split(opening)
+    rest = [pieces[0]]
+    for piece in pieces[1:]:
+        end = piece.find(b'"')
+        if end > 0 and piece[end - 1] == 92:  # a quote that is escaped
+            match = _TEXT.match(piece)
+            end = match.end() if match else end
+        texts.append(piece[:end])
+        behind = piece[end + 1 :]
+        rest.append(behind if before else kept + behind.lstrip().removeprefix(b",").lstrip())
+    return b"".join(rest), texts
 
 
 def parse_results(data: bytes) -> Columns | None:

@@ -36,7 +36,7 @@ from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import format_of
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.text_files import json_bytes, parse_json, parse_json_exactly
-from detkit.classes import CATEGORY_IDS, COCO_NAMES
+from detkit.classes import COCO_NAMES, coco_ids
 from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
 from detkit.picture_names import plain_path, without_ending
@@ -490,10 +490,9 @@ def category_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
     table = ground_truth.categories
     if format_of(ground_truth.source).class_ids == "own":
         return table.ids
-    if table.names and set(table.names) <= set(COCO_NAMES) and len(set(table.names)) == len(table):
-        places = [COCO_NAMES.index(name) for name in table.names]
-        if not table.given or list(table.ids) == places:
-            return tuple(CATEGORY_IDS[place] for place in places)
+    ids = coco_ids(table.names)
+    if ids is not None and (not table.given or list(table.ids) == [COCO_NAMES.index(name) for name in table.names]):
+        return ids
     return table.ids if table.given else tuple(range(1, len(table) + 1))
 
 
