@@ -609,7 +609,11 @@ def test_a_file_of_proposals_knows_pictures_by_their_folders(tmp_path: Path) -> 
     assert [found(name) for name in names] == [0, 1, 2]
     assert [found(f"/some/where/{name}") for name in names] == [0, 1, 2]
     assert found("elsewhere/2.jpg") == 2
-    for name, why in [("x/1.jpg", "names several files 1.jpg"), ("1.jpg", "several"), ("3.jpg", "no proposals for 3")]:
+    for name, why in [
+        ("x/1.jpg", "fits a/x/1.jpg and b/x/1.jpg"),
+        ("1.jpg", "fits a"),
+        ("3.jpg", "no proposals for 3"),
+    ]:
         with pytest.raises(InputError, match=why):
             source(image, name)
 

@@ -55,7 +55,7 @@ class Names:
 
         A name that would be taken for something else beside the labels keeps its ending (`classes.jpg.txt`).
         """
-        from detkit.annotations.formats.yolo_txt import OTHER_TEXTS
+        from detkit.annotations.label_files import OTHER_TEXTS
 
         name, frame = record["file"], record.get("frame")
         path = PurePosixPath(name)

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from detkit.classes import CATEGORY_IDS, COCO_NAMES
+from detkit.classes import COCO_NAMES, coco_ids
 from detkit.errors import UsageError
 from detkit.runs.record import Record, jsonl_line, one_line, record_key
 from detkit.runs.sources import Item
@@ -99,10 +99,9 @@ class RunningNumbers(dict[str, int]):
 
 
 def coco_category_id(names: Sequence[str]) -> Callable[[int], int]:
-    """Class id -> category id: COCO's own for COCO's 80 names, else from 1."""
-    if tuple(names) == COCO_NAMES:
-        return lambda class_id: CATEGORY_IDS[class_id]
-    return lambda class_id: class_id + 1
+    """Class id -> category id: COCO's own for COCO's 80 names in any order, else from 1."""
+    ids = coco_ids(names) if len(names) == len(COCO_NAMES) else None
+    return ids.__getitem__ if ids else lambda class_id: class_id + 1
 
 
 def numbered_stems(items: Sequence[Item]) -> dict[str, int] | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from detkit.annotations.finding import AMBIGUOUS, Finder
 from detkit.boxes import clip
 from detkit.cores import available_cores
 from detkit.errors import InputError, UsageError
@@ -38,31 +38,18 @@ def proposal_source(method: str | None, max_proposals: int, threads: int | None 
 
 
 def _from_file(stored: Mapping[str, Proposals], path: Path, max_proposals: int) -> ProposalSource:
-    """Pictures are found by their name, else by the most folders from the end of it, where that is one picture."""
-    by_file: dict[str, list[str]] = {}
-    for name in stored:
-        by_file.setdefault(PurePosixPath(name).name, []).append(name)
-
-    def name_in_file(name: str) -> str:
-        if name in stored:
-            return name
-        same = by_file.get(PurePosixPath(name).name, [])
-        lengths = [_shared_end(name, one) for one in same]
-        if lengths.count(max(lengths, default=0)) != 1:
-            why = f": it names several files {PurePosixPath(name).name}" if same else ""
-            raise InputError(f"{path} has no proposals for {name or 'a picture without a name'}{why}")
-        return same[lengths.index(max(lengths))]
+    """Pictures are found as `annotations.finding` finds them everywhere: by name, else by as much of its end."""
+    finder = Finder(tuple(stored))
+    all_proposals = tuple(stored.values())
 
     def look_up(image: Image, name: str) -> Proposals:
-        own = stored[name_in_file(name)].first(max_proposals)
+        row = finder.by_file(name)
+        if row < 0:
+            why = f": the name fits {' and '.join(finder.fitting(name)[:3])}" if row == AMBIGUOUS else ""
+            raise InputError(f"{path} has no proposals for {name or 'a picture without a name'}{why}")
+        own = all_proposals[row].first(max_proposals)
         boxes = clip(own.boxes, image.shape[1], image.shape[0])
         whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return Proposals(boxes[whole].astype("float32"), own.scores[whole])
 
     return look_up
-
-
-def _shared_end(one: str, other: str) -> int:
-    """How many last parts two paths have in common."""
-    pairs = zip(reversed(PurePosixPath(one).parts), reversed(PurePosixPath(other).parts), strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
