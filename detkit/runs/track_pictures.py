@@ -21,7 +21,7 @@ from detkit.drawing_tracks import DrawnTracks, draw_marks, draw_tracks
 from detkit.errors import OutputError, UsageError
 from detkit.files import write_bytes
 from detkit.guard import Guard
-from detkit.images import Image, encode_image
+from detkit.images import Image, encode_image, hushed
 from detkit.picture_names import is_video
 from detkit.runs.batch import Reading, work_all
 from detkit.runs.footage import Shot
@@ -229,7 +229,8 @@ class Film:
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
         code = cv2.VideoWriter_fourcc(*"VP90")  # type: ignore[attr-defined]
-        self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, code, self._rate, self._size)
+        with hushed():
+            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, code, self._rate, self._size)
         if not self._writer.isOpened():
             raise OutputError(f"cannot write {self._path}: this OpenCV has no VP9 encoder; give --draw a folder")
 
