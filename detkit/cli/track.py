@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from detkit.runs.track_counts import Counted, Places
     from detkit.runs.track_pictures import Pictures
     from detkit.runs.tracked import Following, TrackWriter
+    from detkit.tracking import Motion
 
 _BOXES, _TRACKS, _COUNTS, _OUTPUT, _RUN = "Which boxes", "Tracks", "Counts", "Output", "How it runs"
 # That of all detection commands; what the bundled network finds below it brings more false tracks than it carries on
@@ -112,6 +113,15 @@ def track(
             help="The score from which a box begins a track. Default: by the scores that come.", rich_help_panel=_TRACKS
         ),
     ] = None,
+    motion: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.onnx",
+            help="A network that says where tracks are expected, in place of the Kalman filter: inputs boxes (T, K, 4) "
+            "and ago (T, K) in seconds.",
+            rich_help_panel=_TRACKS,
+        ),
+    ] = None,
     every: Annotated[
         int, typer.Option(min=1, metavar="N", help="Look at each N-th frame only.", rich_help_panel=_TRACKS)
     ] = 1,
@@ -193,12 +203,18 @@ def track(
     )
     files = _found_in_files(sources)
     names = tuple(classes or ())
-    following = Following(tracker.value, TrackerSettings(sure, lost), conf if files else None, names if files else ())
+    following = Following(
+        tracker.value,
+        TrackerSettings(sure, lost),
+        conf if files else None,
+        names if files else (),
+        None if motion is None else _motion_of(motion),
+    )
     wanted = _Wanted(
         None if out in (None, "-") else Path(str(out)), Pictures(draw, crops), places, counts, following, fps, every,
         resume, quiet,
     )  # fmt: skip
-    wanted.check(sources, [*(zones or ()), *([model] if model else [])])
+    wanted.check(sources, [*(zones or ()), *([model] if model else []), *([motion] if motion else [])])
     if files:
         _track_files(wanted, [Path(source) for source in sources])
         return
@@ -280,6 +296,12 @@ def _found_in_files(sources: Sequence[str]) -> bool:
     if any(files) and not all(files):
         raise UsageError("give pictures and videos, or files of detections; not both at once")
     return any(files)
+
+
+def _motion_of(path: Path) -> Callable[[], Motion]:
+    from detkit.runs.motion_network import MotionNetwork
+
+    return MotionNetwork(path).motion
 
 
 def _zones(paths: Sequence[Path]) -> dict[str, Any]:
