@@ -306,6 +306,13 @@ def _decode(content: bytes, header: Header) -> Image:
     return _coloured(image)
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keeps what native libraries print off the terminal, as while pictures are decoded: for encoders of videos."""
+    with _gate.entered(0):
+        yield
+
+
 def _listened(decode: Callable[[], Any], content: bytes, header: Header) -> Any:
     """What `decode` gives. InputError where the libraries printed that a JPEG is damaged while they decoded it."""
     messages = native_messages()

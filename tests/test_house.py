@@ -16,7 +16,7 @@ FLOORS = (
     ("files", "settings", "cores", "compiled", "boxes", "ordering", "picture_names", "spelling"),
     ("picture_files", "shapes"),
     ("classes", "guard", "images", "videos", "detections", "dataset", "tracks"),
-    ("nms", "nms_kernels", "pyramid", "drawing", "label_maps"),
+    ("nms", "nms_kernels", "pyramid", "drawing", "drawing_tracks", "label_maps"),
     ("annotations", "metrics", "tracking"),
     ("graphs",),
     ("proposals",),

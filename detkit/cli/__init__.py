@@ -108,12 +108,13 @@ def _root(
 
 
 def _register() -> None:
-    from detkit.cli import bench, convert, evaluate, hog_detect, models, proposals, rcnn, slide, train, yolo
+    from detkit.cli import bench, convert, evaluate, hog_detect, models, proposals, rcnn, slide, track, train, yolo
 
     app.command("yolo")(yolo.yolo)
     app.command("rcnn")(rcnn.rcnn)
     app.command("hog-detect")(hog_detect.hog_detect)
     app.command("slide")(slide.slide)
+    app.command("track")(track.track)
     app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")
     app.command("eval")(evaluate.evaluate)

@@ -32,6 +32,7 @@ class Protocol(str, Enum):
     COCO = "coco"
     VOC = "voc"
     VOC07 = "voc07"
+    MOT = "mot"
 
 
 class Match(str, Enum):
@@ -43,11 +44,15 @@ class Match(str, Enum):
 
 
 def evaluate(
+    context: typer.Context,
     detections: Annotated[Path, typer.Argument(help=f"A file or a folder of files with scores: {_TITLES}.")],
     ground_truth: Annotated[Path, typer.Argument(help="Annotations in any of these formats.")],
     protocol: Annotated[
         Protocol,
-        typer.Option(help="coco: 101 points at .50:.05:.95; voc: area under the curve; voc07: eleven points."),
+        typer.Option(
+            help="coco: 101 points at .50:.05:.95; voc: area under the curve; voc07: eleven points; mot: tracks, files "
+            "or folders of sequences (SEQ.txt, SEQ/gt/gt.txt)."
+        ),
     ] = Protocol.COCO,
     iou: Annotated[float, typer.Option(help="The overlap for counts, curves and VOC.")] = 0.5,
     conf: Annotated[
@@ -115,6 +120,11 @@ def evaluate(
     ] = False,
 ) -> None:
     """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
+    if protocol is Protocol.MOT:
+        from detkit.cli.evaluate_tracks import TrackEvaluation, evaluate_tracks
+
+        evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, fail_under), context)
+        return
     settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
     _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if seed is not None and bootstrap is None and compare is None:

@@ -14,11 +14,11 @@ import os
 import re
 from functools import cache
 
-# What the two libraries print. All else that was kept back is passed on.
+# What the two libraries print, and OpenCV whenever it writes VP9 into WebM. All else that was kept back is passed on.
 _OURS = re.compile(
     r"^(Corrupt JPEG|Premature end of|Invalid (SOS|component|progressive|scan)|Inconsistent progression|libpng |"
     r"Unknown Adobe color|Warning: unknown JFIF|Application transferred|Unsupported marker|Arithmetic|Bogus|"
-    r"Cannot quantize|Obtained XMS|Caution: quantization)"
+    r"Cannot quantize|Obtained XMS|Caution: quantization|OpenCV: FFMPEG: tag 0x30395056)"
 )
 _LONGEST = 1 << 16  # bytes that are read of one picture's messages
 

@@ -82,12 +82,14 @@ class Reading:
     workers      threads that read and prepare; None takes the cores that this process may use
     keep_images  whether results carry their picture
     videos       why videos are no inputs; "" where they are
+    every        of a video, only frames whose index is a multiple
     """
 
     read: Reader = read_image
     workers: int | None = None
     keep_images: bool = False
     videos: str = ""
+    every: int = 1
 
 
 def work_all(
@@ -171,7 +173,7 @@ def _submit_all(
             yield executor.submit(_Loaded, item, error=reading.videos)
             continue
         # Frames depend on each other and are decoded here, one after the other; they are prepared in the threads.
-        for loaded in _frames(item, first_frame(item)):
+        for loaded in _frames(item, first_frame(item), reading.every):
             yield executor.submit(_prepare, worker, loaded, reading.keep_images)
 
 
@@ -194,10 +196,10 @@ def _prepare(worker: Worker, loaded: _Loaded, keep_image: bool) -> _Loaded:
     return loaded
 
 
-def _frames(item: Item, first: int) -> Iterator[_Loaded]:
+def _frames(item: Item, first: int, every: int) -> Iterator[_Loaded]:
     """The frames of a video from index `first` on, with their times in seconds."""
     try:
-        for frame in frames(item.path, first):
+        for frame in frames(item.path, first, every):
             yield _Loaded(
                 item,
                 image=frame.image,

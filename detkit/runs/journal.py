@@ -29,6 +29,7 @@ class Journal:
         self.path = path
         self._settings = {"detkit": _VERSION, **settings}
         self._places: dict[str, int] = {}  # record key -> offset of its line
+        self._frames: dict[str, list[int]] = {}  # videos: the frames that are there, ascending
         self._complete: set[str] = set()  # items all of whose records are there
         self._end = 0
         try:
@@ -50,16 +51,13 @@ class Journal:
         return item.name in self._complete
 
     def frames_done(self, item: Item) -> int:
-        """How many frames of a video are there."""
-        count = 0
-        while f"{item.name}#{count}" in self._places:
-            count += 1
-        return count
+        """The index of the first frame of a video that is not there; frames between those that were asked for count."""
+        return self._frames.get(item.name, [-1])[-1] + 1
 
     def add(self, record: Record, last: bool) -> None:
         """Append a record; `last` closes its item. OutputError on a full disk; what is there stays readable."""
         try:
-            self._places[record_key(record)] = self._append({**record, "last": last})
+            self._place(record, self._append({**record, "last": last}))
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {reason(error)}") from error
         if last:
@@ -87,7 +85,12 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
     def _frame_keys(self, item: Item) -> Iterator[str]:
-        return (f"{item.name}#{frame}" for frame in range(self.frames_done(item)))
+        return (f"{item.name}#{frame}" for frame in self._frames.get(item.name, ()))
+
+    def _place(self, record: Record, place: int) -> None:
+        self._places[record_key(record)] = place
+        if "frame" in record:
+            self._frames.setdefault(record["file"], []).append(record["frame"])
 
     def _append(self, line: Mapping[str, Any]) -> int:
         place = self._file.tell()
@@ -112,6 +115,7 @@ class Journal:
                     "Run with the same, or without --resume to begin again"
                 )
             self._end = place = file.tell()
+            broken: set[str] = set()  # videos from whose first error on everything is read again
             for line in file:
                 try:
                     record = orjson.loads(line) if line.endswith(b"\n") else None
@@ -119,8 +123,10 @@ class Journal:
                     record = None
                 if record is None:
                     break
-                if "error" not in record:
-                    self._places[record_key(record)] = place
+                if "error" in record:
+                    broken.add(record["file"])
+                elif record["file"] not in broken or "frame" not in record:
+                    self._place(record, place)
                     if record["last"]:
                         self._complete.add(record["file"])
                 place += len(line)

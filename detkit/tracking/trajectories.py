@@ -6,6 +6,7 @@ far. Afterwards all its boxes can have its number and its last class, and gaps c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,3 +103,23 @@ def _filled(whole: Trajectories, longest: float, clock: NDArray[np.float64]) -> 
         np.concatenate((times, at[:, 1])),
         np.concatenate((whole.detections, np.full(len(start), NOT_DETECTED))),
     )
+
+
+def replay(whole: Trajectories) -> Iterator[Tracks]:
+    """The same frame by frame, as a tracker gives them, those frames that hold a track: for what counts tracks.
+
+    All are confirmed and have their last class, so that a track is counted as one thing from its first box on.
+    """
+    table = whole.table
+    order = np.lexsort((table.ids, table.frames))
+    for rows in np.split(order, np.flatnonzero(np.diff(table.frames[order])) + 1) if len(order) else ():
+        yield Tracks(
+            float(whole.times[rows[0]]),
+            table.boxes[rows].astype(np.float32),
+            table.scores[rows].astype(np.float32),
+            table.class_ids[rows],
+            table.ids[rows],
+            table.ids[rows],
+            whole.detections[rows],
+            np.ones(len(rows), bool),
+        )

@@ -1,0 +1,132 @@
+"""`detkit eval --protocol mot`: figures of tracks against a ground truth of tracks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from detkit.cli.console import say
+
+if TYPE_CHECKING:
+    from detkit.metrics.mot import Rules, TrackFigures
+
+# Options of `detkit eval` that mean something here.
+_OPTIONS = ("detections", "ground_truth", "protocol", "json", "gt_format", "explain", "fail_under")
+
+
+@dataclass(frozen=True)
+class TrackEvaluation:
+    """What is asked for.
+
+    json        file of all figures; - is stdout, instead of the table
+    benchmark   mot15, mot17 or mot20: whose rules hold; None: what the truth and its name tell
+    explain     say what each figure asks
+    fail_under  the HOTA below which the exit status is 1
+    """
+
+    json: str | None = None
+    benchmark: str | None = None
+    explain: bool = False
+    fail_under: float | None = None
+
+
+def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context: typer.Context) -> None:
+    """Read, measure, print."""
+    _refuse_others(context)
+    from detkit.guard import Guard
+    from detkit.metrics.mot import combined
+    from detkit.tracking.sequence_files import find_sequences
+
+    if wanted.fail_under is not None and not 0 <= wanted.fail_under <= 1:
+        raise typer.BadParameter(f"a HOTA lies from 0 to 1, not at {wanted.fail_under:g}", param_hint="--fail-under")
+    sequences, others = find_sequences(results, truth)
+    if wanted.json not in (None, "-"):
+        inputs = [path for one in sequences for path in (one.truth, one.result)]
+        Guard(*inputs, results, truth).spare("--json", Path(str(wanted.json)))
+    for path in others:
+        say(f"{path}: no ground truth of this name; not counted")
+
+    figures: dict[str, TrackFigures] = {}
+    names: set[str] = set()
+    for one in sequences:
+        figures[one.name], rules = _measured(one.truth, one.result, one.name, wanted.benchmark)
+        names.add(rules)
+    whole = combined(list(figures.values()))
+    if wanted.json != "-":
+        _print(figures, whole, " and ".join(sorted(names)), wanted.explain)
+    if wanted.json:
+        _write_json(wanted.json, figures, whole)
+    hota = whole.named()["HOTA"]
+    if wanted.fail_under is not None and hota < wanted.fail_under:
+        say(f"HOTA is {hota:.6f}, below the {wanted.fail_under:g} asked for")
+        raise typer.Exit(1)
+
+
+def _refuse_others(context: typer.Context) -> None:
+    """BadParameter for an option that was given and says nothing about tracks."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source: Any = context.get_parameter_source(name)
+        if name not in _OPTIONS and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter("is not for --protocol mot", param_hint=parameter.opts[0])
+
+
+def _measured(truth: Path, result: Path, name: str, benchmark: str | None) -> tuple[TrackFigures, str]:
+    from detkit.metrics.mot import figures_of
+    from detkit.tracking.motchallenge import has_classes, read_truth
+    from detkit.tracking.sequence_files import read_result
+
+    table = read_truth(truth)
+    title, rules = _rules(name, has_classes(table), benchmark)
+    return figures_of(table, read_result(result), rules), title
+
+
+def _rules(name: str, classes: bool, benchmark: str | None) -> tuple[str, Rules]:
+    """The benchmark's title and rules: as named, else MOT20 by the sequence's name, else by the truth's columns."""
+    from detkit.metrics.mot import MOT15, MOT17, MOT20
+
+    known = {"mot15": ("MOT15", MOT15), "mot17": ("MOT16/17", MOT17), "mot20": ("MOT20", MOT20)}
+    if benchmark is not None:
+        if benchmark.lower() not in known:
+            raise typer.BadParameter(f"of tracks is {', '.join(known)}", param_hint="--gt-format")
+        if not classes and benchmark.lower() != "mot15":
+            raise typer.BadParameter(f"{name} has no classes: its rules are those of mot15", param_hint="--gt-format")
+        return known[benchmark.lower()]
+    if not classes:
+        return known["mot15"]
+    return known["mot20" if "mot20" in name.lower() else "mot17"]
+
+
+def _print(figures: Mapping[str, TrackFigures], whole: TrackFigures, rules: str, explain: bool) -> None:
+    import shutil
+
+    from detkit.report.track_text import track_heading, track_meanings, track_table
+
+    width = max(shutil.get_terminal_size((120, 24)).columns, 40) if sys.stdout.isatty() else 120
+    typer.echo(f"{track_heading(figures, whole, rules)}\n{track_table(figures, whole, width)}")
+    if explain:
+        typer.echo(f"\n{track_meanings()}")
+
+
+def _write_json(path: str, figures: Mapping[str, TrackFigures], whole: TrackFigures) -> None:
+    import orjson
+
+    from detkit.files import write_bytes
+
+    content = {
+        "protocol": "mot",
+        "figures": whole.named(),
+        "classes": {},
+        "sequences": {name: one.named() for name, one in figures.items()},
+    }
+    data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
+    if path == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    else:
+        write_bytes(path, data)
