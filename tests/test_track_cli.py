@@ -128,6 +128,13 @@ def test_a_folder_goes_by_its_numbers_and_its_rate(folder, tmp_path):
     assert "assumed" not in run(folder, "-o", tmp_path / "t.txt", "--fps", 10).stderr
 
 
+def test_a_list_of_pictures_is_no_file_of_detections(folder, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{path}\n" for path in sorted(folder.glob("*.png"))))
+    run(f"@{listed}", "-o", tmp_path / "t.jsonl")
+    assert len(lines(tmp_path / "t.jsonl")) == 20
+
+
 def test_every_nth_frame_of_a_video_keeps_its_clock(video, tmp_path):
     run(video, "-o", tmp_path / "t.jsonl", "--every", 4)
     records = lines(tmp_path / "t.jsonl")

@@ -150,7 +150,7 @@ def _rate(path: Path, pace: Pace) -> float:
 
 def is_detections(source: str) -> bool:
     """Whether a source is a file of detections: by its ending, so that a folder is none."""
-    return Path(source).suffix.lower() in DETECTIONS and not Path(source).is_dir()
+    return not source.startswith("@") and Path(source).suffix.lower() in DETECTIONS and not Path(source).is_dir()
 
 
 def read_found(path: Path, pace: Pace) -> Iterator[Record]:
