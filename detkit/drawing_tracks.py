@@ -62,7 +62,10 @@ def draw_marks(image: Image, marks: Iterable[tuple[Sequence[tuple[float, float]]
         else:
             cv2.polylines(canvas, [corners], True, _MARK, thick, cv2.LINE_AA)
         left, baseline = int(corners[:, 0].min()), int(corners[np.argmin(corners[:, 0]), 1])
-        place = (min(max(left, 2), canvas.shape[1] - 2), min(max(baseline - thick - 4, letters), canvas.shape[0] - 4))
+        place = (
+            min(left + 2 * thick, canvas.shape[1] - letters),
+            min(max(baseline - thick - 4, letters), canvas.shape[0] - 4),
+        )
         scale = letters / 30
         cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thick + 2, cv2.LINE_AA)
         cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, _MARK, max(1, thick - 1), cv2.LINE_AA)

@@ -18,6 +18,7 @@ from detkit.detectors import by_command
 from detkit.detectors.base import Detector
 from detkit.runs.journal import Journal
 from detkit.runs.sources import Item
+from detkit.runs.track_pictures import Film
 from detkit.tracking.motchallenge import read_tracks
 from detkit.videos import frames
 
@@ -128,6 +129,13 @@ def test_a_folder_goes_by_its_numbers_and_its_rate(folder, tmp_path):
     assert "assumed" not in run(folder, "-o", tmp_path / "t.txt", "--fps", 10).stderr
 
 
+def test_a_list_of_pictures_is_no_file_of_detections(folder, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{path}\n" for path in sorted(folder.glob("*.png"))))
+    run(f"@{listed}", "-o", tmp_path / "t.jsonl")
+    assert len(lines(tmp_path / "t.jsonl")) == 20
+
+
 def test_every_nth_frame_of_a_video_keeps_its_clock(video, tmp_path):
     run(video, "-o", tmp_path / "t.jsonl", "--every", 4)
     records = lines(tmp_path / "t.jsonl")
@@ -217,6 +225,29 @@ def test_a_broken_frame_costs_itself(folder, tmp_path):
     assert 7 not in tracks.frames
     assert len(set(tracks.ids.tolist())) == 2
     assert len(list((tmp_path / "drawn").iterdir())) == 19
+
+
+def test_a_broken_video_in_a_folder_of_frames_costs_itself(folder, tmp_path):
+    (folder / "a.avi").write_bytes(b"no video")
+    outcome = run(folder, "-o", tmp_path / "t.jsonl", code=1)
+    assert outcome.stderr.count("a.avi") == 1
+    assert "assumed" not in outcome.stderr
+    records = [record for record in lines(tmp_path / "t.jsonl") if "error" not in record]
+    assert [record["file"] for record in records] == [f"{n}.png" for n in range(1, 21)]
+    assert {one["track"] for record in records for one in record["detections"]} == {1, 2}
+
+
+def test_a_drawn_video_keeps_an_uneven_clock(tmp_path):
+    """Frames at 0, .1, .2 and then every half second: the drawn one lasts as long."""
+    film = Film(tmp_path / "out.webm", 10.0)
+    for frame, seconds in enumerate((0.0, 0.1, 0.2, 0.7, 1.2)):
+        film.add(picture(3 * frame), seconds)
+    film.finish()
+    film.drop()
+    shown = list(frames(tmp_path / "out.webm"))
+    assert len(shown) == 13
+    left = [int(np.flatnonzero(frame.image[35, :, 0] > 128)[0]) for frame in shown]
+    assert left == pytest.approx([10, 25, 40, 40, 40, 40, 40, 55, 55, 55, 55, 55, 70], abs=2)
 
 
 def test_an_interrupted_run_goes_on(video, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detkit.cli.console import RunProgress, counted, say, start_logging
+from detkit.cli.console import RunProgress, counted, progress, say, start_logging
 from detkit.cli.options import DeviceOption, QuietOption, ThreadsOption, VerboseOption
 from detkit.errors import DetkitError, ExitStatus, UsageError
 
@@ -370,8 +370,8 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     spare = tuple(path for path in (detector.path, detecting.model) if path is not None)
     output = TrackOutput(wanted.out, resume=wanted.resume, spare=spare, tracks=writer)
     reading = Reading(workers=detecting.workers, every=wanted.every)
-    progress = RunProgress("videos and pictures", shown=not wanted.quiet and len(items) > 1)
-    run = Run(Detection(detector), items, output, reading, progress)
+    listener = RunProgress("videos and pictures", shown=not wanted.quiet and len(items) > 1)
+    run = Run(Detection(detector), items, output, reading, listener)
     for name, why in problems:
         run.fail(name, why)
     if wanted.out is None:
@@ -412,7 +412,8 @@ def _paint(
         return
     painter = TrackPainter(pictures, writer.videos, counted_at, wanted.places)
     try:
-        painter.paint(items, replace(reading, keep_images=True))
+        with progress(painter.frames, "frames drawn", shown=not wanted.quiet) as bar:
+            painter.paint(items, replace(reading, keep_images=True), bar.advance)
     except DetkitError as error:
         raise type(error)(f"{error}; the tracks themselves are written") from error
 

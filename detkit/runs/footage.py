@@ -18,6 +18,7 @@ import orjson
 
 from detkit.errors import InputError
 from detkit.files import reason
+from detkit.picture_names import is_video
 from detkit.runs.record import Record, jsonl_line
 from detkit.runs.sources import Item
 from detkit.tracking.motchallenge import read_detections
@@ -76,7 +77,7 @@ def footage_of(records: Iterable[Record], where: Whereabouts, pace: Pace) -> lis
     """
     groups: dict[str, list[tuple[Record, bytes]]] = {}
     for record in records:
-        video = record.get("frame") is not None
+        video = record.get("frame") is not None or is_video(record["file"])  # one that cannot be opened has no frame
         key = record["file"] if video else f"{PurePosixPath(record['file']).parent}/"
         groups.setdefault(key, []).append(({**record, "detections": ()}, jsonl_line(record)))
     return [_footage(group, where(group[0][0]), pace) for group in groups.values()]
@@ -84,7 +85,7 @@ def footage_of(records: Iterable[Record], where: Whereabouts, pace: Pace) -> lis
 
 def _footage(group: list[tuple[Record, bytes]], path: Path, pace: Pace) -> Footage:
     first = group[0][0]
-    if first.get("frame") is None:
+    if first.get("frame") is None and not is_video(first["file"]):
         files = [record["file"] for record, _ in group]
         chosen = all(file in pace.numbers for file in files)
         numbers = [pace.numbers[file] for file in files] if chosen else _picture_numbers(files)
@@ -92,11 +93,12 @@ def _footage(group: list[tuple[Record, bytes]], path: Path, pace: Pace) -> Foota
         kept = pairs if chosen else pairs[:: pace.every]
         name = _folder_name(path)
     else:
-        numbers = [record["frame"] + 1 for record, _ in group]
+        numbers = [record.get("frame", 0) + 1 for record, _ in group]
         pairs = sorted(zip(numbers, group, strict=True), key=lambda pair: pair[0])
         kept = [pair for pair in pairs if (pair[0] - 1) % pace.every == 0]
         name = PurePosixPath(first["file"]).stem
-    rate = _rate(path, pace) if any(record.get("time") is None for _, (record, _) in kept) else 0.0
+    clockless = any(record.get("time") is None and "error" not in record for _, (record, _) in kept)
+    rate = _rate(path, pace) if clockless else ASSUMED_RATE
     footage = Footage(name)
     for number, (record, line) in kept:
         time = record.get("time")
@@ -150,7 +152,7 @@ def _rate(path: Path, pace: Pace) -> float:
 
 def is_detections(source: str) -> bool:
     """Whether a source is a file of detections: by its ending, so that a folder is none."""
-    return Path(source).suffix.lower() in DETECTIONS and not Path(source).is_dir()
+    return not source.startswith("@") and Path(source).suffix.lower() in DETECTIONS and not Path(source).is_dir()
 
 
 def read_found(path: Path, pace: Pace) -> Iterator[Record]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,13 @@ class TrackPainter:
                 record = shot.record
                 self._shots[record["file"], record.get("frame")] = shown, shot
 
-    def paint(self, items: Sequence[Item], reading: Reading) -> None:
-        """Read the items again and write what is wanted of each frame."""
+    @property
+    def frames(self) -> int:
+        """How many there are to draw or to cut, those included that cannot be read."""
+        return len(self._shots)
+
+    def paint(self, items: Sequence[Item], reading: Reading, done: Callable[[], object] = lambda: None) -> None:
+        """Read the items again and write what is wanted of each frame; `done` is called after each."""
         guard, names = Guard(*(item.path for item in items)), Names(items)
         draw = self._pictures.draw
         film = Film(draw, self._rate()) if draw is not None and self._pictures.video else None
@@ -90,6 +95,7 @@ class TrackPainter:
                     target = Path(draw, names.drawn(result.item.name, result.frame))
                     guard.spare("--draw", target)
                     write_bytes(target, encode_image(shown.drawn(result.image, shot), target.suffix))
+                done()
             if film is not None:
                 film.finish()
         finally:
