@@ -31,6 +31,7 @@ class OutputFormat(str, Enum):
     yolo = "yolo"
     voc = "voc"
     csv = "csv"
+    counts = "counts"
 
 
 DeviceOption = Annotated[
@@ -103,8 +104,8 @@ class DetectionOptions:
             "--format",
             "-f",
             metavar="FORMAT",
-            help="table, jsonl, coco, yolo, voc or csv. Default: a table on a terminal, JSON Lines when piped; with "
-            "--out, by its ending.",
+            help="table, jsonl, coco, yolo, voc, csv (a row a box) or counts (a row a picture, a column a class). "
+            "Default: a table on a terminal, JSON Lines when piped; with --out, by its ending.",
             **_OUTPUT,
         ),
     ] = None

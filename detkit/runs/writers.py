@@ -16,6 +16,7 @@ import orjson
 
 from detkit.classes import CATEGORY_IDS, COCO_NAMES
 from detkit.errors import UsageError
+from detkit.runs.count_table import counts_table
 from detkit.runs.record import Record, jsonl_line, one_line, record_key
 from detkit.runs.sources import Item
 
@@ -39,11 +40,13 @@ class Whole:
     names   the class names of the detector
     items   all items
     ids     where other ids than the usual ones are wanted
+    wanted  the classes that were asked for by name, none where all are
     """
 
     names: Sequence[str]
     items: Sequence[Item] = ()
     ids: CocoIds | None = None
+    wanted: Sequence[str] = ()
 
 
 # A file beside the output: what is added to the output's name (or, in a folder, the name), and its content.
@@ -137,6 +140,12 @@ def write_csv(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besid
     yield from ()
 
 
+def write_counts(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
+    """A line a record with how many of each class it has; see `count_table.counts_table`."""
+    file.write(counts_table(records, whole.names, whole.wanted))
+    yield from ()
+
+
 def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
     """The results list that pycocotools' `loadRes` takes, a line a box, with the file's name beside its number.
 
@@ -227,6 +236,7 @@ WRITERS: dict[str, Writer] = {
         Writer("yolo", ending=".txt", content=yolo_text, beside=yolo_classes),
         Writer("voc", ending=".xml", content=voc_text),
         Writer("csv", (".csv",), write_csv),
+        Writer("counts", write=write_counts),
     )
 }
 JSON_LINES = WRITERS["jsonl"]
