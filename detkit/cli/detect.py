@@ -100,7 +100,7 @@ def _output(
 def _settings(options: DetectionOptions) -> dict[str, Any]:
     """The shared options that results depend on."""
     return {
-        "conf": options.conf,
+        "conf": list(options.confs),
         "iou": options.iou,
         "max_det": options.max_det,
         "classes": options.classes,
