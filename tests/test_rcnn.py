@@ -668,7 +668,10 @@ def test_models_info_knows_them(tmp_path: Path, cli: Any) -> None:
     faster, _ = parts_graph(tmp_path / "faster.onnx")
     network = colour_graph(tmp_path / "colours.onnx")
     write_rcnn_model(tmp_path / "svm.npz", model_of(network, np.random.default_rng(0)))
-    for path, head, classes in [(faster, "faster-rcnn", "cat, dog"), (tmp_path / "svm.npz", "rcnn", "a, b, c")]:
+    for path, head, classes in [
+        (faster, "faster-rcnn", ["cat", "dog"]),
+        (tmp_path / "svm.npz", "rcnn", ["a", "b", "c"]),
+    ]:
         done = cli("models", "info", path, "--json")
         assert done.returncode == 0, done.stderr
         fields = json.loads(done.stdout)

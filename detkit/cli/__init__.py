@@ -85,7 +85,6 @@ def _drop_stdout() -> None:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find objects in pictures, from the sliding window to the transformers, and measure how well.",
