@@ -107,8 +107,9 @@ def _root(
 
 
 def _register() -> None:
-    from detkit.cli import bench, convert, evaluate, hog_detect, models, proposals, rcnn, slide, train, yolo
+    from detkit.cli import bench, convert, demo, evaluate, hog_detect, models, proposals, rcnn, slide, train, yolo
 
+    app.command("demo")(demo.demo)
     app.command("yolo")(yolo.yolo)
     app.command("rcnn")(rcnn.rcnn)
     app.command("hog-detect")(hog_detect.hog_detect)
