@@ -51,6 +51,11 @@ def coco_ids(names: Sequence[str]) -> tuple[int, ...] | None:
     return tuple(CATEGORY_IDS[COCO_NAMES.index(name)] for name in names)
 
 
+def class_name(names: Sequence[str], class_id: int) -> str:
+    """The name of a class, or its number where it has none."""
+    return names[class_id] if 0 <= class_id < len(names) else str(class_id)
+
+
 def classes_called(name: str, names: Sequence[str]) -> list[int]:
     """The places in `names` of the classes of this name: all that are called so to the letter, else in another case.
 

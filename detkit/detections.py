@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detkit.boxes import as_boxes
 from detkit.boxes import clip as clip_boxes
+from detkit.classes import class_name
 from detkit.errors import InputError
 
 
@@ -99,7 +100,7 @@ class Detections:
 
     def name_of(self, class_id: int) -> str:
         """The name of a class, or its number where it has none."""
-        return self.names[class_id] if 0 <= class_id < len(self.names) else str(class_id)
+        return class_name(self.names, class_id)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {score:.2f}" for name, score in zip(self.class_names[:6], self.scores, strict=False))

@@ -14,7 +14,7 @@ def settled(given: Mapping[str, Any], *values: Any) -> tuple[Any, ...]:
 
     >>> from detkit.detectors.selection import Selection
     >>> settled({"conf": 0.5}, Selection(max_det=10))
-    (Selection(conf=0.5, iou=None, max_det=10, nms='greedy', agnostic=False, classes=()),)
+    (Selection(conf=0.5, iou=None, max_det=10, nms='greedy', agnostic=False, classes=(), conf_by_class={}),)
     """
     known = [{entry.name for entry in fields(value)} for value in values]
     unknown = set(given).difference(*known)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from detkit.cli import app
+from detkit.cli.tables import print_detections, print_totals
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -50,6 +52,27 @@ def test_wrong_use_is_one_line(capsys, arguments, message):
     assert err.startswith("detkit: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_one_box_is_one_box(capsys):
+    box = {"box": [0.0, 0.0, 1.0, 1.0], "score": 0.5, "class": "cat", "class_id": 0}
+    for boxes, said in (([], "0 boxes"), ([box], "1 box"), ([box, box], "2 boxes")):
+        print_detections({"file": "a.png", "width": 8, "height": 9, "detections": boxes})
+        assert capsys.readouterr().out.splitlines()[0] == f"a.png  8x9  {said}"
+    print_totals(Counter(cat=1), 1)
+    assert "1 box in 1 picture\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"), [("detkit hog", "hog-detect"), ("detkit yolo --nm", "--nms"), ("detkit models pu", "pull")]
+)
+def test_the_shell_completes(capfd, monkeypatch, words, completed):
+    monkeypatch.setenv("_DETKIT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit) as stop:
+        app(prog_name="detkit")
+    assert (stop.value.code, capfd.readouterr().out.split()) == (0, [completed])
 
 
 @pytest.mark.parametrize("arguments", [[], ["models"], ["train"]])

@@ -146,6 +146,12 @@ def test_train_hog_prints_rounds_and_writes_a_model(cli: Cli, tmp_path: Path) ->
     assert result.returncode == 0, result.stderr  # type: ignore[attr-defined]
     assert result.stdout.splitlines()[0].startswith("round  positives  negatives")  # type: ignore[attr-defined]
     assert result.stdout.splitlines()[1].split()[0] == "0"  # type: ignore[attr-defined]
+    before = out.read_bytes()
+    again = ("train", "hog", tmp_path / "positives", tmp_path / "negatives", "-o", out)
+    refused = cli(*again)
+    assert refused.returncode == 2  # type: ignore[attr-defined]
+    assert "square.npz is there already: --overwrite replaces it" in _line(refused)
+    assert out.read_bytes() == before
     scene = np.full((100, 100, 3), 200, np.uint8)
     scene[40:56, 48:64] = 30
     write_image(tmp_path / "scene.png", scene)
@@ -153,6 +159,9 @@ def test_train_hog_prints_rounds_and_writes_a_model(cli: Cli, tmp_path: Path) ->
     best = json.loads(found.stdout)["detections"][0]  # type: ignore[attr-defined]
     assert best["class"] == "square"
     assert abs((best["box"][0] + best["box"][2]) / 2 - 56) < 6
+    options = ("--overwrite", "--hog", "window=32x32", "--rounds", 0, "--random", 64, "--cost", 0.01)
+    assert cli(*again, *options).returncode == 0  # type: ignore[attr-defined]
+    assert out.read_bytes() != before
 
 
 def test_train_hog_asks_first_whether_it_can_write(cli: Cli, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from detkit.classes import COCO_NAMES
 from detkit.detectors.hog.hog_model import named_model
 from detkit.detectors.yolo.heads import HEADS
 from detkit.errors import ModelError, OutputError
@@ -284,13 +285,22 @@ def test_hog_models_are_models(cli, tmp_path):
     for name, file in models.hog_models().items():
         assert cli("models", "path", name).stdout == f"{file}\n"
         fields = json.loads(cli("models", "info", name, "--json").stdout)
-        assert (fields["head"], fields["window"], fields["classes"]) == ("hog", "64 x 128", "person")
+        assert (fields["head"], fields["window"], fields["classes"]) == ("hog", "64 x 128", ["person"])
         assert fields["bytes"] == file.stat().st_size
     broken = tmp_path / "broken.npz"
     broken.write_bytes(models.hog_models()["person"].read_bytes()[:5000])
     done = cli("models", "info", broken)
     assert (done.returncode, done.stdout) == (3, "")
     assert "neither an R-CNN nor a HOG detector" in done.stderr
+
+
+def test_json_names_all_classes_and_people_see_ten(cli):
+    fields = json.loads(cli("models", "info", "yolo-lite0", "--json").stdout)
+    assert fields["classes"] == list(COCO_NAMES)
+    assert "toothbrush" in fields["metadata"]["names"]
+    shown = cli("models", "info", "yolo-lite0").stdout
+    assert "traffic light, ... (80)" in shown
+    assert "toothbrush" not in shown
 
 
 def test_the_path_of_no_file(cli, tmp_path):

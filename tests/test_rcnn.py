@@ -523,6 +523,10 @@ def test_training_finds_coloured_squares_and_goes_on_where_it_stopped(tmp_path: 
     features[5].write_bytes(features[5].read_bytes()[:1000])
     stamps = {path: path.stat().st_mtime_ns for path in features[6:]}
     detector.unlink()
+    done = cli("train", "rcnn", annotations, "-o", tmp_path / "out", *options)
+    assert done.returncode == 2
+    assert "out holds a training already (features): --resume goes on with it" in done.stderr
+    assert len(list((tmp_path / "out" / "features").glob("*.npz"))) == 15
     done = cli("train", "rcnn", annotations, "-o", tmp_path / "out", "--resume", *options)
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
@@ -662,7 +666,7 @@ def test_pictures_held_out_without_boxes_have_no_figures(tmp_path: Path, cli: An
     for image in range(1, 5):  # whichever is held out
         rows = [row for row in table["annotations"] if row["image_id"] != image]
         annotations.write_text(json.dumps(table | {"annotations": rows}))
-        done = cli("train", "rcnn", annotations, "-o", tmp_path / "out", *options)
+        done = cli("train", "rcnn", annotations, "-o", tmp_path / "out", "--overwrite", *options)
         if "AP -  AP50 -  on 1 pictures held out, with box regression" in done.stdout:
             return
     raise AssertionError(done.stdout + done.stderr)
@@ -672,7 +676,10 @@ def test_models_info_knows_them(tmp_path: Path, cli: Any) -> None:
     faster, _ = parts_graph(tmp_path / "faster.onnx")
     network = colour_graph(tmp_path / "colours.onnx")
     write_rcnn_model(tmp_path / "svm.npz", model_of(network, np.random.default_rng(0)))
-    for path, head, classes in [(faster, "faster-rcnn", "cat, dog"), (tmp_path / "svm.npz", "rcnn", "a, b, c")]:
+    for path, head, classes in [
+        (faster, "faster-rcnn", ["cat", "dog"]),
+        (tmp_path / "svm.npz", "rcnn", ["a", "b", "c"]),
+    ]:
         done = cli("models", "info", path, "--json")
         assert done.returncode == 0, done.stderr
         fields = json.loads(done.stdout)

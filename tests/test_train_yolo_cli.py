@@ -7,6 +7,7 @@ import pytest
 
 from detkit import Yolo
 from detkit.annotations import read_ground_truth
+from detkit.cli.train_data import spare_training
 from detkit.errors import InputError, UsageError
 from detkit.images import write_image
 from detkit.training.pictures import annotated_pictures, listed_pictures
@@ -70,11 +71,30 @@ def test_a_few_steps_export_reload_and_going_on(cli, data):
     assert yolo.input_size == (64, 64)
     assert len(yolo(data / "pictures" / "a" / "0.png")) > 0
     assert (data / "out" / "history.png").stat().st_size > 1000
+    before = {path.name: path.read_bytes() for path in (data / "out").iterdir()}
+    refused = cli(*options, "--epochs", 4)
+    assert refused.returncode == 2
+    assert "out holds a training already (detector.onnx, checkpoint.pt, history.csv)" in refused.stderr
+    assert {path.name: path.read_bytes() for path in (data / "out").iterdir()} == before
     again = cli(*options, "--epochs", 4, "--resume", timeout=240)
     assert again.returncode == 0, again.stderr
     longer = (data / "out" / "history.csv").read_text().splitlines()
     assert longer[: len(rows)] == rows
     assert len(longer) > len(rows)
+
+
+@pytest.mark.parametrize("trace", ["detector.onnx", "detector.npz", "checkpoint.pt", "history.csv", "features"])
+def test_a_training_is_continued_or_replaced_only_when_that_is_said(tmp_path, trace):
+    spare_training(tmp_path, resume=False, overwrite=False)
+    (tmp_path / "notes.txt").write_text("mine")
+    spare_training(tmp_path, resume=False, overwrite=False)
+    (tmp_path / trace).mkdir() if trace == "features" else (tmp_path / trace).write_bytes(b"")
+    with pytest.raises(UsageError, match=rf"holds a training already \({trace}\)"):
+        spare_training(tmp_path, resume=False, overwrite=False)
+    spare_training(tmp_path, resume=True, overwrite=False)
+    spare_training(tmp_path, resume=False, overwrite=True)
+    with pytest.raises(UsageError, match="give one of them"):
+        spare_training(tmp_path, resume=True, overwrite=True)
 
 
 @pytest.mark.parametrize(

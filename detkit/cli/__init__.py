@@ -85,7 +85,6 @@ def _drop_stdout() -> None:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find objects in pictures, from the sliding window to the transformers, and measure how well.",
@@ -108,8 +107,22 @@ def _root(
 
 
 def _register() -> None:
-    from detkit.cli import bench, convert, evaluate, hog_detect, models, proposals, rcnn, slide, track, train, yolo
+    from detkit.cli import (
+        bench,
+        convert,
+        demo,
+        evaluate,
+        hog_detect,
+        models,
+        proposals,
+        rcnn,
+        slide,
+        track,
+        train,
+        yolo,
+    )
 
+    app.command("demo")(demo.demo)
     app.command("yolo")(yolo.yolo)
     app.command("rcnn")(rcnn.rcnn)
     app.command("hog-detect")(hog_detect.hog_detect)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,11 @@ def say(message: str) -> None:
 def counted(count: int, one: str, several: str | None = None) -> str:
     """ "1 picture", "2 pictures"; `several` for words whose plural is no bare s."""
     return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def counts_of(found: Counter[str]) -> str:
+    """ "3 dog, 1 cat": boxes of each class, the most frequent first."""
+    return ", ".join(f"{count} {name}" for name, count in found.most_common())
 
 
 def hint_on_interrupt(hint: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import typer
 
-from detkit.cli.console import RunProgress, counted, say, start_logging
+from detkit.cli.console import RunProgress, counted, counts_of, say, start_logging
 from detkit.cli.options import DetectionOptions
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
@@ -63,14 +63,19 @@ def run_detection(
     run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
     for name, why in problems:
         run.fail(name, why)
+    whole = Summary()
     if output.path is not None:
-        run.write(settings)
+        run.write(settings, whole.seen)
     elif output.format == "table":
         _table(run)
     else:
         run.write_to(sys.stdout.buffer)
-    if not options.quiet and len(items) > 1:
-        _tell(run.summary)
+    if not options.quiet:
+        if len(items) > 1:
+            _tell(run.summary)
+        if whole.found:
+            say(f"found {counts_of(whole.found)}")
+        tell_painted(run)
     if run.summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 
@@ -98,7 +103,7 @@ def _output(
 def _settings(options: DetectionOptions) -> dict[str, Any]:
     """The shared options that results depend on."""
     return {
-        "conf": options.conf,
+        "conf": list(options.confs),
         "iou": options.iou,
         "max_det": options.max_det,
         "classes": options.classes,
@@ -125,9 +130,16 @@ def _table(run: Run) -> None:
     sys.stdout.flush()
 
 
+def tell_painted(run: Run) -> None:
+    """Say where the pictures are that a run has written."""
+    for what, where in run.painted():
+        say(f"{what}: {where}")
+
+
 def _tell(summary: Summary) -> None:
     boxes = sum(summary.found.values())
     rate = f", {summary.pictures / summary.seconds:.1f}/s" if summary.seconds and summary.pictures else ""
+    empty = f"; nothing in {summary.empty}" if summary.empty else ""
     failed = f"; {summary.failures} could not be read" if summary.failures else ""
     done = f"{counted(summary.pictures, 'picture')}, {counted(boxes, 'box', 'boxes')}"
-    say(f"{done} in {summary.seconds:.1f} s{rate}{failed}")
+    say(f"{done} in {summary.seconds:.1f} s{rate}{empty}{failed}")

@@ -67,6 +67,10 @@ def evaluate(
         Path | None, typer.Option(help="Write a page with plots, classes and the worst images: one .html file.")
     ] = None,
     plots: Annotated[Path | None, typer.Option(help="Write the plots as PNG files into this folder.")] = None,
+    best_conf: Annotated[
+        Path | None,
+        typer.Option(help="Write the threshold of the best F1 of each class to this file, for --conf of detection."),
+    ] = None,
     fail_under: Annotated[
         float | None, typer.Option(help="Exit with status 1 if AP is below this, or undefined.")
     ] = None,
@@ -130,7 +134,7 @@ def evaluate(
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
     inputs = _Inputs(detections, ground_truth, compare, names, images, list_, dt_format, gt_format, match)
-    outputs = _Outputs(json, report, plots, per_class)
+    outputs = _Outputs(json, report, plots, per_class, best_conf)
     outputs.check(inputs)
 
     data = _read(inputs, class_ or (), honour_ignore=honour_ignore)
@@ -305,6 +309,7 @@ class _Outputs:
     report: Path | None
     plots: Path | None
     per_class: bool
+    best_conf: Path | None
 
     def check(self, inputs: _Inputs) -> None:
         """BadParameter or UsageError where one cannot be, or would overwrite an input or another one."""
@@ -316,9 +321,12 @@ class _Outputs:
         if self.json == "":
             raise typer.BadParameter("is no name of a file", param_hint="--json")
         written = [("--json", Path(self.json))] if self.json is not None and self.json != "-" else []
+        written += [("--best-conf", self.best_conf)] if self.best_conf is not None else []
         written += [("--report", report)] if report is not None else []
-        if len(written) == 2 and written[0][1].absolute() == written[1][1].absolute():
-            raise typer.BadParameter(f"the same file as --report: {report}", param_hint="--json")
+        for place, (option, target) in enumerate(written):
+            for other, same in written[place + 1 :]:
+                if target.absolute() == same.absolute():
+                    raise typer.BadParameter(f"the same file as {other}: {same}", param_hint=option)
         if self.plots is not None:
             from detkit.report.plots import PLOTS
 
@@ -332,6 +340,8 @@ class _Outputs:
             typer.echo("\n\n".join(_texts(results, per_class=self.per_class)))
         if self.json:
             _write_json(self.json, results)
+        if self.best_conf:
+            _write_best_conf(self.best_conf, results.main)
         if self.plots:
             from detkit.report.plots import write_plots
 
@@ -367,6 +377,14 @@ def _write_report(path: Path, results: _Results, inputs: _Inputs) -> None:
         results.intervals, results.comparison, results.explained,
     )  # fmt: skip
     write_bytes(path, page.encode("utf-8", errors="replace"))
+
+
+def _write_best_conf(path: Path, result: Evaluation) -> None:
+    import orjson
+
+    from detkit.files import write_bytes
+
+    write_bytes(path, orjson.dumps(result.best_thresholds(), option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _say_below(ap: float, bar: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,14 @@ _DEFAULT_OF = {
 }
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A field of `info` that is whole in JSON, and cut for people."""
+
+    whole: object
+    shown: object
 
 
 @app.command("list")
@@ -71,10 +80,11 @@ def info(
     if entry is None or entry.present:
         fields |= _graph_fields(model, head)
     if as_json:
-        _print_json(fields)
+        _print_json({key: value.whole if isinstance(value, Cut) else value for key, value in fields.items()})
         return
     width = max(map(len, fields))
-    for key, value in fields.items():
+    for key, field in fields.items():
+        value = field.shown if isinstance(field, Cut) else field
         text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
         print(f"{key:<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
 
@@ -130,14 +140,14 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
     network = Network(path)
     if network.metadata.get("head") in RUN_IN_PARTS:
         about = "runs in parts; detkit rcnn finds objects with it"
-        names = _shown(names_from_metadata(network.metadata))
+        names = _names(names_from_metadata(network.metadata))
         return _network_fields(network) | {"head": network.metadata["head"], "about": about, "classes": names}
     if head is None and is_classifier(network.inputs, network.outputs, network.metadata):
         from detkit.detectors.windows.slide_detector import Classifier
 
         about = "a class for the whole picture; detkit slide finds objects with it"
         fields = _network_fields(network)
-        return fields | {"head": CLASSIFIER, "about": about, "classes": _shown(Classifier(network.path).names)}
+        return fields | {"head": CLASSIFIER, "about": about, "classes": _names(Classifier(network.path).names)}
     from detkit.detectors.yolo.yolo_detector import Yolo
 
     yolo = Yolo(model, head=head)
@@ -152,7 +162,7 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
         "assumed": list(yolo.reading.assumptions) or "nothing",
         "size": f"{size[0]} x {size[1]}" if size else f"{preparation.dynamic}, {preparation.size} px",
         "suppression": f"greedy per class, IoU {yolo.iou:g}" if yolo.head.nms else "in the graph, or none needed",
-        "classes": _shown(yolo.names),
+        "classes": _names(yolo.names),
     }
 
 
@@ -176,7 +186,7 @@ def _svm_fields(path: Path) -> dict[str, object]:
         "features": f"{features.model}: {features.row} and {features.grid}",
         "regions": f"{features.size[0]} x {features.size[1]}, {features.context} pixels around the box",
         "regression": "of each class" if model.regressors.shape[2] else "none",
-        "classes": _shown(model.names),
+        "classes": _names(model.names),
     }
 
 
@@ -196,13 +206,14 @@ def _hog_fields(path: Path, model: HogModel) -> dict[str, object]:
         ),
         "classifier": classifier,
         "notes": [f"{key}: {text}" for key, text in model.notes.items() if isinstance(text, str)] or "none",
-        "classes": model.name,
+        "classes": _names([model.name]),
     }
 
 
-def _shown(names: Sequence[str]) -> str:
-    """The first ten class names."""
-    return ", ".join(names[:10]) + (f", ... ({len(names)})" if len(names) > 10 else "") or "numbers"
+def _names(names: Sequence[str]) -> Cut:
+    """All class names, none where they are numbers; the first ten for people."""
+    shown = ", ".join(names[:10]) + (f", ... ({len(names)})" if len(names) > 10 else "") or "numbers"
+    return Cut(list(names), shown)
 
 
 def _network_fields(network: Network) -> dict[str, object]:
@@ -210,7 +221,10 @@ def _network_fields(network: Network) -> dict[str, object]:
         "file": str(network.path),
         "inputs": [str(value) for value in network.inputs],
         "outputs": [str(value) for value in network.outputs],
-        "metadata": [f"{key}: {value[:100]}" for key, value in sorted(network.metadata.items())] or "none",
+        "metadata": Cut(
+            dict(sorted(network.metadata.items())),
+            [f"{key}: {value[:100]}" for key, value in sorted(network.metadata.items())] or "none",
+        ),
         "provider": network.provider,
     }
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -14,6 +15,10 @@ import typer
 if TYPE_CHECKING:
     from detkit.detectors.selection import Selection
     from detkit.graphs.runtime import Runtime
+
+
+# Of detection where none is given.
+CONF = 0.25
 
 
 class Nms(str, Enum):
@@ -31,6 +36,7 @@ class OutputFormat(str, Enum):
     yolo = "yolo"
     voc = "voc"
     csv = "csv"
+    counts = "counts"
 
 
 DeviceOption = Annotated[
@@ -88,7 +94,15 @@ class DetectionOptions:
             "--model", "-m", metavar="NAME|FILE", help="A model by name, or a file. Default: the bundled one."
         ),
     ] = None
-    conf: Annotated[float, typer.Option(min=0, max=1, help="Keep boxes with a higher score.", **_BOXES)] = 0.25
+    conf: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER|CLASS=NUMBER,...|FILE",
+            help="Keep boxes with a higher score; of single classes (person=0.6,car=0.3; others 0.25, or a number "
+            "beside them), or as detkit eval --best-conf writes it.",
+            **_BOXES,
+        ),
+    ] = f"{CONF}"
     iou: Annotated[
         float | None,
         typer.Option(
@@ -112,8 +126,8 @@ class DetectionOptions:
             "--format",
             "-f",
             metavar="FORMAT",
-            help="table, jsonl, coco, yolo, voc or csv. Default: a table on a terminal, JSON Lines when piped; with "
-            "--out, by its ending.",
+            help="table, jsonl, coco, yolo, voc, csv (a row a box) or counts (a row a picture, a column a class). "
+            "Default: a table on a terminal, JSON Lines when piped; with --out, by its ending.",
             **_OUTPUT,
         ),
     ] = None
@@ -150,13 +164,71 @@ class DetectionOptions:
 
         if self.iou is not None and self.nms.value in ("soft", "none"):
             raise UsageError(f"--iou is not for --nms {self.nms.value}, which drops no box for its overlap")
-        return Selection(self.conf, self.iou, self.max_det, self.nms.value, self.agnostic, self.classes or ())
+        conf, by_class = self.confs
+        classes = self.classes or ()
+        return Selection(conf, self.iou, self.max_det, self.nms.value, self.agnostic, classes, by_class)
+
+    @cached_property
+    def confs(self) -> tuple[float, dict[str, float]]:
+        """The threshold of --conf, and those of single classes."""
+        return thresholds(self.conf)
 
     def runtime(self) -> Runtime:
         """Where and how networks run."""
         from detkit.graphs.runtime import Runtime
 
         return Runtime(self.device, self.threads, self.batch)
+
+
+def thresholds(text: str) -> tuple[float, dict[str, float]]:
+    """(threshold, thresholds of single classes) of 0.4, of person=0.6,car=0.3, of both, or of a JSON file of them.
+
+    BadParameter where it is none of these.
+    """
+    if "=" not in text and not _is_number(text):
+        return CONF, _thresholds_of_file(Path(text))
+    conf, by_class = CONF, {}
+    for part in text.split(","):
+        name, equals, number = part.rpartition("=")
+        if bool(equals) != bool(name.strip()):
+            raise typer.BadParameter(f"{part!r} names no class", param_hint="--conf")
+        if not equals:
+            conf = _share(number, part)
+        elif name.strip() in by_class:
+            raise typer.BadParameter(f"{name.strip()} has two thresholds", param_hint="--conf")
+        else:
+            by_class[name.strip()] = _share(number, part)
+    return conf, by_class
+
+
+def _thresholds_of_file(path: Path) -> dict[str, float]:
+    import orjson
+
+    try:
+        content = orjson.loads(path.read_bytes())
+    except OSError:
+        what = f"{str(path)!r} is no number, no class=number and no file that can be read"
+        raise typer.BadParameter(what, param_hint="--conf") from None
+    except ValueError:
+        raise typer.BadParameter(f"{path} is no JSON", param_hint="--conf") from None
+    if not isinstance(content, dict):
+        raise typer.BadParameter(f'{path} is no table like {{"person": 0.6, "car": 0.3}}', param_hint="--conf")
+    return {name: _share(number, f"{name} of {path}") for name, number in content.items()}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _share(number: object, what: str) -> float:
+    share = float(str(number)) if not isinstance(number, bool) and _is_number(str(number)) else -1.0
+    if not 0 <= share <= 1:
+        raise typer.BadParameter(f"{what}: {number!r} is no number from 0 to 1", param_hint="--conf")
+    return share
 
 
 def plain(**values: Any) -> dict[str, Any]:

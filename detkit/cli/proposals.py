@@ -136,6 +136,8 @@ def proposals(
     import cv2
 
     from detkit.cli.console import RunProgress, start_logging
+    from detkit.cli.console import counted as plural
+    from detkit.cli.detect import tell_painted
     from detkit.errors import DeviceError
     from detkit.graphs.runtime import Runtime
     from detkit.images import set_max_pixels
@@ -185,11 +187,13 @@ def proposals(
     elif short:
         for record in map(counted, run.records()):
             if "error" not in record:
-                print(f"{record['file']}  {len(record['boxes'])} boxes", flush=True)
+                print(f"{record['file']}  {plural(len(record['boxes']), 'box', 'boxes')}", flush=True)
     else:
         run.write_to(sys.stdout.buffer, counted)
     for line in () if cover is None else cover.lines():
         print(line, file=sys.stdout if path is not None or short else sys.stderr)
+    if not quiet:
+        tell_painted(run)
     if run.summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from detkit.cli.console import counted
+
 
 def print_table(title: str | None, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
     """A table; `columns` are (heading, "left" or "right"). Texts are shown as they are, not as Rich markup.
@@ -31,7 +33,7 @@ def print_table(title: str | None, columns: list[tuple[str, str]], rows: list[li
 def print_detections(record: dict[str, Any]) -> None:
     """The boxes of one picture."""
     found = record["detections"]
-    print(f"{record['file']}  {record['width']}x{record['height']}  {len(found)} boxes")
+    print(f"{record['file']}  {record['width']}x{record['height']}  {counted(len(found), 'box', 'boxes')}")
     rows = [[box["class"], f"{box['score']:.3f}", *(f"{side:.1f}" for side in box["box"])] for box in found]
     if rows:
         columns = [("class", "left"), ("score", "right"), *((side, "right") for side in ("x1", "y1", "x2", "y2"))]
@@ -41,4 +43,5 @@ def print_detections(record: dict[str, Any]) -> None:
 def print_totals(found: Counter[str], pictures: int) -> None:
     """How many boxes of each class all pictures have."""
     rows = [[name, count] for name, count in found.most_common()]
-    print_table(f"\n{sum(found.values())} boxes in {pictures} pictures", [("class", "left"), ("boxes", "right")], rows)
+    boxes = counted(sum(found.values()), "box", "boxes")
+    print_table(f"\n{boxes} in {counted(pictures, 'picture')}", [("class", "left"), ("boxes", "right")], rows)

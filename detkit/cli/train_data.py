@@ -27,6 +27,26 @@ ListOption = Annotated[
 HeldOutOption = Annotated[float, typer.Option(min=0, max=0.9, help="Share of the pictures that only measure.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")]
 
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Begin again where --out holds a training, whose files are then lost.")
+]
+# What trainings leave in their folder.
+_TRACES = ("detector.onnx", "detector.npz", "checkpoint.pt", "history.csv", "proposals.npz", "features")
+
+
+def spare_training(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """UsageError where the folder `out` holds a training that is neither to be continued nor to be replaced."""
+    from detkit.errors import UsageError
+
+    if resume and overwrite:
+        raise UsageError("--resume goes on and --overwrite begins again: give one of them")
+    there = [name for name in _TRACES if (out / name).exists()]
+    if there and not (resume or overwrite):
+        raise UsageError(
+            f"{out} holds a training already ({', '.join(there)}): --resume goes on with it, --overwrite begins again; "
+            "or name another --out"
+        )
+
 
 def print_figures(figures: tuple[float, float], pictures: int, how: str = "") -> None:
     """A line with AP and AP50 on the held-out pictures; without boxes there, they have none."""

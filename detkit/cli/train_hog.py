@@ -60,6 +60,7 @@ def train_hog(
     aspect: Annotated[
         float, typer.Option(min=1.0, help="How many times wider or narrower than the object an annotated box may be.")
     ] = 1.4,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --out.")] = False,
     seed: SeedOption = 0,
     threads: Annotated[int, typer.Option(min=1, help="Pyramid levels at the same time.")] = 1,
     quiet: QuietOption = False,
@@ -69,12 +70,14 @@ def train_hog(
     from detkit.cli.console import say, start_logging
     from detkit.detectors.hog.hog_model import HogParameters, parameters_from_text, write_model
     from detkit.errors import UsageError
-    from detkit.files import check_writable
+    from detkit.files import check_writable, is_device
     from detkit.guard import Guard
     from detkit.training import hog as training
 
     start_logging(quiet=quiet, verbose=verbose)
     Guard(positives, negatives, images).spare("--out", out)
+    if out.exists() and not overwrite and not is_device(out):
+        raise UsageError(f"{out} is there already: --overwrite replaces it, or name another --out")
     check_writable(out)
     if classifier is Kind.mlp and cost:
         raise UsageError("--cost is for --classifier svm")

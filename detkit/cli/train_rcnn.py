@@ -17,12 +17,14 @@ from detkit.cli.train_data import (
     ImagesOption,
     ListOption,
     NamesOption,
+    OverwriteOption,
     SeedOption,
     counting,
     default_minutes,
     percent,
     print_figures,
     read_material,
+    spare_training,
     torch_needed,
 )
 from detkit.cli.windows import size_of
@@ -124,6 +126,7 @@ def train_rcnn(
         typer.Option(min=1, help="Default: the cores that this process may use.", rich_help_panel=_NETWORK),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from what is in --out.")] = False,
+    overwrite: OverwriteOption = False,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -153,6 +156,7 @@ def train_rcnn(
         raise UsageError("--max-proposals is for --proposals: without them Faster R-CNN learns from its own")
     if minutes is not None and epochs is not None:
         raise UsageError("give --minutes or --epochs, not both")
+    spare_training(out, resume=resume, overwrite=overwrite)
     from detkit.cores import available_cores
     from detkit.detectors.rcnn.region_features import CONTEXT, Features
     from detkit.training.material import Source

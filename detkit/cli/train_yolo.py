@@ -14,12 +14,14 @@ from detkit.cli.train_data import (
     ImagesOption,
     ListOption,
     NamesOption,
+    OverwriteOption,
     SeedOption,
     counting,
     default_minutes,
     percent,
     print_figures,
     read_material,
+    spare_training,
     torch_needed,
 )
 
@@ -49,6 +51,7 @@ def train_yolo(
         Path | None, typer.Option(metavar="FILE", help="A YOLOX network of the same classes that labels pictures, too.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    overwrite: OverwriteOption = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: the cores that this process may use.")] = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
@@ -63,6 +66,7 @@ def train_yolo(
         raise UsageError(f"--size must be a multiple of 32, not {size}")
     if minutes is not None and epochs is not None:
         raise UsageError("give --minutes or --epochs, not both")
+    spare_training(out, resume=resume, overwrite=overwrite)
     from detkit.cores import available_cores
     from detkit.detectors.yolo.yolo_detector import Yolo
     from detkit.training.material import Source

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.detections import Detections
+from detkit.detectors.selection import Selection
 from detkit.files import sha256
 from detkit.images import Image, as_image, read_image
 
@@ -27,6 +28,7 @@ class Detector(ABC):
     """An image, uint8 (H, W, 3) RGB, to `Detections`.
 
     names   of the classes
+    selection   which boxes become detections
     batch   pictures that `detect` takes at once with profit
     path    the file that it comes from; None where it was made in memory
 
@@ -35,6 +37,7 @@ class Detector(ABC):
     """
 
     names: tuple[str, ...] = ()
+    selection: Selection = Selection()
     batch: int = 1
     path: Path | None = None
 

@@ -113,6 +113,17 @@ class Curve:
         point = int(np.argmax(self.f1))
         return float(self.scores[point]), float(self.f1[point])
 
+    def best_threshold(self) -> float | None:
+        """What a score has to exceed at the working point of the highest F1: halfway to the next lower score.
+
+        None where no working point has a hit. Below the last score there is none to go by; it is then 0.001 below.
+        """
+        score, f1 = self.best_f1()
+        if f1 <= 0:
+            return None
+        lower = self.scores[self.scores < score]
+        return float(score + lower[0]) / 2 if len(lower) else max(score - 0.001, 0.0)
+
 
 def class_curve(outcomes: Outcomes, class_index: int) -> Curve:
     """The curve of one class."""

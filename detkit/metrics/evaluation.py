@@ -205,6 +205,14 @@ class Evaluation:
             self.ground_truth, self.predictions, self.iou, eleven_points=eleven, max_det=self.max_det
         )
 
+    def best_thresholds(self) -> dict[str, float]:
+        """By class name: what scores have to exceed for the highest F1; classes of which nothing is found are missing.
+
+        This is what `detkit eval --best-conf` writes and `--conf FILE` of the detection commands reads.
+        """
+        best = ((name, curve.best_threshold()) for name, curve in zip(self.names, self.class_curves, strict=True))
+        return {name: share for name, share in best if share is not None}
+
     def class_table(self) -> dict[str, dict[str, Any]]:
         """By class name: boxes, detections, the protocol's figures, counts, and the best working point."""
         table = {}

@@ -126,12 +126,26 @@ class Warn:
 
 @dataclass
 class Summary:
-    """What a run did: pictures (and frames), boxes of each class, inputs that could not be used, seconds."""
+    """What a run did: pictures (and frames), those without a box, boxes of each class, inputs that failed, seconds."""
 
     pictures: int = 0
+    empty: int = 0
     found: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     seconds: float = 0.0
+
+    def add(self, record: Record) -> None:
+        """Count a picture or a frame and its boxes."""
+        boxes = record.get("detections", ())
+        self.pictures += 1
+        self.empty += not boxes
+        self.found.update(box["class"] for box in boxes)
+
+    def seen(self, record: Record) -> Record:
+        """The record, once it is counted: what `each` of a run takes."""
+        if "error" not in record:
+            self.add(record)
+        return record
 
 
 class Run:
@@ -190,6 +204,17 @@ class Run:
         self.summary.failures += 1
         self.listener.failed(name, why)
 
+    def painted(self) -> Iterator[tuple[str, Path]]:
+        """(what, where) of the pictures that were written: the one drawing of a single picture, else their folder."""
+        output, summary = self.output, self.summary
+        if output.draw is not None and summary.pictures:
+            single = len(self.items) == 1 and not self.items[0].video
+            yield ("the picture" if single else "pictures"), self._drawn(self.items[0]) if single else output.draw
+        if output.crops is not None and summary.found:
+            yield "cut-outs", output.crops
+        for folder, _ in output.more if summary.pictures else ():
+            yield "pictures", folder
+
     def _journalled(self, out: Path, settings: Mapping[str, Any], each: Callable[[Record], Record]) -> None:
         path = journal_path(out, self.writer)
         there, resume = path.exists(), self.output.resume
@@ -236,7 +261,8 @@ class Run:
 
     def _whole(self) -> Whole:
         gt, names = self.output.gt, self.task.names
-        return Whole(names, self.items, None if gt is None else ids_of(gt, names, logger.warning))
+        ids = None if gt is None else ids_of(gt, names, logger.warning)
+        return Whole(names, self.items, ids, self.task.wanted)
 
     def _records(
         self, items: Iterable[Item], first_frame: Callable[[Item], int] = lambda item: 0
@@ -273,8 +299,7 @@ class Run:
             record |= self.task.record(result)
             if result.cut_off is not None:
                 self.fail(str(result.item.path), result.cut_off)
-            self.summary.pictures += 1
-            self.summary.found.update(box["class"] for box in record.get("detections", ()))
+            self.summary.add(record)
         if result.last:
             self.listener.finished_one()
         return record, result.last

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from detkit.boxes import Floats
+from detkit.classes import class_name
 from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.drawing import crops, draw
@@ -23,10 +24,12 @@ class Task(Protocol):
     """What a run does with each picture: a `batch.Worker` whose results become records and drawings.
 
     names   of the classes that it tells apart, if any
+    wanted  the names among them that were asked for, none where all are
     videos  why videos are none of its inputs; "" where they are
     """
 
     names: tuple[str, ...]
+    wanted: tuple[str, ...]
     batch: int
     videos: str
 
@@ -52,6 +55,8 @@ class Detection:
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
         self.names, self.batch = detector.names, detector.batch
+        wanted = detector.selection.wanted(detector.names)
+        self.wanted = () if wanted is None else tuple(class_name(detector.names, number) for number in wanted.tolist())
 
     def prepare(self, image: Image, name: str = "") -> Any:
         """See `Detector.prepare`."""
@@ -83,6 +88,7 @@ class Proposing:
     """
 
     names: tuple[str, ...] = ()
+    wanted: tuple[str, ...] = ()
     batch = 1
     videos = "is a video; proposals are for pictures"
 

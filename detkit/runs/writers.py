@@ -16,6 +16,7 @@ import orjson
 
 from detkit.classes import COCO_NAMES, coco_ids
 from detkit.errors import UsageError
+from detkit.runs.count_table import counts_table
 from detkit.runs.record import Record, jsonl_line, one_line, record_key
 from detkit.runs.sources import Item
 
@@ -39,11 +40,13 @@ class Whole:
     names   the class names of the detector
     items   all items
     ids     where other ids than the usual ones are wanted
+    wanted  the classes that were asked for by name, none where all are
     """
 
     names: Sequence[str]
     items: Sequence[Item] = ()
     ids: CocoIds | None = None
+    wanted: Sequence[str] = ()
 
 
 # A file beside the output: what is added to the output's name (or, in a folder, the name), and its content.
@@ -133,6 +136,12 @@ def write_csv(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besid
             place = (record_key(record), record["width"], record["height"])
             writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"]))
     text.detach()
+    yield from ()
+
+
+def write_counts(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
+    """A line a record with how many of each class it has; see `count_table.counts_table`."""
+    file.write(counts_table(records, whole.names, whole.wanted))
     yield from ()
 
 
@@ -226,6 +235,7 @@ WRITERS: dict[str, Writer] = {
         Writer("yolo", ending=".txt", content=yolo_text, beside=yolo_classes),
         Writer("voc", ending=".xml", content=voc_text),
         Writer("csv", (".csv",), write_csv),
+        Writer("counts", write=write_counts),
     )
 }
 JSON_LINES = WRITERS["jsonl"]
@@ -238,7 +248,7 @@ def ids_of(annotations: Path, names: Sequence[str], complain: Callable[[str], An
     """
     from detkit.annotations import read_ground_truth
     from detkit.annotations.alignment import AMBIGUOUS, ImageMatcher
-    from detkit.classes import classes_called
+    from detkit.classes import class_name, classes_called
 
     truth = read_ground_truth(annotations)
     matcher = ImageMatcher(truth.images)
@@ -259,7 +269,7 @@ def ids_of(annotations: Path, names: Sequence[str], complain: Callable[[str], An
         return truth.images.ids[row]
 
     def category_id(class_id: int) -> int | str | None:
-        name = names[class_id] if class_id < len(names) else str(class_id)
+        name = class_name(names, class_id)
         found = classes_called(name, truth.categories.names)
         if not found:
             complain_once(f"class {name!r}")

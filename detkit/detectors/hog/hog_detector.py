@@ -258,7 +258,7 @@ class HogDetector(Detector):
 
     def decode(self, scored: Scored) -> Detections:
         """Group the windows of a score map into boxes."""
-        found = group({0: scored.score_map}, self.selection, self.options.grouping)
+        found = group({0: scored.score_map}, self.selection, self.options.grouping, self.names)
         boxes = self.model.object_boxes(found.boxes)
         inside = Detections(boxes, found.scores, found.class_ids, self.names).clip(*scored.size)
         return inside[(inside.boxes[:, 2:] > inside.boxes[:, :2]).all(axis=1)]  # not what lies in the padding

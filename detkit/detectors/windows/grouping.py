@@ -136,11 +136,17 @@ class Grouping:
             raise UsageError(f"the spread of mean shift must be above 0, got {self.spread}")
 
 
-def group(maps: Mapping[int, ScoreMap], selection: Selection, grouping: Grouping = Grouping()) -> Detections:
-    """Boxes from the score map of each class id, best first; windows count from `selection.conf` on."""
-    threshold = selection.conf
+def group(
+    maps: Mapping[int, ScoreMap],
+    selection: Selection,
+    grouping: Grouping = Grouping(),
+    names: tuple[str, ...] = (),
+) -> Detections:
+    """Boxes from the score map of each class id, best first; windows count from the class's `conf` on."""
+    confs = selection.confs(names, max(maps, default=-1) + 1)
     found = []
     for class_id, score_map in maps.items():
+        threshold = float(confs[class_id])
         if grouping.method == "maxima":
             boxes, scores = score_map.maxima(threshold)
         else:
@@ -148,7 +154,7 @@ def group(maps: Mapping[int, ScoreMap], selection: Selection, grouping: Grouping
         if grouping.method == "mean-shift":
             boxes, scores = mean_shift(boxes, scores, threshold, score_map.window, grouping.spread)
         class_ids = np.full(len(boxes), class_id, np.int64)
-        found.append(Detections(boxes.astype(np.float32), scores, class_ids))
+        found.append(Detections(boxes.astype(np.float32), scores, class_ids, names))
     return selection.suppressed(
         Detections.concatenate(found), IOU, method=None if grouping.method == "maxima" else "none"
     )

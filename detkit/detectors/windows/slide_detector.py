@@ -276,9 +276,9 @@ class SlideDetector(Detector):
         """Group the windows of each class into boxes."""
         if not classified.score_maps:
             return Detections.empty(self.names)
-        selection = replace(self.selection, conf=max(self.selection.conf, 1e-6))
-        found = group(classified.score_maps, selection, self.options.grouping)
-        return replace(found, names=self.names).clip(*classified.size)
+        selection = self.selection.at_least(1e-6)
+        found = group(classified.score_maps, selection, self.options.grouping, self.names)
+        return found.clip(*classified.size)
 
     def scores(self, image: Image) -> Floats:
         """Probabilities (classes, rows, columns) of all windows of the network's input size on one level."""

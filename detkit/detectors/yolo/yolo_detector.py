@@ -69,7 +69,7 @@ class Yolo(Detector):
         self.iou = own_iou if self.selection.iou is None else self.selection.iou
         multi_label = self.options.multi_label
         counts_all = self.head.multi_label if multi_label is None else multi_label
-        conf = self.selection.conf
+        conf = self.selection.lowest_conf
         self._frame = Frame((0, 0), conf, counts_all, reading.anchors, sidecar.strides, reading.layout)
         self._wanted = self.selection.wanted(self.names)
         self.batch = self.feeding.fixed_batch or runtime.batch or 1
