@@ -154,6 +154,8 @@ def test_detections_in_a_file_give_the_same_tracks(video, tmp_path):
     assert lines(tmp_path / "again.jsonl") == lines(tmp_path / "t.jsonl")
     run(tmp_path / "found.jsonl", "-o", tmp_path / "red.txt", "--class", "red")
     assert set(read_tracks(tmp_path / "red.txt").ids.tolist()) == {1}
+    outcome = run(tmp_path / "found.jsonl", "-o", tmp_path / "blue.txt", "--class", "blue")
+    assert "no detection is of class 'blue'; there are green, red" in outcome.stderr
     run(tmp_path / "found.jsonl", "-o", tmp_path / "none.txt", "--conf", "0.95")
     assert (tmp_path / "none.txt").read_text() == ""
 

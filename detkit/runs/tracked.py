@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from detkit.tracking import Motion, Tracker, TrackerSettings, make_tracker
 from detkit.tracking.motchallenge import tracks_text
 from detkit.tracking.trajectories import Recorder, Trajectories
 from detkit.tracks import TrackTable
+
+logger = logging.getLogger("detkit")
 
 CSV_COLUMNS = (
     *("file", "frame", "time", "track", "x1", "y1", "x2", "y2", "score", "class", "class_id", "width", "height"),
@@ -102,6 +105,8 @@ class Following:
                     shot = replace(shot, line=jsonl_line({**record, "detections": kept}))
                 recorder.add(shot.number, _update(tracker, shot.time, kept, table))
             shots.append(shot)
+        for one in table.unseen():
+            logger.warning("%s: no detection is of class %r; there are %s", footage.name, one, table.names())
         return Tracked(Footage(footage.name, shots), recorder.trajectories(), tuple(table.kinds))
 
     def _sees(self, found: dict[str, Any], table: _Kinds) -> bool:
@@ -119,6 +124,16 @@ class _Kinds:
         if name not in self._wanted:
             self._wanted[name] = not self._classes or any(classes_called(one, [name]) for one in self._classes)
         return self._wanted[name]
+
+    def names(self) -> str:
+        """The classes that came, wanted or not."""
+        shown = sorted(self._wanted)
+        return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")
+
+    def unseen(self) -> list[str]:
+        """Classes that were asked for by names that no detection has, where there are detections at all."""
+        came = list(self._wanted)
+        return [one for one in self._classes if came and not classes_called(one, came)]
 
     def place(self, found: dict[str, Any]) -> int:
         name = found["class"]
