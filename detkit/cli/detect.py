@@ -102,8 +102,10 @@ def _output(
 
 def _settings(options: DetectionOptions) -> dict[str, Any]:
     """The shared options that results depend on."""
+    conf, by_class = options.confs
     return {
-        "conf": list(options.confs),
+        "conf": conf,
+        **({"conf of classes": by_class} if by_class else {}),
         "iou": options.iou,
         "max_det": options.max_det,
         "classes": options.classes,
