@@ -133,7 +133,7 @@ def prepared(truth: GroundTruth, found: Predictions, iou_type: str) -> tuple[Gro
     overlap.check(truth.shapes, "the annotations")
     overlap.check(found.shapes, "the detections")
     if iou_type == "bbox":
-        return truth, replace(found, shapes=replace(found.shapes, areas=None))
+        return truth, found
     ignore = truth.ignore | overlap.not_counted(truth.shapes, len(truth))
     areas = overlap.found_areas(found.boxes, found.shapes)
     return (
