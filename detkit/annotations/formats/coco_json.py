@@ -340,7 +340,7 @@ def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") 
         raise InputError(
             f"{path}: its {len(rows)} boxes have no scores; are these annotations, and the arguments swapped?"
         )
-    boxed = not rows or any(row.get("bbox") for row in rows)
+    boxed = not rows or any(row.get("bbox", []) != [] for row in rows)
     unknown = np.zeros((len(rows), 2), np.int64)
     shapes = holder = shapes_of(rows, wanted, unknown, problems)
     if not boxed and boxes_around(shapes) is None:

@@ -18,10 +18,16 @@ from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs
 
 
 def decode_end_to_end(outputs: Outputs, index: int, frame: Frame) -> Candidates:
-    """(B, n, 6): x1, y1, x2, y2, score, class; rows of zeros are padding. Ultralytics v10, 26, and nms=True."""
+    """(B, n, 6 + K): x1, y1, x2, y2, score, class, and what lies beside; rows of zeros are padding.
+
+    Ultralytics v10, 26, and nms=True.
+    """
     rows = outputs[0][index]
-    boxes = cxcywh_to_xyxy(enclosing(rows[:, :4], rows[:, 6])) if frame.layout.turned else rows[:, :4]
-    return kept_rows(boxes, rows[:, 4], rows[:, 5], frame.conf)
+    if frame.layout.turned:
+        turned = rows[:, [0, 1, 2, 3, 6]]
+        boxes = cxcywh_to_xyxy(enclosing(rows[:, :4], rows[:, 6]))
+        return kept_rows(boxes, rows[:, 4], rows[:, 5], frame.conf, turned)
+    return kept_rows(rows[:, :4], rows[:, 4], rows[:, 5], frame.conf, rows[:, 6:])
 
 
 def decode_batch_class_score(outputs: Outputs, index: int, frame: Frame) -> Candidates:

@@ -1,0 +1,107 @@
+"""What a network gives beside boxes, brought into the picture: masks, key points, turned boxes.
+
+Masks are those of YOLACT (Bolya et al. 2019): a mask is the sum of the prototypes weighted by the box's coefficients,
+positive where the object is, cut by the box. As in ultralytics' code, the sum is enlarged first and cut afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from detkit.boxes import Floats
+from detkit.detections import PER_BOX, Detections
+from detkit.detectors.selection import Selection
+from detkit.detectors.yolo.heads.types import Candidates, Layout
+from detkit.graphs.letterbox import Placement
+from detkit.shapes.masks import Masks
+from detkit.shapes.turned_boxes import enclosing, fast_nms, to_corners
+
+
+@dataclass(frozen=True, repr=False)
+class WithRest(Detections):
+    """Detections in input pixels with the column `rest` of their `Candidates`."""
+
+    rest: Floats | None = field(default=None, metadata=PER_BOX)
+
+
+def with_rest(candidates: Candidates, names: tuple[str, ...]) -> WithRest:
+    """Candidates as detections, so that suppression carries along what lies beside the boxes."""
+    return WithRest(candidates.boxes, candidates.scores, candidates.class_ids, names, rest=candidates.rest)
+
+
+def turned_survivors(found: WithRest, iou: float, selection: Selection) -> Detections:
+    """Fast suppression of turned boxes by ProbIoU, as their exporter does; see `turned_boxes.fast_nms`."""
+    assert found.rest is not None
+    overlap = iou if selection.iou is None else selection.iou
+    kept = fast_nms(found.rest, found.scores, overlap, None if selection.agnostic else found.class_ids)
+    return found[kept if selection.max_det is None else kept[: selection.max_det]]
+
+
+def in_picture(
+    found: Detections, layout: Layout, placement: Placement, prototypes: Floats | None, *, cut: bool
+) -> Detections:
+    """Detections in input pixels as such of the picture, with masks, key points or corners where the layout has them.
+
+    cut   whether boxes are cut at the borders of the picture. Key points are moved to them; corners stay outside
+    Detections whose masks hold no pixel are left out.
+    """
+    boxes = placement.undo(found.boxes, cut=cut)
+    rest = getattr(found, "rest", None)
+    masks = keypoints = corners = None
+    if rest is not None and layout.turned:
+        corners = placement.undo_points(to_corners(rest))
+        boxes = enclosing(corners).astype(np.float32)
+    elif rest is not None and layout.points[0]:
+        count, numbers = layout.points
+        points = rest[:, : count * numbers].reshape(-1, count, numbers)
+        seen = points[..., 2:3] if numbers > 2 else np.ones_like(points[..., :1])
+        keypoints = np.concatenate((placement.undo_points(points[..., :2], cut=True), seen), axis=2)
+    elif rest is not None and layout.coefficients and prototypes is not None:
+        masks = decode_masks(rest[:, : layout.coefficients], prototypes, boxes, placement)
+    shown = Detections(boxes, found.scores, found.class_ids, found.names, masks, keypoints, corners)
+    return shown if masks is None else shown[masks.areas > 0]
+
+
+def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement) -> Masks:
+    """Masks (N) of the picture from coefficients (N, K), prototypes (K, h, w) and boxes (N, 4) xyxy of the picture.
+
+    The weighted sum is resized to the input and its part with the picture in it to the picture, both bilinearly; what
+    is above 0 and inside of the box (x1 <= x < x2) belongs to the mask. Only the pixels of each box are computed.
+    """
+    width, height = placement.source_size
+    rows, columns = _enlarging(placement, prototypes.shape[1:])
+    windows = []
+    for weights, box in zip(coefficients, boxes, strict=True):
+        x1, y1, x2, y2 = np.clip(np.ceil(box), 0, (width, height) * 2).astype(int).tolist()
+        if x2 <= x1 or y2 <= y1:
+            windows.append((np.zeros((0, 0), bool), 0, 0))
+            continue
+        down, across = rows[y1:y2], columns[x1:x2]
+        top, bottom = _reach(down)
+        left, right = _reach(across)
+        part = np.tensordot(weights, prototypes[:, top:bottom, left:right], 1)
+        windows.append((down[:, top:bottom] @ part @ across[:, left:right].T > 0, x1, y1))
+    return Masks.from_windows(windows, height, width)
+
+
+def _reach(weights: Floats) -> tuple[int, int]:
+    """The columns from the first to the last that have a weight in any row: of rows in order, those of both ends."""
+    ends = np.flatnonzero(weights[[0, -1]].any(axis=0))
+    return int(ends[0]), int(ends[-1]) + 1
+
+
+@lru_cache(maxsize=8)
+def _enlarging(placement: Placement, shape: tuple[int, int]) -> tuple[Floats, Floats]:
+    """The weights (height, h) and (width, w) by which rows and columns of prototypes make those of the picture."""
+    sides = zip(shape, placement.size[::-1], (placement.top, placement.left), placement.resized[::-1],
+                placement.source_size[::-1], strict=True)  # fmt: skip
+    weights = []
+    for own, whole, before, inside, target in sides:
+        in_input = cv2.resize(np.eye(own, dtype=np.float32), (own, whole), interpolation=cv2.INTER_LINEAR)
+        content = np.ascontiguousarray(in_input[before : before + inside])
+        weights.append(np.asarray(cv2.resize(content, (own, target), interpolation=cv2.INTER_LINEAR), np.float32))
+    return weights[0], weights[1]
