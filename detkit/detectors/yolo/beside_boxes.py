@@ -12,7 +12,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from detkit.boxes import Floats
+from detkit.boxes import Floats, clip
 from detkit.detections import PER_BOX, Detections
 from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.heads.types import Candidates, Layout
@@ -55,6 +55,7 @@ def in_picture(
     if rest is not None and layout.turned:
         corners = placement.undo_points(to_corners(rest))
         boxes = enclosing(corners).astype(np.float32)
+        boxes = clip(boxes, *placement.source_size) if cut else boxes
     elif rest is not None and layout.points[0]:
         count, numbers = layout.points
         points = rest[:, : count * numbers].reshape(-1, count, numbers)
