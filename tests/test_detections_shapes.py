@@ -11,7 +11,7 @@ import pytest
 from detkit.detections import Detections
 from detkit.drawing import crops, draw
 from detkit.errors import InputError
-from detkit.runs.writers import Whole, write_coco
+from detkit.runs.writers import CocoIds, Whole, write_coco
 from detkit.shapes.masks import Masks
 from detkit.shapes.turned_boxes import enclosing, to_corners
 
@@ -70,7 +70,7 @@ def test_records_and_coco_results() -> None:
         found = make()
         file = io.BytesIO()
         record = {"file": "a.png", "width": 40, "height": 30, "detections": found.to_dicts()}
-        list(write_coco(file, [record], Whole(found.names)))
+        list(write_coco(file, [record], Whole(found.names, ids=CocoIds(lambda key: 1, lambda class_id: 1))))
         rows = orjson.loads(file.getvalue())
         assert all(key in row for row in rows)
     assert rows[0]["segmentation"] == [[number for corner in found.to_dicts()[0]["corners"] for number in corner]]
@@ -83,13 +83,15 @@ def test_pycocotools_reads_our_masks(tmp_path) -> None:
 
 
 def test_drawings_and_cut_outs() -> None:
-    image = np.full((30, 40, 3), 100, np.uint8)
-    shown = draw(image, masked()[[0]])
-    assert (shown[9, 9] == 100).all()  # a hole keeps its colour
-    assert (shown[12, 16] != 100).any()
-    (_, part), *_ = crops(image, masked()[[0]])
-    assert part.shape == (10, 15, 3)
-    assert (part[4, 4] == 255).all()
+    image = np.full((300, 400, 3), 100, np.uint8)
+    masks = Masks.from_dense(PIXELS[:1]).resize(300, 400)
+    found = Detections(masks.boxes, [0.5], [0], masks=masks)
+    shown = draw(image, found)
+    assert (shown[95, 95] == 100).all()  # a hole keeps its colour
+    assert (shown[125, 165] != 100).any()
+    (_, part), *_ = crops(image, found)
+    assert part.shape == (100, 150, 3)
+    assert (part[45, 45] == 255).all()
     assert (part[0, 0] == 100).all()
     assert (draw(image, turned()) != image).any()
     seen = posed()
