@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from detkit.boxes import Floats, clip
 from detkit.detections import PER_BOX, Detections
@@ -74,35 +75,66 @@ def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placem
     is above 0 and inside of the box (x1 <= x < x2) belongs to the mask. Only the pixels of each box are computed.
     """
     width, height = placement.source_size
-    rows, columns = _enlarging(placement, prototypes.shape[1:])
+    down, across = _enlarging(placement, prototypes.shape[1:])
     windows = []
     for weights, box in zip(coefficients, boxes, strict=True):
         x1, y1, x2, y2 = np.clip(np.ceil(box), 0, (width, height) * 2).astype(int).tolist()
         if x2 <= x1 or y2 <= y1:
             windows.append((np.zeros((0, 0), bool), 0, 0))
             continue
-        down, across = rows[y1:y2], columns[x1:x2]
-        top, bottom = _reach(down)
-        left, right = _reach(across)
-        part = np.tensordot(weights, prototypes[:, top:bottom, left:right], 1)
-        windows.append((down[:, top:bottom] @ part @ across[:, left:right].T > 0, x1, y1))
+        rows, columns = down.cut(y1, y2), across.cut(x1, x2)
+        part = prototypes[:, rows.first : rows.last, columns.first : columns.last]
+        # No matrix products: the threads of their libraries get in the way of the network's and of other pictures'.
+        summed = np.einsum("k,kij->ij", weights, part)
+        windows.append((columns.of(rows.of(summed).T).T > 0, x1, y1))
     return Masks.from_windows(windows, height, width)
 
 
-def _reach(weights: Floats) -> tuple[int, int]:
-    """The columns from the first to the last that have a weight in any row: of rows in order, those of both ends."""
-    ends = np.flatnonzero(weights[[0, -1]].any(axis=0))
-    return int(ends[0]), int(ends[-1]) + 1
+@dataclass(frozen=True)
+class _Taps:
+    """How rows of an enlarged picture are made: row i is the sum over t of weights[i, t] times row places[i, t].
+
+    first, last   the rows of the small picture that are used, last excluded; `places` count from `first`
+    """
+
+    places: NDArray[np.int64]
+    weights: Floats
+    first: int
+    last: int
+
+    def cut(self, begin: int, end: int) -> _Taps:
+        """Rows `begin` to `end` alone."""
+        places = self.places[begin:end] + self.first
+        first, last = int(places.min()), int(places.max()) + 1
+        return _Taps(places - first, self.weights[begin:end], first, last)
+
+    def of(self, picture: Floats) -> Floats:
+        """The rows, of a picture whose first row is `first`."""
+        picture = np.ascontiguousarray(picture)
+        total = picture[self.places[:, 0]]
+        total *= self.weights[:, :1]
+        for tap in range(1, self.places.shape[1]):
+            total += picture[self.places[:, tap]] * self.weights[:, tap : tap + 1]
+        return total
 
 
 @lru_cache(maxsize=8)
-def _enlarging(placement: Placement, shape: tuple[int, int]) -> tuple[Floats, Floats]:
-    """The weights (height, h) and (width, w) by which rows and columns of prototypes make those of the picture."""
+def _enlarging(placement: Placement, shape: tuple[int, int]) -> tuple[_Taps, _Taps]:
+    """How rows, and columns, of prototypes of `shape` make those of the picture.
+
+    Resizing is linear, so the resized unit matrix holds the weights.
+    """
     sides = zip(shape, placement.size[::-1], (placement.top, placement.left), placement.resized[::-1],
                 placement.source_size[::-1], strict=True)  # fmt: skip
-    weights = []
+    taps = []
     for own, whole, before, inside, target in sides:
         in_input = cv2.resize(np.eye(own, dtype=np.float32), (own, whole), interpolation=cv2.INTER_LINEAR)
         content = np.ascontiguousarray(in_input[before : before + inside])
-        weights.append(np.asarray(cv2.resize(content, (own, target), interpolation=cv2.INTER_LINEAR), np.float32))
-    return weights[0], weights[1]
+        matrix = np.asarray(cv2.resize(content, (own, target), interpolation=cv2.INTER_LINEAR), np.float32)
+        # At most four neighbours have a weight: begin with the first and take as many as any row needs.
+        used = matrix != 0
+        begins = used.argmax(axis=1)
+        most = int((own - used[:, ::-1].argmax(axis=1) - begins).max())
+        places = np.minimum(begins, own - most)[:, None] + np.arange(most)
+        taps.append(_Taps(places, np.take_along_axis(matrix, places, axis=1), 0, own))
+    return taps[0], taps[1]
