@@ -64,8 +64,28 @@ def in_picture(
         keypoints = np.concatenate((placement.undo_points(points[..., :2], cut=True), seen), axis=2)
     elif rest is not None and layout.coefficients and prototypes is not None:
         masks = decode_masks(rest[:, : layout.coefficients], prototypes, boxes, placement)
+    elif rest is not None and layout.maps and prototypes is not None:
+        masks = pasted_maps(prototypes[rest[:, 0].astype(np.int64)], placement)
     shown = Detections(boxes, found.scores, found.class_ids, found.names, masks, keypoints, corners)
     return shown if masks is None else shown[masks.areas > 0]
+
+
+def pasted_maps(maps: Floats, placement: Placement) -> Masks:
+    """Masks (N) of the picture from maps (N, h, w) of probabilities of the whole input: where they are above 0.5.
+
+    The part with the picture in it is resized to the picture bilinearly. Maps may be coarser than the input.
+    """
+    width, height = placement.source_size
+    left, top = placement.left, placement.top
+    masks = []
+    for one in maps:
+        if one.shape != placement.size[::-1]:
+            one = cv2.resize(one, placement.size, interpolation=cv2.INTER_LINEAR)
+        content = one[top : top + placement.resized[1], left : left + placement.resized[0]]
+        if placement.resized != placement.source_size:
+            content = cv2.resize(content, (width, height), interpolation=cv2.INTER_LINEAR)
+        masks.append(content > 0.5)
+    return Masks.from_dense(masks)
 
 
 def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement) -> Masks:

@@ -61,9 +61,9 @@ def decode_class_score_box(outputs: Outputs, index: int, frame: Frame) -> Candid
 
 
 def decode_dets_labels(outputs: Outputs, index: int, frame: Frame) -> Candidates:
-    """dets (B, n, 5): x1, y1, x2, y2, score; labels (B, n). RTMDet and others exported by mmdeploy."""
+    """dets (B, n, 5): x1, y1, x2, y2, score; labels (B, n). RTMDet, RTMDet-Ins and others by mmdeploy."""
     rows = outputs[0][index]
-    return kept_rows(rows[:, :4], rows[:, 4], outputs[1][index], frame.conf)
+    return kept_rows(rows[:, :4], rows[:, 4], outputs[1][index], frame.conf, _numbers(len(rows)))
 
 
 def decode_yolov3_nms(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -76,8 +76,13 @@ def decode_yolov3_nms(outputs: Outputs, index: int, frame: Frame) -> Candidates:
 
 def decode_torchvision(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """Boxes (n, 4) xyxy, scores (n,), labels (n,) of one picture, the last two in any order; labels are integers."""
-    boxes, labels, scores = _by_kind(outputs)
-    return kept_rows(boxes, scores, labels, frame.conf)
+    boxes, labels, scores = _by_kind(outputs[:3])
+    rest = _numbers(len(scores))
+    if frame.layout.points[0]:  # Keypoint R-CNN: places, and their scores as logits
+        points = outputs[3].copy()
+        points[..., 2] = sigmoid(outputs[4])
+        rest = points.reshape(len(points), -1)
+    return kept_rows(boxes, scores, labels, frame.conf, rest)
 
 
 def decode_rtdetr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -122,6 +127,11 @@ def decode_rfdetr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     best = np.argsort(-scores, axis=None, kind="stable")[: len(boxes)]
     queries, class_ids = np.unravel_index(best, scores.shape)
     return kept_rows(_shares_to_pixels(boxes, frame)[queries], scores.ravel()[best], class_ids, frame.conf)
+
+
+def _numbers(count: int) -> Floats:
+    """0, 1, 2 ... as a column (N, 1): the places of rows, which maps of masks are found by."""
+    return np.arange(count, dtype=np.float32)[:, None]
 
 
 def _shares_to_pixels(boxes: Floats, frame: Frame) -> Floats:

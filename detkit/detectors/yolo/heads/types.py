@@ -33,6 +33,7 @@ class Layout:
     first_label  the label of the first class, where it is not the head's own
     turned      an angle in radians follows the classes, of a box of centre and size; what encloses it is its box
     points      number of key points that follow the classes, and numbers of each (x, y, and a visibility or not)
+    maps        the last output holds a map of probabilities a box, of the whole input: (n, 1, h, w), or (B, n, h, w)
     coefficients  mask coefficients that follow the classes; the second output holds the prototypes (B, K, h, w)
     """
 
@@ -46,11 +47,12 @@ class Layout:
     first_label: int | None = None
     points: tuple[int, int] = (0, 0)
     coefficients: int = 0
+    maps: bool = False
 
     @property
     def task(self) -> str:
         """What the graph gives, as ultralytics' metadata call it."""
-        beside = ((self.coefficients, "segment"), (self.points[0], "pose"), (self.turned, "obb"))
+        beside = ((self.coefficients or self.maps, "segment"), (self.points[0], "pose"), (self.turned, "obb"))
         return next((task for there, task in beside if there), "detect")
 
     def arranged(self, outputs: Outputs) -> Outputs:
@@ -102,7 +104,7 @@ class Candidates:
 
     rest        float32 (N, K), what the layout says of each beside its box: mask coefficients, key points in input
                 pixels, or the turned box (centre x, y, width, height, angle); (N, 0) for none
-    prototypes  float32 (K, h, w) of the picture's masks
+    prototypes  float32 (K, h, w) of the picture's masks; or a map for each of the graph's boxes, whose number is `rest`
     """
 
     boxes: Floats
@@ -177,7 +179,10 @@ class Head:
         UnsoundError where scores or labels are not what the head says.
         """
         arranged = frame.layout.arranged(outputs)
-        found = self.decode(arranged, index, frame)
+        found = self.decode(arranged[:-1] if frame.layout.maps else arranged, index, frame)
+        if frame.layout.maps:
+            maps = arranged[-1][:, 0] if arranged[0].ndim < 3 else arranged[-1][index]
+            found = replace(found, prototypes=maps)
         if frame.layout.coefficients:
             found = replace(found, prototypes=_channels_first(arranged[1][index], frame.layout.coefficients))
         return replace(found, boxes=frame.layout.boxes(found.boxes, frame.size))
