@@ -116,6 +116,21 @@ def test_rtmdet_ins(make_graph: Any) -> None:
     assert half.masks.bounds[0].tolist() == pytest.approx([6, 12, 14, 13], abs=1)
 
 
+@pytest.mark.parametrize("logits", [True, False])
+def test_rfdetr_seg(make_graph: Any, logits: bool) -> None:
+    boxes = np.random.default_rng(5).uniform(0.2, 0.6, (1, 100, 4)).astype(np.float32)
+    boxes[0, 3] = 0.5, 0.5, 0.5, 0.5
+    labels = np.full((1, 100, 91), -9, np.float32)
+    labels[0, 3, 18] = 2
+    maps = np.full((1, 100, H // 4, W // 4), -5, np.float32)
+    maps[0, 3, 6:18, 8:24] = 5
+    maps = maps if logits else 1 / (1 + np.exp(-maps))
+    found = Yolo(make_graph({"dets": boxes, "labels": labels, "masks": maps}), conf=0.5)(PICTURE)
+    assert found.masks is not None
+    assert found.class_names == ["dog"]
+    assert found.masks.bounds.tolist() == [[32, 24, 64, 48]]
+
+
 def test_masks_of_prototypes_by_a_slow_loop(make_graph: Any) -> None:
     """YOLO v5's rows with mask coefficients; the picture is as large as the input, the prototypes a quarter of it."""
     rng = np.random.default_rng(3)

@@ -65,13 +65,15 @@ def in_picture(
     elif rest is not None and layout.coefficients and prototypes is not None:
         masks = decode_masks(rest[:, : layout.coefficients], prototypes, boxes, placement)
     elif rest is not None and layout.maps and prototypes is not None:
-        masks = pasted_maps(prototypes[rest[:, 0].astype(np.int64)], placement)
+        # Logits or probabilities, as the exporter had it: only logits fall below nought.
+        threshold = 0.0 if prototypes.min(initial=0) < 0 else 0.5
+        masks = pasted_maps(prototypes[rest[:, 0].astype(np.int64)], placement, threshold)
     shown = Detections(boxes, found.scores, found.class_ids, found.names, masks, keypoints, corners)
     return shown if masks is None else shown[masks.areas > 0]
 
 
-def pasted_maps(maps: Floats, placement: Placement) -> Masks:
-    """Masks (N) of the picture from maps (N, h, w) of probabilities of the whole input: where they are above 0.5.
+def pasted_maps(maps: Floats, placement: Placement, threshold: float = 0.5) -> Masks:
+    """Masks (N) of the picture from maps (N, h, w) of the whole input: where they are above `threshold`.
 
     The part with the picture in it is resized to the picture bilinearly. Maps may be coarser than the input.
     """
@@ -79,12 +81,14 @@ def pasted_maps(maps: Floats, placement: Placement) -> Masks:
     left, top = placement.left, placement.top
     masks = []
     for one in maps:
-        if one.shape != placement.size[::-1]:
+        if one.shape != placement.size[::-1] and placement.resized != placement.size:
             one = cv2.resize(one, placement.size, interpolation=cv2.INTER_LINEAR)
-        content = one[top : top + placement.resized[1], left : left + placement.resized[0]]
-        if placement.resized != placement.source_size:
+        content = one
+        if placement.resized != placement.size:
+            content = one[top : top + placement.resized[1], left : left + placement.resized[0]]
+        if content.shape != (height, width):
             content = cv2.resize(content, (width, height), interpolation=cv2.INTER_LINEAR)
-        masks.append(content > 0.5)
+        masks.append(content > threshold)
     return Masks.from_dense(masks)
 
 

@@ -126,7 +126,13 @@ def decode_rfdetr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     scores = sigmoid(logits)
     best = np.argsort(-scores, axis=None, kind="stable")[: len(boxes)]
     queries, class_ids = np.unravel_index(best, scores.shape)
-    return kept_rows(_shares_to_pixels(boxes, frame)[queries], scores.ravel()[best], class_ids, frame.conf)
+    return kept_rows(
+        _shares_to_pixels(boxes, frame)[queries],
+        scores.ravel()[best],
+        class_ids,
+        frame.conf,
+        queries[:, None].astype(np.float32),
+    )
 
 
 def _numbers(count: int) -> Floats:

@@ -134,6 +134,10 @@ def three_outputs(signature: Signature) -> Iterator[Found]:
     if ranks == [3, 2, 4] and shapes[0][2] == 5 and shapes[2][2:] == (height, width) and _integer(signature, 1):
         text = f"outputs {shapes}: rows of box and score, labels, and a mask each"
         yield Match("rtmdet", text, Layout((0, 1, 2), maps=True))
+    elif ranks == [3, 3, 4] and shapes[0][1] == shapes[1][1] == shapes[2][1] and 4 in (shapes[0][2], shapes[1][2]):
+        for found in _boxes_and_classes(signature):  # RF-DETR: a map a query
+            if isinstance(found, Match) and found.head == "rfdetr":
+                yield Match("rfdetr", f"{found.reason}; masks {shapes[2]}", Layout((0, 1, 2), maps=True))
     elif "orig_target_sizes" in signature.input_names:
         family = "dfine" if signature.says("dfine") else "rtdetr"
         yield Match(family, f"an input orig_target_sizes and outputs {', '.join(signature.output_names)}")
