@@ -144,6 +144,8 @@ def test_the_command_and_our_own_lines(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["eval", str(paths[1]), str(paths[0]), "--iou-type", "keypoints"])
     assert result.exit_code == 1
     assert "hold no key points" in result.stderr
+    shown = CliRunner().invoke(app, ["eval", str(paths[1]), str(paths[0]), "--iou-type", "segm"])
+    assert shown.stdout.startswith("COCO of masks: ")
 
 
 def test_turned_boxes_from_lines(tmp_path: Path) -> None:

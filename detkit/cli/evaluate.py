@@ -130,6 +130,8 @@ def evaluate(
     """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
     settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
     settings = _with_iou_type(settings, iou_type)
+    if explain and iou_type is IouType.KEYPOINTS:
+        raise typer.BadParameter("compares conventions for boxes and masks, not for key points", param_hint="--explain")
     _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
