@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detkit.shapes.shape_columns import Shapes
+
 ImageId = int | str
 
 # KITTI's class of regions that belong to no class.
@@ -117,7 +119,9 @@ class GroundTruth(BoxTable):
     truncated, occluded   bool (M,), carried for the formats that hold them; no figure depends on them
     ids        the annotation ids of the file, or running numbers from 1
     source     the name of the format they were read from
-    unread     what the file holds besides (masks, key points ...), and how often
+    unread     what the file holds besides, and how often
+    shapes     masks, key points and corners, where the file has them
+    iou_type   what of them is compared with detections, a name of `metrics.iou_types.OVERLAPS`
     """
 
     images: Images
@@ -134,6 +138,8 @@ class GroundTruth(BoxTable):
     ids: tuple[int | str, ...] = field(default=(), repr=False, metadata=PER_ROW)
     source: str = ""
     unread: Mapping[str, int] = field(default_factory=dict, repr=False)
+    shapes: Shapes = field(default=Shapes(), repr=False, metadata=PER_ROW)
+    iou_type: str = "bbox"
 
     @property
     def has_running_ids(self) -> bool:
@@ -161,12 +167,14 @@ class Predictions(BoxTable):
 
     boxes   float64 (D, 4), x, y, width, height in pixels
     scores  float64 (D,)
+    shapes  masks, key points and corners, where there are any; its `areas` decide the ranges of areas
     """
 
     image_index: NDArray[np.int64] = field(metadata=PER_ROW)
     class_index: NDArray[np.int64] = field(metadata=PER_ROW)
     boxes: NDArray[np.float64] = field(metadata=PER_ROW)
     scores: NDArray[np.float64] = field(metadata=PER_ROW)
+    shapes: Shapes = field(default=Shapes(), repr=False, metadata=PER_ROW)
 
 
 def _new_rows(places: Sequence[int] | NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.int64]:

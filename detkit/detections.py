@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,10 @@ from detkit.boxes import as_boxes
 from detkit.boxes import clip as clip_boxes
 from detkit.classes import class_name
 from detkit.errors import InputError
+from detkit.shapes.masks import Masks
+
+# Metadata of a field with an entry a box; None where no box has any.
+PER_BOX = {"boxes": True}
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,6 +27,10 @@ class Detections:
     scores     float32 (N,)
     class_ids  int64 (N,), indices into `names`
     names      the class names of the network; may be shorter than a class id, which is then its own name
+    masks      the mask of each box, of the size of the picture; None where the network gives none
+    keypoints  float32 (N, P, 3): x and y in pixels of the picture, and the visibility from 0 to 1; or None
+    corners    float32 (N, 4, 2): x and y of a turned box's corners in order around it, of which `boxes` hold what
+               encloses them; or None
 
     Immutable: every method returns a new object. InputError where the lengths do not fit.
 
@@ -35,19 +43,37 @@ class Detections:
     0
     """
 
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    class_ids: NDArray[np.int64]
+    boxes: NDArray[np.float32] = field(metadata=PER_BOX)
+    scores: NDArray[np.float32] = field(metadata=PER_BOX)
+    class_ids: NDArray[np.int64] = field(metadata=PER_BOX)
     names: tuple[str, ...] = field(default=(), repr=False)
+    masks: Masks | None = field(default=None, metadata=PER_BOX)
+    keypoints: NDArray[np.float32] | None = field(default=None, metadata=PER_BOX)
+    corners: NDArray[np.float32] | None = field(default=None, metadata=PER_BOX)
 
     def __post_init__(self) -> None:
         boxes = as_boxes(self.boxes)
         scores = np.asarray(self.scores, dtype=np.float32)
         class_ids = np.asarray(self.class_ids, dtype=np.int64)
+        for label, tail in (("keypoints", (-1, 3)), ("corners", (4, 2))):
+            column = getattr(self, label)
+            if column is not None:
+                column = np.asarray(column, dtype=np.float32)
+                if column.ndim != 3 or any(
+                    axis not in (-1, own) for axis, own in zip(tail, column.shape[1:], strict=True)
+                ):
+                    raise InputError(
+                        f"{label} must have shape (N, {tail[0] if tail[0] > 0 else 'P'}, {tail[1]}), got {column.shape}"
+                    )
+                object.__setattr__(self, label, column)
         for label, array in (("scores", scores), ("class_ids", class_ids)):
             if array.shape != (len(boxes),):
                 raise InputError(f"{label} must have shape ({len(boxes)},) as there are {len(boxes)} boxes, "
                                  f"got {array.shape}")  # fmt: skip
+        for label in ("masks", "keypoints", "corners"):
+            own = getattr(self, label)
+            if own is not None and len(own) != len(boxes):
+                raise InputError(f"there are {len(own)} {label} and {len(boxes)} boxes")
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "class_ids", class_ids)
@@ -64,12 +90,12 @@ class Detections:
         kept = list(parts)
         if not kept:
             return cls.empty()
-        return cls(
-            np.concatenate([part.boxes for part in kept]),
-            np.concatenate([part.scores for part in kept]),
-            np.concatenate([part.class_ids for part in kept]),
-            kept[0].names,
-        )
+        first = next((part for part in kept if len(part)), kept[0])
+        full = [part for part in kept if len(part)] or kept[:1]
+        columns = {name: [getattr(part, name) for part in full] for name in first.columns()}
+        if any(part.columns().keys() != columns.keys() for part in full):
+            raise InputError("detections with and without masks, key points or corners cannot be put together")
+        return replace(first, names=kept[0].names, **{name: _joined(parts) for name, parts in columns.items()})
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -78,7 +104,7 @@ class Detections:
         """The rows that a mask, an index array or a slice selects; an integer selects one row."""
         if isinstance(index, int | np.integer):
             index = [index]
-        return replace(self, boxes=self.boxes[index], scores=self.scores[index], class_ids=self.class_ids[index])
+        return replace(self, **{name: column[index] for name, column in self.columns().items()})
 
     def __iter__(self) -> Iterator[Detections]:
         return (self[row] for row in range(len(self)))
@@ -86,12 +112,20 @@ class Detections:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
             return NotImplemented
+        own, others = self.columns(), other.columns()
         return (
-            np.array_equal(self.boxes, other.boxes)
-            and np.array_equal(self.scores, other.scores)
-            and np.array_equal(self.class_ids, other.class_ids)
-            and self.names == other.names
+            self.names == other.names
+            and own.keys() == others.keys()
+            and all(
+                column == others[name] if isinstance(column, Masks) else np.array_equal(column, others[name])
+                for name, column in own.items()
+            )
         )
+
+    def columns(self) -> dict[str, Any]:
+        """What there is of each box, by name: boxes, scores, class_ids, and of the others those that are there."""
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("boxes")}
+        return {name: column for name, column in own.items() if column is not None}
 
     @property
     def class_names(self) -> list[str]:
@@ -123,16 +157,25 @@ class Detections:
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dictionary a box, as JSON Lines hold it: box (x1, y1, x2, y2 in pixels), score, class, class_id.
 
+        Where they are there, mask (COCO's compressed RLE), keypoints ([x, y, visibility] each) and corners ([x, y]).
+
         >>> Detections([[0, 0, 10.1, 5]], [0.5], [1], ("cat", "dog")).to_dicts()
         [{'box': [0.0, 0.0, 10.1, 5.0], 'score': 0.5, 'class': 'dog', 'class_id': 1}]
 
         Numbers are the shortest that read back as the same float32; Python's own float() would write the double's.
         """
         boxes, scores = _shortest(self.boxes), _shortest(self.scores)
-        return [
+        rows = [
             {"box": box, "score": score, "class": name, "class_id": class_id}
             for box, score, name, class_id in zip(boxes, scores, self.class_names, self.class_ids.tolist(), strict=True)
         ]
+        beside: dict[str, Any] = {"mask": None if self.masks is None else self.masks.to_coco()}
+        beside |= {"keypoints": self.keypoints, "corners": self.corners}
+        for key, column in beside.items():
+            if column is not None:
+                for row, value in zip(rows, column if key == "mask" else _shortest(column), strict=True):
+                    row[key] = value
+        return rows
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with the columns class, class_id, score, x1, y1, x2, y2."""
@@ -157,8 +200,12 @@ class Detections:
         return self[np.argsort(-self.scores, kind="stable")]
 
     def clip(self, width: float, height: float) -> Detections:
-        """Boxes cut at the borders of a `width` x `height` picture."""
+        """Boxes cut at the borders of a `width` x `height` picture; what else there is of them stays as it is."""
         return replace(self, boxes=clip_boxes(self.boxes, width, height))
+
+
+def _joined(parts: list[Any]) -> Any:
+    return Masks.concatenate(parts) if isinstance(parts[0], Masks) else np.concatenate(parts)
 
 
 def _shortest(values: NDArray[np.float32]) -> Any:

@@ -11,8 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from detkit.boxes import Floats
 from detkit.detections import Detections
 from detkit.images import Image
+from detkit.shapes.masks import Masks
 
 Color = tuple[int, int, int]
 # A rectangle on the picture: x1, y1, x2, y2 in whole pixels.
@@ -20,6 +22,16 @@ Rectangle = tuple[int, int, int, int]
 
 _GOLDEN_ANGLE = 0.618033988749895
 _WEIGHT = 500  # of the font, 400 being regular
+_TINT = 0.4
+_AROUND = 255  # of a cut-out, outside of its mask
+_SEEN = 0.5
+_FAR = 1e6  # pixels, beyond which OpenCV's drawing overflows
+# COCO's 17 points of a person (nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles) and its skeleton.
+_PERSON_POINTS = 17
+PERSON_BONES = (
+    (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
+    (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+)  # fmt: skip
 
 
 def color_of(class_id: int) -> Color:
@@ -33,6 +45,8 @@ def color_of(class_id: int) -> Color:
 def draw(image: Image, detections: Detections, *, scores: bool = True) -> Image:
     """A copy of `image` (H, W, 3) RGB with the boxes and their labels; lines and letters grow with the picture.
 
+    A mask is tinted and outlined; key points are dots, those of a person joined; a turned box is drawn as it lies.
+
     The best detections are drawn last, on top. A label stands above its box, or where that is taken inside or
     below it, and always within the picture.
     """
@@ -43,10 +57,12 @@ def draw(image: Image, detections: Detections, *, scores: bool = True) -> Image:
     letters = max(11, round(side / 50))
     rows = list(detections.sorted())
     for row in reversed(rows):
-        x1, y1, x2, y2 = _whole(row)
         color = color_of(int(row.class_ids[0]))
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), _contrast(color), line + 2 * max(1, line // 3))
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line)
+        if row.masks is not None:
+            _draw_mask(canvas, row.masks, color, line)
+        _draw_outline(canvas, row, color, line)
+        if row.keypoints is not None:
+            _draw_points(canvas, row.keypoints[0], color, line)
     labels = [row.class_names[0] + (f" {row.scores[0]:.2f}" if scores else "") for row in rows]
     tags = _place_labels(labels, [_whole(row) for row in rows], letters, width, height)
     for row, label, tag in reversed(list(zip(rows, labels, tags, strict=True))):
@@ -55,7 +71,10 @@ def draw(image: Image, detections: Detections, *, scores: bool = True) -> Image:
 
 
 def crops(image: Image, detections: Detections) -> Iterator[tuple[str, Image]]:
-    """The cut-out of each detection, best first, with a name for its file: number and class; empty ones left out."""
+    """The cut-out of each detection, best first, with a name for its file: number and class; empty ones left out.
+
+    What lies outside of its mask, where it has one, is white.
+    """
     height, width = image.shape[:2]
     for number, row in enumerate(detections.sorted(), start=1):
         x1, y1, x2, y2 = row.boxes[0].tolist()
@@ -63,7 +82,44 @@ def crops(image: Image, detections: Detections) -> Iterator[tuple[str, Image]]:
         right, bottom = min(width, int(np.ceil(x2))), min(height, int(np.ceil(y2)))
         if right > left and bottom > top:
             name = re.sub(r"[^\w-]+", "-", row.class_names[0]).strip("-") or "object"
-            yield f"{number:03d}-{name}", image[top:bottom, left:right]
+            part = image[top:bottom, left:right]
+            if row.masks is not None:
+                part = np.where(row.masks.decode(0)[top:bottom, left:right, None], part, np.uint8(_AROUND))
+            yield f"{number:03d}-{name}", part
+
+
+def _draw_mask(canvas: Image, mask: Masks, color: Color, line: int) -> None:
+    pixels, left, top = mask.window(0)
+    height, width = pixels.shape
+    part = canvas[top : top + height, left : left + width]
+    mixed = part[pixels] * (1 - _TINT) + np.array(color) * _TINT
+    part[pixels] = np.rint(mixed).astype(np.uint8)
+    outlines, _ = cv2.findContours(pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(canvas, outlines, -1, color, max(1, line // 2), cv2.LINE_AA, offset=(left, top))
+
+
+def _draw_outline(canvas: Image, row: Detections, color: Color, line: int) -> None:
+    """The box, or the turned one, on a wider line that stands out from it."""
+    x1, y1, x2, y2 = _whole(row)
+    for shade, width in ((_contrast(color), line + 2 * max(1, line // 3)), (color, line)):
+        if row.corners is not None:
+            ring = np.rint(np.clip(row.corners[0], -_FAR, _FAR)).astype(np.int32)
+            cv2.polylines(canvas, [ring], True, shade, width, cv2.LINE_AA)
+        else:
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), shade, width)
+
+
+def _draw_points(canvas: Image, points: Floats, color: Color, line: int) -> None:
+    """Key points (P, 3) that are seen, and the bones between those of a person."""
+    places = np.rint(np.clip(points[:, :2], -_FAR, _FAR)).astype(int).tolist()
+    seen = points[:, 2] > _SEEN
+    for one, other in PERSON_BONES if len(points) == _PERSON_POINTS else ():
+        if seen[one] and seen[other]:
+            cv2.line(canvas, places[one], places[other], _contrast(color), line + 2, cv2.LINE_AA)
+            cv2.line(canvas, places[one], places[other], color, line, cv2.LINE_AA)
+    for place in np.flatnonzero(seen).tolist():
+        cv2.circle(canvas, places[place], line + 2, _contrast(color), cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(canvas, places[place], line + 1, color, cv2.FILLED, cv2.LINE_AA)
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.dataset import PER_ROW, Categories, GroundTruth, Images, Predictions
+from detkit.shapes.shape_columns import Shapes
 
 
 def truth() -> GroundTruth:
@@ -18,6 +19,7 @@ def truth() -> GroundTruth:
         Categories(("cat", "dog", "cow"), (3, 1, 2), given=True),
         np.array([0, 2, 1, 0, 2]), np.array([0, 1, 2, 1, 0]), boxes, boxes[:, 0],
         np.arange(5) == 1, no, no, no, np.arange(5) == 4, (5, 6, 7, 8, "x"), "coco", {"segmentation": 2},
+        Shapes(corners=np.arange(40.0).reshape(5, 4, 2)),
     )  # fmt: skip
 
 
@@ -26,7 +28,10 @@ def test_rows_are_taken_of_every_column() -> None:
     for rows in (np.array([True, False, False, True, True]), [0, 3, 4]):
         some = whole[rows]
         for one in fields(whole):
-            if one.metadata.get("rows"):
+            if one.name == "shapes":
+                assert some.shapes.corners is not None
+                assert some.shapes.corners[:, 0, 0].tolist() == [0, 24, 32]
+            elif one.metadata.get("rows"):
                 assert list(map(str, getattr(some, one.name))) == [
                     str(getattr(whole, one.name)[row]) for row in (0, 3, 4)
                 ]
@@ -63,6 +68,8 @@ class Tracked(Predictions):
 
 
 def test_a_new_column_is_one_field() -> None:
-    found = Tracked(np.array([0, 1]), np.array([0, 1]), np.zeros((2, 4)), np.array([0.5, 0.6]), np.array([11, 12]))
+    found = Tracked(
+        np.array([0, 1]), np.array([0, 1]), np.zeros((2, 4)), np.array([0.5, 0.6]), tracks=np.array([11, 12])
+    )
     assert found.of_images([1]).tracks.tolist() == [12]
     assert found.of_classes([1])[[0, 0]].tracks.tolist() == [12, 12]

@@ -25,6 +25,7 @@ from detkit.annotations.problems import Problems
 from detkit.classes import COCO_NAMES, VOC_NAMES
 from detkit.dataset import BoxTable, Categories, GroundTruth, ImageId, Images
 from detkit.picture_names import without_ending
+from detkit.shapes.shape_columns import Shapes
 from detkit.spelling import spelled
 
 
@@ -221,6 +222,7 @@ class BoxColumns:
     areas        float64 (M,), NaN where a box has none; None for none at all
     flags        bool (M,) by name, those that the file has
     ids          of the boxes, None where one has none; None for none at all
+    shapes       what they have beside
     """
 
     image_index: NDArray[np.int64]
@@ -231,6 +233,7 @@ class BoxColumns:
     areas: NDArray[np.float64] | None = None
     flags: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     ids: Sequence[int | str | None] | None = None
+    shapes: Shapes = field(default=Shapes())
 
 
 def from_columns(images: Images, columns: BoxColumns) -> Contents:
@@ -258,6 +261,7 @@ def from_columns(images: Images, columns: BoxColumns) -> Contents:
         areas=products if areas is None else np.where(np.isfinite(areas), areas, products),
         **flags,
         ids=tuple(_annotation_ids([None] * count if columns.ids is None else columns.ids)),
+        shapes=columns.shapes,
     )
     return Contents(ground_truth, columns.scores)
 

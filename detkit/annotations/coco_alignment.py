@@ -76,11 +76,11 @@ def align_results(
     case = _Case(path, results, target, problems, match)
     files, names = _table_beside(path)
     image_index = _image_rows(case, files)
-    placed = Predictions(image_index, np.zeros_like(image_index), results.boxes, results.scores)
-    boxes = settled_boxes(path, placed, target, problems, LAYOUTS).boxes
-    case = replace(case, results=replace(results, boxes=boxes))
+    placed = Predictions(image_index, np.zeros_like(image_index), results.boxes, results.scores, results.shapes)
+    placed = settled_boxes(path, placed, target, problems, LAYOUTS)
+    case = replace(case, results=replace(results, boxes=placed.boxes))
     class_index = _class_rows(case, names, image_index)
-    found = Predictions(image_index, class_index, case.results.boxes, results.scores)
+    found = replace(placed, class_index=class_index)
     keep = (image_index >= 0) & (class_index >= 0)
     return found if keep.all() else found[keep]
 

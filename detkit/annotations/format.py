@@ -167,6 +167,7 @@ class Request:
     match     how image ids of results find the ground truth's: "id", "name" (file names and numbers in them), "auto"
     part      the split of a data set that is asked for ("data.yaml#train"); "" for the usual one
     form      the row of the format that reads it
+    shapes    what is wanted beside boxes, a column of `Shapes`; "" for nothing
     """
 
     path: Path
@@ -177,6 +178,7 @@ class Request:
     match: str = "auto"
     part: str = ""
     form: Format = BY_HAND
+    shapes: str = ""
 
     @cached_property
     def data(self) -> bytes:

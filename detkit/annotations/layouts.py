@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def settled_boxes(
             numbers,
             len(boxes),
         )
-        return Predictions(image_index, found.class_index, best, found.scores)
+        return replace(found, boxes=best, shapes=replace(found.shapes, areas=None))
     if shares and not usual.hits:
         raise shares_error(path, boxes)
     return found

@@ -35,6 +35,7 @@ def read_ground_truth(
     format: str | None = None,
     names: PathLike | Sequence[str] | None = None,
     images: PathLike | None = None,
+    shapes: str = "",
 ) -> GroundTruth:
     """The annotations of a data set.
 
@@ -43,11 +44,12 @@ def read_ground_truth(
     names   class names of ids 0, 1, 2 ... for YOLO, or a file of them; Open Images' table of labels
     images  a folder of pictures, or a CSV file with file,width,height: gives the sizes that the format does not hold,
             and for YOLO and Open Images also the images without boxes
+    shapes  what is wanted beside boxes where the format has it: "masks", "keypoints" or "corners"
     InputError, one line, where it cannot be read or holds detections instead.
     """
     path, part = _split(path)
     form = _format(path, format)
-    request = replace(_request(path, names, images), part=part)
+    request = replace(_request(path, names, images), part=part, shapes=shapes)
     problems, sizes = request.problems, request.sizes
     with paused_gc():
         contents = form.read(request)
@@ -81,19 +83,21 @@ def read_predictions(
     names: PathLike | Sequence[str] | None = None,
     images: PathLike | None = None,
     match: str = "auto",
+    shapes: str = "",
 ) -> Predictions:
     """The detections of a file or folder, in the rows of `ground_truth`, in the order of the file.
 
     Images are found by id or file name and classes by name or category id, as in the module `alignment`. Without
     names, YOLO's class k is the k-th class of the ground truth in the order of its ids. Sizes for formats that are
     relative to the image come from the ground truth, else from `images`, else from the detections' own folder.
+    `shapes` is what is wanted beside boxes, as in `read_ground_truth`.
     `match` says how the image ids of a COCO results list are meant: "id", "name" or "auto" (see `coco_alignment`).
     What can hardly be right is said: boxes that lie on no object, or on objects of other classes.
     InputError, one line, where it cannot be read, where no image or no class is in common, or where it has no scores.
     """
     path = Path(path)
     form = _format(path, format)
-    request = replace(_request(path, names, images), target=ground_truth, match=match)
+    request = replace(_request(path, names, images), target=ground_truth, match=match, shapes=shapes)
     problems = request.problems
     with paused_gc():
         found = form.read(request)
@@ -148,7 +152,9 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
     if not scored.all():
         problems.add("detections without a score, left out", f"row {np.argmin(scored)}", int((~scored).sum()))
     keep = (image_index >= 0) & (class_index >= 0) & scored
-    return settled_boxes(path, Predictions(image_index, class_index, own.boxes, scores)[keep], target, problems)
+    return settled_boxes(
+        path, Predictions(image_index, class_index, own.boxes, scores, own.shapes)[keep], target, problems
+    )
 
 
 def _note_scores(problems: Problems, found: Predictions) -> None:

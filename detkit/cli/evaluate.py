@@ -35,6 +35,16 @@ class Protocol(str, Enum):
     MOT = "mot"
 
 
+class IouType(str, Enum):
+    """What overlaps."""
+
+    BBOX = "bbox"
+    SEGM = "segm"
+    BOUNDARY = "boundary"
+    KEYPOINTS = "keypoints"
+    OBB = "obb"
+
+
 class Match(str, Enum):
     """How the pictures of results are found."""
 
@@ -54,6 +64,9 @@ def evaluate(
             "or folders of sequences (SEQ.txt, SEQ/gt/gt.txt)."
         ),
     ] = Protocol.COCO,
+    iou_type: Annotated[
+        IouType, typer.Option(help="What overlaps: boxes, masks, their boundaries, key points (OKS), turned boxes.")
+    ] = IouType.BBOX,
     iou: Annotated[float, typer.Option(help="The overlap for counts, curves and VOC.")] = 0.5,
     conf: Annotated[
         float | None,
@@ -130,6 +143,9 @@ def evaluate(
         evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, fail_under), context)
         return
     settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
+    settings = _with_iou_type(settings, iou_type)
+    if explain and iou_type is IouType.KEYPOINTS:
+        raise typer.BadParameter("compares conventions for boxes and masks, not for key points", param_hint="--explain")
     _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
@@ -137,7 +153,7 @@ def evaluate(
     outputs = _Outputs(json, report, plots, per_class, best_conf)
     outputs.check(inputs)
 
-    data = _read(inputs, class_ or (), honour_ignore=honour_ignore)
+    data = _read(inputs, class_ or (), iou_type.value, honour_ignore=honour_ignore)
     settings = _note_flags(data.truth, settings, honour_ignore=honour_ignore, like_pycocotools=like_pycocotools)
     results = _evaluated(data, settings, _Resampling(bootstrap, seed or 0), explain=explain)
     outputs.show(results, inputs)
@@ -214,6 +230,12 @@ def _settings(
     return Settings(protocol.value, iou, conf, max_det, faults, inclusive=inclusive)
 
 
+def _with_iou_type(settings: Settings, iou_type: IouType) -> Settings:
+    if settings.inclusive and iou_type is not IouType.BBOX:
+        raise typer.BadParameter("is for --iou-type bbox", param_hint="--inclusive")
+    return replace(settings, iou_type=iou_type.value)
+
+
 def _check(settings: Settings, fail_under: float | None, *, like_pycocotools: bool, honour_ignore: bool) -> None:
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise typer.BadParameter(f"an AP lies from 0 to 1, not at {fail_under:g}", param_hint="--fail-under")
@@ -225,15 +247,17 @@ def _check(settings: Settings, fail_under: float | None, *, like_pycocotools: bo
         )
 
 
-def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _Data:
+def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_ignore: bool) -> _Data:
     """The annotations with the regions of their format, and the detections; of these classes, of all without any."""
     from detkit.annotations import read_ground_truth, read_predictions
     from detkit.annotations.formats import format_of
     from detkit.annotations.listing import listed_rows
     from detkit.classes import chosen_classes
     from detkit.metrics.ignored_regions import regions_of_all_classes
+    from detkit.metrics.iou_types import OVERLAPS
 
-    truth = read_ground_truth(inputs.ground_truth, inputs.gt_format, inputs.names, inputs.images)
+    shapes = OVERLAPS[iou_type].needs
+    truth = read_ground_truth(inputs.ground_truth, inputs.gt_format, inputs.names, inputs.images, shapes)
     if honour_ignore or format_of(truth.source).ignored == "every class":
         count = len(truth.categories)
         truth = regions_of_all_classes(truth)
@@ -241,7 +265,8 @@ def _read(inputs: _Inputs, classes: Sequence[str], *, honour_ignore: bool) -> _D
             typer.echo("DontCare is no class here: no detection inside such a region counts", err=True)
 
     def predictions(path: Path) -> Predictions:
-        return read_predictions(path, truth, inputs.dt_format, inputs.names, inputs.images, inputs.match.value)
+        match = inputs.match.value
+        return read_predictions(path, truth, inputs.dt_format, inputs.names, inputs.images, match, shapes)
 
     data = _Data(truth, predictions(inputs.detections), predictions(inputs.compare) if inputs.compare else None)
     for sentence in format_of(truth.source).rules(truth, inputs.ground_truth) if inputs.listed is None else ():
@@ -292,9 +317,12 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
     if explain:
         from detkit.metrics.explain import MAX_DET
         from detkit.metrics.explain import explain as explain_conventions
+        from detkit.metrics.iou_types import prepared
 
+        truth, found = prepared(settings.counted(data.truth), data.found, settings.iou_type)
+        flagged = replace(data.truth, iou_type=settings.iou_type)
         explained = explain_conventions(
-            settings.counted(data.truth), data.found, iou=settings.iou, score=settings.score, flagged=data.truth,
+            truth, found, iou=settings.iou, score=settings.score, flagged=flagged,
             max_det=(settings.max_det if settings.protocol == Protocol.COCO.value else None) or MAX_DET,
             faults=settings.faults,
         )  # fmt: skip

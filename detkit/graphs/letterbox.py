@@ -46,6 +46,12 @@ class Placement:
         original = (boxes - offset) / scale
         return clip(original, *self.source_size) if cut else original
 
+    def undo_points(self, points: Floats, *, cut: bool = False) -> Floats:
+        """Points (..., 2), x and y, in input pixels as points of the picture, with `cut` moved to its borders."""
+        offset, scale = (np.array(pair, dtype=points.dtype) for pair in ((self.left, self.top), self.scale))
+        original = (points - offset) / scale
+        return np.clip(original, 0, np.array(self.source_size, points.dtype)) if cut else original
+
 
 def place(source_size: tuple[int, int], size: tuple[int, int], fit: Fit) -> Placement:
     """How a picture of `source_size` goes into an input of `size`, both (width, height).

@@ -106,11 +106,11 @@ class Preparation:
         if channels == 1:
             gray = _ordered(canvas, 1, self.color).transpose(2, 0, 1).astype(np.float32)
             return (gray - np.float32(self.mean[0])) / np.float32(self.std[0])
-        scale = 1 / self.std[0]
-        blob: NDArray[Any] = cv2.dnn.blobFromImage(canvas, scale, mean=self.mean, swapRB=self.color == "bgr")[0]
-        for channel in (1, 2):
-            if self.std[channel] != self.std[0]:
-                blob[channel] *= self.std[0] / self.std[channel]
+        blob: NDArray[Any] = cv2.dnn.blobFromImage(canvas, mean=self.mean, swapRB=self.color == "bgr")[0]
+        # Divided, as exporters do: of a product with 1 / 255 the last bit differs, which large outputs show.
+        for channel, std in zip(blob, self.std, strict=True):
+            if std != 1:
+                channel /= np.float32(std)
         return blob
 
     def _quantised(self, canvas: Image, pixels: PixelFormat) -> NDArray[Any]:

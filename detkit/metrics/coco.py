@@ -20,10 +20,9 @@ from detkit.metrics.average_precision import (
     COCO_RECALLS,
     hits_for_recalls,
     interpolated_precision,
-    mean_defined,
 )
+from detkit.metrics.iou_types import OVERLAPS, Side, overlap_of
 from detkit.metrics.matching import Matches, match_greedily
-from detkit.metrics.overlaps import overlapping_pairs
 from detkit.metrics.ranking import Ranking, rank, sorted_order
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -64,11 +63,12 @@ class CocoResult:
     positives: NDArray[np.int64]
     ranking: Ranking
     matches: Matches
+    iou_type: str = "bbox"
 
     def class_figures(self, class_index: int) -> dict[str, float]:
-        """The twelve figures of one class."""
+        """The figures of one class."""
         one = slice(class_index, class_index + 1)
-        return summarize(self.precision[:, :, one], self.recall[:, one], self.thresholds)
+        return OVERLAPS[self.iou_type].summarize(self.precision[:, :, one], self.recall[:, one], self.thresholds)
 
 
 def evaluate_coco(
@@ -95,7 +95,8 @@ def evaluate_coco(
 def ignored_by_area(ground_truth: GroundTruth, faults: Faults = Faults()) -> NDArray[np.bool_]:
     """bool (A, M): true boxes that do not count in each area range, being crowds, flagged, or outside of it."""
     flagged = ground_truth.crowd if faults.ignore_overwritten else ground_truth.crowd | ground_truth.ignore
-    return flagged | outside_ranges(ground_truth.areas)
+    unlabelled = overlap_of(ground_truth).not_counted(ground_truth.shapes, len(ground_truth))
+    return (flagged | unlabelled) | outside_ranges(ground_truth.areas)
 
 
 def match_ranking(
@@ -111,8 +112,8 @@ def match_ranking(
     cells = ranking.image * classes + ranking.class_index
     truth_cells = ground_truth.image_index * classes + ground_truth.class_index
     lowest = min(float(np.min(thresholds)), 1 - 1e-10)
-    pairs = overlapping_pairs(
-        cells, ranking.found.boxes, truth_cells, ground_truth.boxes, crowd, lowest, rows=ranking.rows
+    pairs = overlap_of(ground_truth).pairs(
+        Side.of_found(ranking.found, cells, ranking.rows), Side.of_truth(ground_truth, truth_cells), crowd, lowest
     )
     return match_greedily(pairs, cells, thresholds, ignored, crowd)
 
@@ -150,8 +151,9 @@ def accumulate(
                 tally = np.bincount(class_of[found], minlength=classes)
                 recall[t, defined, way, m] = tally[defined] / positives[way, defined]
     order = sorted_order(ground_truth.categories.ids)
-    figures = summarize(precision[:, :, order], recall[:, order], thresholds)
-    return CocoResult(figures, precision, recall, thresholds, max_dets, positives, ranking, matches)
+    figures = overlap_of(ground_truth).summarize(precision[:, :, order], recall[:, order], thresholds)
+    kind = ground_truth.iou_type
+    return CocoResult(figures, precision, recall, thresholds, max_dets, positives, ranking, matches, kind)
 
 
 def counted_before(ranking: Ranking, counts: NDArray[np.bool_], positions: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -190,27 +192,6 @@ def hits_and_seen(
     change[gained] = 1
     total = np.cumsum(change)
     return hit, before + total - (total - change).take(class_start)
-
-
-def summarize(
-    precision: NDArray[np.float64], recall: NDArray[np.float64], thresholds: NDArray[np.float64]
-) -> dict[str, float]:
-    """The twelve figures from precision (T, R, K, A) and recall (T, K, A, M), classes in the order of their ids."""
-    half, three_quarters = thresholds == 0.5, thresholds == 0.75
-    return {
-        "AP": mean_defined(precision[..., 0]),
-        "AP50": mean_defined(precision[half, ..., 0]),
-        "AP75": mean_defined(precision[three_quarters, ..., 0]),
-        "APs": mean_defined(precision[..., 1]),
-        "APm": mean_defined(precision[..., 2]),
-        "APl": mean_defined(precision[..., 3]),
-        "AR1": mean_defined(recall[..., 0, 0]),
-        "AR10": mean_defined(recall[..., 0, 1]),
-        "AR100": mean_defined(recall[..., 0, 2]),
-        "ARs": mean_defined(recall[..., 1, 2]),
-        "ARm": mean_defined(recall[..., 2, 2]),
-        "ARl": mean_defined(recall[..., 3, 2]),
-    }
 
 
 def outside_ranges(areas: NDArray[np.float64]) -> NDArray[np.bool_]:

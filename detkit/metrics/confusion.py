@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.dataset import GroundTruth
+from detkit.metrics.iou_types import Side, overlap_of
 from detkit.metrics.matching import match_greedily
 from detkit.metrics.outcomes import Outcomes
-from detkit.metrics.overlaps import overlapping_pairs
 
 
 def confusion_matrix(ground_truth: GroundTruth, outcomes: Outcomes, score: float, iou: float) -> NDArray[np.int64]:
@@ -37,8 +37,11 @@ def confusion_matrix(ground_truth: GroundTruth, outcomes: Outcomes, score: float
     rest = np.flatnonzero(left | ~outcomes.positive)
     ignored, crowd = ~outcomes.positive[rest], ground_truth.crowd[rest]
     cells = ranking.image[false]
-    pairs = overlapping_pairs(
-        cells, ranking.boxes[false], ground_truth.image_index[rest], ground_truth.boxes[rest], crowd, iou
+    pairs = overlap_of(ground_truth).pairs(
+        Side.of_found(ranking.found, cells, ranking.rows[false]),
+        Side.of_truth(ground_truth, ground_truth.image_index[rest], rest),
+        crowd,
+        iou,
     )
     # what is left of a class at `iou` cannot match within it, but for boxes that another detection had claimed
     other = ranking.class_index[false][pairs.detection] != ground_truth.class_index[rest][pairs.truth]

@@ -14,6 +14,7 @@ from detkit.errors import UsageError
 from detkit.metrics import coco
 from detkit.metrics.counts import Counts, class_counts, total_counts
 from detkit.metrics.curves import FROC_FPPI, Curve, class_curve, pooled_curve
+from detkit.metrics.iou_types import OVERLAPS, prepared
 from detkit.metrics.outcomes import Outcomes, coco_outcomes, outcomes_of_matches, voc_outcomes
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Settings:
                    read the flag, where it is set without `crowd`
     inclusive  VOC only: measure boxes as its kit does, whose corners are pixels that belong to the box, so that sides
                are longer by 1
+    iou_type   what overlaps, a name of `iou_types.OVERLAPS`
 
     UsageError for values that cannot be.
     """
@@ -50,6 +52,7 @@ class Settings:
     faults: coco.Faults = _NO_FAULTS
     ignore_flags: bool = True
     inclusive: bool = False
+    iou_type: str = "bbox"
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -60,6 +63,10 @@ class Settings:
             raise UsageError(f"at least one detection of an image must be kept, not {self.max_det}")
         if self.inclusive and self.protocol == "coco":
             raise UsageError("sides longer by 1 are VOC's: COCO's figures have none such")
+        if self.iou_type not in OVERLAPS:
+            raise UsageError(f"there is no --iou-type '{self.iou_type}'; there are {', '.join(OVERLAPS)}")
+        if self.inclusive and self.iou_type != "bbox":
+            raise UsageError("sides longer by 1 are for boxes (--iou-type bbox)")
 
     def counted(self, ground_truth: GroundTruth) -> GroundTruth:
         """The annotations with the flags `ignore` that are read."""
@@ -70,7 +77,8 @@ class Settings:
     @property
     def kept(self) -> int | None:
         """Detections kept of an image and class, None for all."""
-        return self.max_det if self.max_det is not None or self.protocol != "coco" else coco.MAX_DETS[-1]
+        usual = OVERLAPS[self.iou_type].max_dets[-1]
+        return self.max_det if self.max_det is not None or self.protocol != "coco" else usual
 
 
 def evaluate(detections: Predictions, ground_truth: GroundTruth, settings: Settings = Settings()) -> Evaluation:
@@ -89,8 +97,7 @@ class Evaluation:
         if settings.inclusive:  # at the root, so that every figure is of the same boxes
             ground_truth = replace(ground_truth, boxes=ground_truth.boxes + _PIXEL)
             predictions = replace(predictions, boxes=predictions.boxes + _PIXEL)
-        self.ground_truth = ground_truth
-        self.predictions = predictions
+        self.ground_truth, self.predictions = prepared(ground_truth, predictions, settings.iou_type)
         self.settings = settings
         self.protocol = settings.protocol
         self.iou = settings.iou
@@ -111,7 +118,8 @@ class Evaluation:
     def coco_result(self) -> coco.CocoResult:
         """COCO's tables, whatever the protocol."""
         limit = self.max_det or BIG
-        limits = (min(coco.MAX_DETS[0], limit), min(coco.MAX_DETS[1], limit), limit)
+        first, second, _ = OVERLAPS[self.settings.iou_type].max_dets
+        limits = (min(first, limit), min(second, limit), limit)
         return coco.evaluate_coco(self.ground_truth, self.predictions, max_dets=limits, faults=self.faults)
 
     @cached_property
@@ -128,7 +136,7 @@ class Evaluation:
 
     @cached_property
     def figures(self) -> dict[str, float]:
-        """The protocol's figures: COCO's twelve, or VOC's AP."""
+        """The protocol's figures: COCO's (twelve, for key points ten), or VOC's AP."""
         if self.protocol == "coco":
             return self.coco_result.figures
         from detkit.metrics.average_precision import mean_defined
@@ -240,6 +248,7 @@ class Evaluation:
         tide = self.tide
         return {
             "protocol": self.protocol,
+            "iou_type": self.settings.iou_type,
             "iou": self.iou,
             "max_det": self.max_det,
             **({"inclusive": True} if self.settings.inclusive else {}),

@@ -115,11 +115,12 @@ def explain(
     voc = {
         "area": _voc(truth, found, iou, eleven=False),
         "eleven": _voc(truth, found, iou, eleven=True),
-        "inclusive": _voc(truth, found, iou, eleven=False, inclusive=True),
     }
     rows.append(Row("VOC's rule, area under the curve", "VOC since 2010", *voc["area"]))
     rows.append(Row("VOC's rule, 11 points", "VOC 2007", *voc["eleven"]))
-    rows.append(Row("VOC's rule, pixels inclusive (+1)", "VOC's kit", *voc["inclusive"]))
+    if truth.iou_type == "bbox":
+        inclusive = _voc(truth, found, iou, eleven=False, inclusive=True)
+        rows.append(Row("VOC's rule, pixels inclusive (+1)", "VOC's kit", *inclusive))
     sentences.append(_from_coco_to_voc(truth, found, rule, base, area, voc["area"][1]))
     sentences.append(_about_points(iou, base, area, eleven))
 

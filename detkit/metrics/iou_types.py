@@ -8,11 +8,12 @@ protocol has.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.dataset import GroundTruth, Predictions
 from detkit.errors import InputError
 from detkit.metrics import keypoints
 from detkit.metrics.average_precision import mean_defined
@@ -37,6 +38,17 @@ class Side:
     boxes: NDArray[np.float64]
     areas: NDArray[np.float64]
     shapes: Shapes
+
+    @classmethod
+    def of_truth(cls, truth: GroundTruth, cells: NDArray[np.int64], rows: NDArray[np.int64] | None = None) -> Side:
+        """True objects `rows` (C,), or all."""
+        rows = np.arange(len(truth)) if rows is None else rows
+        return cls(cells, rows, truth.boxes, truth.areas, truth.shapes)
+
+    @classmethod
+    def of_found(cls, found: Predictions, cells: NDArray[np.int64], rows: NDArray[np.int64]) -> Side:
+        """Detections `rows` (C,)."""
+        return cls(cells, rows, found.boxes, np.zeros(0), found.shapes)
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,29 @@ class Overlap:
     ) -> dict[str, float]:
         """The figures by name, from precision (T, R, K, A) and recall (T, K, A, M)."""
         return {figure.name: figure.of(precision, recall, thresholds) for figure in self.figures}
+
+
+def overlap_of(truth: GroundTruth) -> Overlap:
+    """What is compared with these true objects."""
+    return OVERLAPS[truth.iou_type]
+
+
+def prepared(truth: GroundTruth, found: Predictions, iou_type: str) -> tuple[GroundTruth, Predictions]:
+    """Both tables for the figures of `--iou-type`: areas of detections are set, what does not count is ignored.
+
+    InputError where either lacks what is to be compared.
+    """
+    overlap = OVERLAPS[iou_type]
+    overlap.check(truth.shapes, "the annotations")
+    overlap.check(found.shapes, "the detections")
+    if iou_type == "bbox":
+        return truth, found
+    ignore = truth.ignore | overlap.not_counted(truth.shapes, len(truth))
+    areas = overlap.found_areas(found.boxes, found.shapes)
+    return (
+        replace(truth, iou_type=iou_type, ignore=ignore),
+        replace(found, shapes=replace(found.shapes, areas=areas)),
+    )
 
 
 def _boxes(found: Side, truth: Side, crowd: NDArray[np.bool_], least: float) -> Pairs:

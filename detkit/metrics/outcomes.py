@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.dataset import GroundTruth, Predictions
 from detkit.metrics.coco import Faults, forget_id_zero, match_ranking, outside_ranges
-from detkit.metrics.overlaps import overlapping_pairs
+from detkit.metrics.iou_types import Side, overlap_of
 from detkit.metrics.ranking import Ranking, rank
 
 
@@ -111,11 +111,13 @@ def voc_outcomes(
     ranking = _ranked(ground_truth, predictions, max_det, min_score)
     classes = len(ground_truth.categories)
     wider = np.array([0.0, 0.0, 1.0, 1.0]) if inclusive else np.zeros(4)
-    pairs = overlapping_pairs(
-        ranking.image * classes + ranking.class_index,
-        ranking.boxes + wider,
-        ground_truth.image_index * classes + ground_truth.class_index,
-        ground_truth.boxes + wider,
+    cells = ranking.image * classes + ranking.class_index
+    truth_cells = ground_truth.image_index * classes + ground_truth.class_index
+    found = replace(predictions, boxes=predictions.boxes + wider)
+    truth = replace(ground_truth, boxes=ground_truth.boxes + wider)
+    pairs = overlap_of(ground_truth).pairs(
+        Side.of_found(found, cells, ranking.rows),
+        Side.of_truth(truth, truth_cells),
         np.zeros(len(ground_truth), dtype=bool),
         iou,
     )
@@ -127,13 +129,13 @@ def voc_outcomes(
     skipped = ground_truth.difficult | ground_truth.ignore | ground_truth.crowd
     first = np.full(len(ground_truth), -1)
     first[wanted[::-1]] = detection[::-1]
-    truth = np.full(len(ranking), -1, dtype=np.int64)
-    truth[detection] = wanted
+    matched = np.full(len(ranking), -1, dtype=np.int64)
+    matched[detection] = wanted
     hit = np.zeros(len(ranking), dtype=bool)
     hit[detection] = (first[wanted] == detection) & ~skipped[wanted]
     counts = np.ones(len(ranking), dtype=bool)
     counts[detection] = ~skipped[wanted]
-    return _outcomes(ground_truth, ranking, truth, hit, counts, ~skipped)
+    return _outcomes(ground_truth, ranking, matched, hit, counts, ~skipped)
 
 
 def _ranked(

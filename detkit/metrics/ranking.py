@@ -44,7 +44,9 @@ class Ranking:
 
     @cached_property
     def areas(self) -> NDArray[np.float64]:
-        """float64 (N,), width * height in square pixels."""
+        """float64 (N,), of the shapes where they have any, else width * height, in square pixels."""
+        if self.found.shapes.areas is not None:
+            return self.found.shapes.areas.take(self.rows)
         return (self.found.boxes[:, 2] * self.found.boxes[:, 3]).take(self.rows)
 
     def __len__(self) -> int:

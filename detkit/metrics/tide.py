@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from detkit.dataset import GroundTruth, Predictions
 from detkit.metrics.average_precision import hits_for_recalls, interpolated_precision
+from detkit.metrics.iou_types import Side, overlap_of
 from detkit.metrics.matching import match_greedily
-from detkit.metrics.overlaps import Pairs, overlapping_pairs
+from detkit.metrics.overlaps import Pairs
 from detkit.metrics.ranking import Ranking, rank
 
 KINDS = ("class", "location", "both", "duplicate", "background", "missed")
@@ -111,8 +112,11 @@ def _match(
 ) -> tuple[NDArray[np.int64], Pairs]:
     """The box of each detection (-1 none, _SPARED on an ignored region), and all pairs that overlap at all."""
     image = ranking.image
-    pairs = overlapping_pairs(
-        image, ranking.boxes, ground_truth.image_index, ground_truth.boxes, ignored, np.finfo(np.float64).tiny
+    pairs = overlap_of(ground_truth).pairs(
+        Side.of_found(ranking.found, image, ranking.rows),
+        Side.of_truth(ground_truth, ground_truth.image_index),
+        ignored,
+        float(np.finfo(np.float64).tiny),
     )
     same = detected[pairs.detection] == ground_truth.class_index[pairs.truth]
     near = pairs.where(same & (pairs.iou >= iou))

@@ -25,10 +25,19 @@ def shown_figures(evaluation: Evaluation) -> list[tuple[str, float]]:
     return [(names.get(name, name), value) for name, value in evaluation.figures.items()]
 
 
+# What overlaps, where it is not boxes.
+_OVERLAP_OF = {
+    "segm": " of masks",
+    "boundary": " of the boundaries of masks",
+    "keypoints": " of key points (OKS)",
+    "obb": " of turned boxes",
+}
+
+
 def heading(evaluation: Evaluation) -> str:
     """What was evaluated, in a line."""
     names = {"coco": "COCO", "voc": "Pascal VOC, area under the curve", "voc07": "Pascal VOC 2007, eleven points"}
-    text = names[evaluation.protocol]
+    text = names[evaluation.protocol] + _OVERLAP_OF.get(evaluation.settings.iou_type, "")
     if evaluation.protocol != "coco":
         text += f", overlap {evaluation.iou:g}"
         text += ", sides longer by 1" if evaluation.settings.inclusive else ""

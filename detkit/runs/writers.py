@@ -148,6 +148,8 @@ def write_counts(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Be
 def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
     """The results list that pycocotools' `loadRes` takes, a line a box, with the file's name beside its number.
 
+    A mask is its `segmentation` (RLE), a turned box the ring of its corners; key points are flat.
+
     Pictures are numbered by their stems where all are numbers, else from 1; a table of these running numbers, in the
     shape of COCO's own, then belongs beside the list.
     """
@@ -172,6 +174,12 @@ def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besi
                 "score": found["score"],
                 "file_name": key,
             }
+            if "mask" in found:
+                entry["segmentation"] = found["mask"]
+            if "keypoints" in found:
+                entry["keypoints"] = [number for point in found["keypoints"] for number in point]
+            if "corners" in found:  # as DOTA's files in COCO's format have it
+                entry["segmentation"] = [[number for corner in found["corners"] for number in corner]]
             file.write(separator + orjson.dumps(entry))
             separator = b",\n"
     file.write(b"\n]\n")

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,13 @@ from detkit.annotations.columns import box_column, flag_column, number_column
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import format_of
 from detkit.annotations.problems import Problems, quoted, shorten
+from detkit.annotations.shape_reading import boxes_around, shapes_of
 from detkit.annotations.text_files import json_bytes, parse_json, parse_json_exactly
 from detkit.classes import COCO_NAMES, coco_ids
 from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
 from detkit.picture_names import plain_path, without_ending
+from detkit.shapes.shape_columns import Shapes
 
 _INFO = {"description": "written by detkit"}
 # What the tables hold of each kind of entry.
@@ -51,6 +53,8 @@ _HELD = {
 }  # fmt: skip
 # From this size on the array parser is worth its fixed cost.
 FAST_FROM_BYTES = 1 << 17
+# What results may have in place of boxes, in pycocotools' order, and the columns of `Shapes`.
+_BESIDE = (("segmentation", "masks"), ("keypoints", "keypoints"))
 Flag = NDArray[np.bool_]
 
 
@@ -70,6 +74,7 @@ class Results:
     boxes    float64 (D, 4), x, y, width, height
     scores   float64 (D,)
     files, classes   file names and class names where the entries carry them
+    shapes   what was asked for beside boxes
     """
 
     image_ids: NDArray[Any]
@@ -78,6 +83,7 @@ class Results:
     scores: NDArray[np.float64]
     files: Named | None = None
     classes: Named | None = None
+    shapes: Shapes = field(default=Shapes())
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -88,20 +94,27 @@ class Results:
             key: None if (column := getattr(self, key)) is None else replace(column, index=column.index[rows])
             for key in ("files", "classes")
         }
-        return Results(self.image_ids[rows], self.category_ids[rows], self.boxes[rows], self.scores[rows], **named)
+        return Results(
+            self.image_ids[rows],
+            self.category_ids[rows],
+            self.boxes[rows],
+            self.scores[rows],
+            shapes=self.shapes[rows],
+            **named,
+        )
 
 
 def read(request: Request) -> Contents | Predictions:
     """The tables of an annotation file, or the detections of a results list in the rows of the ground truth."""
     if not is_results(request.data):
-        return read_annotations(request.path, request.data, request.problems)
+        return read_annotations(request)
     if request.target is None:
         raise InputError(
             f"{request.path}: is a COCO results list (detections), not annotations; are the arguments swapped?"
         )
     from detkit.annotations.coco_alignment import align_results
 
-    results = read_results(request.path, request.data, request.problems)
+    results = read_results(request.path, request.data, request.problems, request.shapes)
     return align_results(request.path, results, request.target, request.problems, request.match)
 
 
@@ -127,8 +140,9 @@ def is_results(data: bytes) -> bool:
 # ---------------------------------------------------------------- annotations
 
 
-def read_annotations(path: Path, data: bytes, problems: Problems) -> Contents:
+def read_annotations(request: Request) -> Contents:
     """The tables of a COCO object. InputError where it is another JSON or names no image."""
+    path, data, problems = request.path, request.data, request.problems
     document = parse_json(path, data)
     if isinstance(document, dict) and any(
         _lost_digits(entries, ("id", "image_id", "category_id"))
@@ -156,7 +170,7 @@ def read_annotations(path: Path, data: bytes, problems: Problems) -> Contents:
         table = [{"id": id, "name": str(id)} for id in sorted(seen, key=_id_order)]
         problems.add("no category table, so the category ids serve as names", quoted(seen))
     categories, class_rows = _categories(table, problems)
-    contents = _annotations(path, rows, images, image_rows, categories, class_rows, problems)
+    contents = _annotations(request, rows, images, image_rows, categories, class_rows)
     return replace(contents, ground_truth=replace(contents.ground_truth, unread=_unread(document)))
 
 
@@ -219,14 +233,14 @@ def _categories(entries: list[dict[str, Any]], problems: Problems) -> tuple[Cate
 
 
 def _annotations(
-    path: Path,
+    request: Request,
     rows: list[dict[str, Any]],
     images: Any,
     image_rows: dict[Any, int],
     categories: Categories,
     class_rows: dict[Any, int],
-    problems: Problems,
 ) -> Contents:
+    path, problems = request.path, request.problems
     image_index = look_up(image_rows, [row.get("image_id") for row in rows])
     class_index = look_up(class_rows, [row.get("category_id") for row in rows])
     boxes, readable = box_column([row.get("bbox") for row in rows])
@@ -246,6 +260,7 @@ def _annotations(
         if not rows:
             raise InputError(f"{path}: none of its {len(keep)} annotations can be used: {_first_of(problems)}")
     scores = number_column([row.get("score") for row in rows])
+    sizes = np.stack((images.heights, images.widths), axis=1)[image_index]
     ground_truth = GroundTruth(
         images=images,
         categories=categories,
@@ -259,6 +274,7 @@ def _annotations(
         truncated=_flags(rows, "truncated"),
         occluded=_flags(rows, "occluded"),
         ids=_ids(rows, problems),
+        shapes=shapes_of(rows, request.shapes, sizes, problems),
     )
     return Contents(ground_truth, scores)
 
@@ -302,9 +318,13 @@ def _ids(rows: list[dict[str, Any]], problems: Problems) -> tuple[int | str, ...
 # ---------------------------------------------------------------- results
 
 
-def read_results(path: Path, data: bytes, problems: Problems) -> Results:
-    """The columns of a results list; InputError where it is something else or has no scores."""
-    if len(data) >= FAST_FROM_BYTES:
+def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") -> Results:
+    """The columns of a results list; InputError where it is something else or has no scores.
+
+    wanted  a column of `Shapes` beside. Results without any `bbox` have that around their masks or key points, and
+            the areas of these: as pycocotools takes them
+    """
+    if not wanted and len(data) >= FAST_FROM_BYTES:
         fast = _fast_results(data)
         if fast is not None:
             return _without_unreadable(path, fast, None, problems)
@@ -320,9 +340,21 @@ def read_results(path: Path, data: bytes, problems: Problems) -> Results:
         raise InputError(
             f"{path}: its {len(rows)} boxes have no scores; are these annotations, and the arguments swapped?"
         )
-    if rows and not any("bbox" in row for row in rows):
+    boxed = not rows or any(row.get("bbox", []) != [] for row in rows)
+    unknown = np.zeros((len(rows), 2), np.int64)
+    shapes = holder = shapes_of(rows, wanted, unknown, problems)
+    if not boxed and boxes_around(shapes) is None:
+        there = next((name for key, name in _BESIDE if any(key in row for row in rows)), "")
+        holder = shapes_of(rows, there, unknown, problems)
+    around = None if boxed else boxes_around(holder)
+    if not boxed and around is None:
         raise InputError(f"{path}: its {len(rows)} entries have no 'bbox' (first has {quoted(rows[0])})")
-    boxes, readable = box_column([row.get("bbox") for row in rows])
+    if around is None:
+        boxes, readable = box_column([row.get("bbox") for row in rows])
+        areas = boxes[:, 2] * boxes[:, 3] if wanted else None
+    else:
+        boxes, readable = around, np.ones(len(rows), bool)
+        areas = holder.masks.areas.astype(np.float64) if holder.masks is not None else around[:, 2] * around[:, 3]
     scores = number_column([row.get("score") for row in rows])
     results = Results(
         _id_column([row.get("image_id") for row in rows]),
@@ -331,6 +363,7 @@ def read_results(path: Path, data: bytes, problems: Problems) -> Results:
         scores,
         _named([row.get("file_name") for row in rows]),
         _class_names(rows),
+        replace(shapes, areas=areas),
     )
     return _without_unreadable(path, results, rows, problems)
 

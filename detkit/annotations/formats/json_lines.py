@@ -13,6 +13,7 @@ is no `frame`). A line with `error` is an image in which nothing was found. A bo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from detkit.annotations.building import BoxColumns, Contents, corners_in_order, 
 from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import Problems, quoted, shorten
+from detkit.annotations.shape_reading import shapes_of
 from detkit.annotations.text_files import json_bytes, parse_json, parse_json_exactly, paused_gc
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
@@ -144,6 +146,10 @@ def _contents(
         return [box.get(key) for box in found] if key in keys else None
 
     areas, own_ids = column("area"), column("id")
+    sizes = np.array([image[:1:-1] for image in images], np.int64).reshape(-1, 2)[owners]
+    shapes = shapes_of(found, request.shapes, sizes, problems)
+    if request.target is not None and request.shapes:  # as of results that have boxes, too
+        shapes = replace(shapes, areas=boxes[:, 2] * boxes[:, 3])
     columns = BoxColumns(
         owners,
         names,
@@ -153,6 +159,7 @@ def _contents(
         areas=None if areas is None else number_column(areas),
         flags={key: flag_column(values) for key in FLAGS if (values := column(key)) is not None},
         ids=None if own_ids is None else [id if isinstance(id, int | str) else None for id in own_ids],
+        shapes=shapes,
     )
     return from_columns(images_table(images), columns)
 

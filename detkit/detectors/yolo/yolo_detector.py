@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
+from detkit.detectors.yolo.beside_boxes import in_picture, turned_survivors, with_rest
 from detkit.detectors.yolo.feeding import Feeding, Prepared
 from detkit.detectors.yolo.graph_options import GraphOptions
 from detkit.detectors.yolo.graph_reading import metadata_iou, no_detector, read_graph
 from detkit.detectors.yolo.heads.evidence import check_boxes
 from detkit.detectors.yolo.heads.signature import Match, is_classifier
 from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs, UnsoundError
-from detkit.errors import InputError, ModelError
+from detkit.errors import InputError, ModelError, UsageError
 from detkit.graphs.letterbox import Placement
 from detkit.graphs.preparation import Size
 from detkit.graphs.registry import RUN_IN_PARTS, other_command, resolve
@@ -65,6 +66,10 @@ class Yolo(Detector):
         for line in reading.assumptions:
             logger.warning("%s: %s", self.network.path, line)
         self.head, self.preparation, self.names = reading.head, reading.preparation, reading.names
+        if reading.layout.turned and self.head.nms and self.selection.nms not in ("greedy", "none"):
+            raise UsageError(
+                f"turned boxes are suppressed as their exporter does, or not at all: no nms {self.selection.nms}"
+            )
         own_iou = metadata_iou(metadata, self.head.iou)
         self.iou = own_iou if self.selection.iou is None else self.selection.iou
         multi_label = self.options.multi_label
@@ -118,7 +123,7 @@ class Yolo(Detector):
             kept &= np.isin(class_ids, self._wanted)
         if kept.all():
             return replace(candidates, class_ids=class_ids)
-        return Candidates(candidates.boxes[kept], candidates.scores[kept], class_ids[kept])
+        return replace(candidates, class_ids=class_ids)[kept]
 
     def _class_ids(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Class ids from 0 of the graph's labels, -1 for labels that stand for none. UnsoundError beyond the names."""
@@ -137,10 +142,13 @@ class Yolo(Detector):
 
     def suppress(self, candidates: Candidates, placement: Placement) -> Detections:
         """The candidates that survive suppression, best first, in pixels of the picture."""
-        detections = Detections(candidates.boxes, candidates.scores, candidates.class_ids, self.names)
-        kept = self.selection.suppressed(detections, self.iou, method=None if self.head.nms else "none")
-        shown: Detections = replace(kept, boxes=placement.undo(kept.boxes, cut=self.head.cut))
-        return shown
+        layout = self.reading.layout
+        found = with_rest(candidates, self.names)
+        if layout.turned and self.head.nms and self.selection.nms == "greedy":
+            kept = turned_survivors(found, self.iou, self.selection)
+        else:
+            kept = self.selection.suppressed(found, self.iou, method=None if self.head.nms else "none")
+        return in_picture(kept, layout, placement, candidates.prototypes, cut=self.head.cut)
 
     @property
     def matches(self) -> list[Match]:

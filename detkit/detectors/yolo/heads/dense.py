@@ -136,20 +136,25 @@ def decode_box_score_class(outputs: Outputs, index: int, frame: Frame) -> Candid
     return kept_rows(boxes, scores.reshape(-1), class_ids.reshape(-1), frame.conf)
 
 
-def kept_rows(boxes: Floats, scores: Floats, class_ids: NDArray[Any], conf: float) -> Candidates:
+def kept_rows(
+    boxes: Floats, scores: Floats, class_ids: NDArray[Any], conf: float, rest: Floats | None = None
+) -> Candidates:
     """Finished rows whose score counts. UnsoundError for scores above 1 and classes that are no whole numbers."""
     check_scores(scores)
     rows = np.flatnonzero(scores > conf)
-    return Candidates(boxes[rows], scores[rows], whole_classes(np.asarray(class_ids)[rows], scores[rows]))
+    labels = whole_classes(np.asarray(class_ids)[rows], scores[rows])
+    return Candidates(boxes[rows], scores[rows], labels, None if rest is None else rest[rows])
 
 
 def _by_columns(prediction: Floats, frame: Frame, corners: bool) -> Candidates:
     end = None if frame.layout.classes is None else 4 + frame.layout.classes
     cells, class_ids, scores = by_score(prediction[4:end].T, frame)
     boxes = prediction[:4, cells].T
+    rest = None if end is None else prediction[end:, cells].T
     if frame.layout.turned:
+        rest = np.column_stack((boxes, prediction[-1, cells]))
         boxes = enclosing(boxes, prediction[-1, cells])
-    return Candidates(boxes if corners else cxcywh_to_xyxy(boxes), scores, class_ids)
+    return Candidates(boxes if corners else cxcywh_to_xyxy(boxes), scores, class_ids, rest)
 
 
 def enclosing(boxes: Floats, angles: Floats) -> Floats:
@@ -167,7 +172,8 @@ def _objects(prediction: Floats, frame: Frame) -> tuple[Indices, Candidates]:
     cells = np.flatnonzero(objectness > frame.conf)  # a class probability is at most 1
     rows, class_ids, scores = by_score(prediction[cells, 5:end] * prediction[cells, 4:5], frame)
     cells = cells[rows]
-    return cells, Candidates(prediction[cells, :4], scores, class_ids)
+    rest = None if end is None else prediction[cells, end:]
+    return cells, Candidates(prediction[cells, :4], scores, class_ids, rest)
 
 
 def _distributed(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from detkit.boxes import Floats
+from detkit.detectors.yolo.heads.beside_classes import beside_classes, said_beside
 from detkit.detectors.yolo.heads.evidence import (
     coordinates,
     finite,
@@ -44,6 +45,11 @@ def by_columns(
         yield Note("its output holds numbers that are not finite for a test picture")
         return
     classes, problem = class_columns(columns, boxes, signature.names, others)
+    beside = beside_classes(signature, columns[classes:], boxes) if classes else None
+    if problem and beside is not None and sized(boxes) and probable(columns[:classes]).all():
+        reason = f"{shown}: 4 + {classes} numbers a cell of the grids, and {said_beside(beside)}"
+        yield Match(_generation(signature), reason, replace(beside.into(layout), classes=classes))
+        return
     if problem:
         extra = len(columns) - classes
         turned = extra == 1 and not others
@@ -73,7 +79,7 @@ def by_columns(
 def class_columns(columns: Floats, boxes: Floats, names: int | None, others: int = 0) -> tuple[int, str]:
     """How many of the columns (K, N) after the box are classes, and what is wrong with that, "" where nothing is."""
     count = len(columns) - others
-    if others:
+    if others and (names is None or names == count):
         return count, f"its last {others} columns are mask coefficients, of an instance segmentation network"
     likely = probable(columns)
     leading = int(np.argmin(likely)) if not likely.all() else len(likely)
@@ -163,6 +169,12 @@ def by_anchors(signature: Signature, rows: Floats, shown: str, layout: Layout, o
     if not finite(rows):
         yield Note("its output holds numbers that are not finite for a test picture")
     elif others:
+        beside = beside_classes(signature, rows[:, -others:].T, rows[:, :4])
+        if beside is not None and signature.names_fit(classes) and probable(rows[:, 4:-others].T).all():
+            name = "yolov5" if "stride" in signature.metadata else "yolov7"
+            text = f"{shown}: 3 anchors a cell, 5 + {classes} columns, and {said_beside(beside)}"
+            yield Match(name, text, replace(beside.into(layout), classes=classes))
+            return
         text = f"{shown}: its last {others} columns are mask coefficients, of an instance segmentation network"
         yield Note(text, "yolov5", replace(layout, classes=classes))
     elif not signature.names_fit(classes) or not probable(rows[:, 4:].T).all():

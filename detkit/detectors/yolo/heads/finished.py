@@ -18,10 +18,16 @@ from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs
 
 
 def decode_end_to_end(outputs: Outputs, index: int, frame: Frame) -> Candidates:
-    """(B, n, 6): x1, y1, x2, y2, score, class; rows of zeros are padding. Ultralytics v10, 26, and nms=True."""
+    """(B, n, 6 + K): x1, y1, x2, y2, score, class, and what lies beside; rows of zeros are padding.
+
+    Ultralytics v10, 26, and nms=True.
+    """
     rows = outputs[0][index]
-    boxes = cxcywh_to_xyxy(enclosing(rows[:, :4], rows[:, 6])) if frame.layout.turned else rows[:, :4]
-    return kept_rows(boxes, rows[:, 4], rows[:, 5], frame.conf)
+    if frame.layout.turned:
+        turned = rows[:, [0, 1, 2, 3, 6]]
+        boxes = cxcywh_to_xyxy(enclosing(rows[:, :4], rows[:, 6]))
+        return kept_rows(boxes, rows[:, 4], rows[:, 5], frame.conf, turned)
+    return kept_rows(rows[:, :4], rows[:, 4], rows[:, 5], frame.conf, rows[:, 6:])
 
 
 def decode_batch_class_score(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -55,9 +61,9 @@ def decode_class_score_box(outputs: Outputs, index: int, frame: Frame) -> Candid
 
 
 def decode_dets_labels(outputs: Outputs, index: int, frame: Frame) -> Candidates:
-    """dets (B, n, 5): x1, y1, x2, y2, score; labels (B, n). RTMDet and others exported by mmdeploy."""
+    """dets (B, n, 5): x1, y1, x2, y2, score; labels (B, n). RTMDet, RTMDet-Ins and others by mmdeploy."""
     rows = outputs[0][index]
-    return kept_rows(rows[:, :4], rows[:, 4], outputs[1][index], frame.conf)
+    return kept_rows(rows[:, :4], rows[:, 4], outputs[1][index], frame.conf, _numbers(len(rows)))
 
 
 def decode_yolov3_nms(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -70,8 +76,13 @@ def decode_yolov3_nms(outputs: Outputs, index: int, frame: Frame) -> Candidates:
 
 def decode_torchvision(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     """Boxes (n, 4) xyxy, scores (n,), labels (n,) of one picture, the last two in any order; labels are integers."""
-    boxes, labels, scores = _by_kind(outputs)
-    return kept_rows(boxes, scores, labels, frame.conf)
+    boxes, labels, scores = _by_kind(outputs[:3])
+    rest = _numbers(len(scores))
+    if frame.layout.points[0]:  # Keypoint R-CNN: places, and their scores as logits
+        points = outputs[3].copy()
+        points[..., 2] = sigmoid(outputs[4])
+        rest = points.reshape(len(points), -1)
+    return kept_rows(boxes, scores, labels, frame.conf, rest)
 
 
 def decode_rtdetr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
@@ -115,7 +126,18 @@ def decode_rfdetr(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     scores = sigmoid(logits)
     best = np.argsort(-scores, axis=None, kind="stable")[: len(boxes)]
     queries, class_ids = np.unravel_index(best, scores.shape)
-    return kept_rows(_shares_to_pixels(boxes, frame)[queries], scores.ravel()[best], class_ids, frame.conf)
+    return kept_rows(
+        _shares_to_pixels(boxes, frame)[queries],
+        scores.ravel()[best],
+        class_ids,
+        frame.conf,
+        queries[:, None].astype(np.float32),
+    )
+
+
+def _numbers(count: int) -> Floats:
+    """0, 1, 2 ... as a column (N, 1): the places of rows, which maps of masks are found by."""
+    return np.arange(count, dtype=np.float32)[:, None]
 
 
 def _shares_to_pixels(boxes: Floats, frame: Frame) -> Floats:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from detkit.boxes import Floats
+from detkit.detectors.yolo.heads.beside_classes import beside_classes, said_beside
 from detkit.detectors.yolo.heads.evidence import finite, in_shares, ordered_corners, probable, sized, whole
 from detkit.detectors.yolo.heads.signature import Found, Match, Note, Signature, flat_v1
 from detkit.detectors.yolo.heads.types import Layout
@@ -50,7 +51,14 @@ def finished_rows(signature: Signature, rows: Floats, shown: str, layout: Layout
         what = "an angle" if rest == 1 else "mask coefficients" if rest == 32 else "key points" if rest % 3 == 0 else ""
         text = f"{shown}: rows of box, score, class and {rest} more{f', {what} perhaps' if what else ''}"
         sound = len(live) and whole(live[:, 5]).all() and probable(live[:, 4:5].T).all()
-        turned = rest == 1 and not ordered_corners(live[:, :4])
+        turned = rest == 1 and (not len(live) or not ordered_corners(live[:, :4]))
+        beside = beside_classes(
+            signature, rows[:, 6:].T if not len(live) else live[:, 6:].T, live[:, :4], finished=True
+        )
+        if beside is not None and (sound or (not len(live) and signature.finished)) and turned == beside.turned:
+            reason = f"{shown}: rows of box, score, class, and {said_beside(beside)}"
+            yield Match("yolov10", reason, beside.into(layout))
+            return
         yield Note(text, "yolov10" if sound else "", replace(layout, shares=in_shares(live[:, :4]), turned=turned))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from detkit.detectors.yolo.heads import HEADS, level_grids
 from detkit.detectors.yolo.heads.anchored import default_anchors
+from detkit.detectors.yolo.heads.beside_classes import TASKS
 from detkit.detectors.yolo.heads.dense import decode_yolov8, decode_yolov9_xyxy
 from detkit.detectors.yolo.heads.dense_proposals import by_anchors, by_columns, by_rows
 from detkit.detectors.yolo.heads.evidence import within_reach
@@ -41,7 +42,7 @@ class Recognition:
 def recognise(signature: Signature) -> Recognition:
     """What a graph's head may be. ModelError where its metadata say that it is no detector, or another family."""
     task = signature.metadata.get("task", "detect")
-    if task.lower() not in _DETECTION:
+    if task.lower() not in (*_DETECTION, *TASKS):
         raise ModelError(f"the graph's metadata says task {task!r}; detkit reads detection networks")
     family = signature.metadata.get("model_family", "")
     if family and len(signature.outputs) < 3 and not any(known in family for known in _FAMILIES):
@@ -57,6 +58,8 @@ def recognise(signature: Signature) -> Recognition:
             fallen.append(f"{found.head}: {problem}")
         else:
             matches.append(found)
+    if task.lower() in TASKS and matches and not any(match.layout.task == task.lower() for match in matches):
+        raise ModelError(f"the graph's metadata says task {task!r}, and its outputs show only boxes")
     return Recognition(matches, fallen, notes)
 
 

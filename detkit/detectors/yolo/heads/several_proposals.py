@@ -130,7 +130,15 @@ def _queries(
 def three_outputs(signature: Signature) -> Iterator[Found]:
     shapes = signature.shapes()
     ranks = [len(shape) for shape in shapes]
-    if "orig_target_sizes" in signature.input_names:
+    width, height = signature.size
+    if ranks == [3, 2, 4] and shapes[0][2] == 5 and shapes[2][2:] == (height, width) and _integer(signature, 1):
+        text = f"outputs {shapes}: rows of box and score, labels, and a mask each"
+        yield Match("rtmdet", text, Layout((0, 1, 2), maps=True))
+    elif ranks == [3, 3, 4] and shapes[0][1] == shapes[1][1] == shapes[2][1] and 4 in (shapes[0][2], shapes[1][2]):
+        for found in _boxes_and_classes(signature):  # RF-DETR: a map a query
+            if isinstance(found, Match) and found.head == "rfdetr":
+                yield Match("rfdetr", f"{found.reason}; masks {shapes[2]}", Layout((0, 1, 2), maps=True))
+    elif "orig_target_sizes" in signature.input_names:
         family = "dfine" if signature.says("dfine") else "rtdetr"
         yield Match(family, f"an input orig_target_sizes and outputs {', '.join(signature.output_names)}")
     elif "image_shape" in signature.input_names or (ranks == [3, 3, 2] and shapes[2][1] == 3):
@@ -204,6 +212,10 @@ def scores_and_classes(
 
 def four_outputs(signature: Signature) -> Iterator[Found]:
     """A count, boxes, scores and classes, in any order: TensorFlow's, by name among others, and YOLO-NAS's."""
+    beside = _rcnn_beside(signature)
+    if beside is not None:
+        yield beside
+        return
     places = {name: k for k, full in enumerate(signature.output_names) if (name := full.split(":")[0]) in _TENSORFLOW}
     shapes = signature.shapes()
     if len(places) == 4:
@@ -235,6 +247,26 @@ def four_outputs(signature: Signature) -> Iterator[Found]:
         yield Match(
             "yolo-nas", f"outputs {shapes}: count, boxes, scores, classes", Layout(order, shares=in_shares(live))
         )
+
+
+def _rcnn_beside(signature: Signature) -> Match | None:
+    """torchvision's Mask R-CNN (n, 1, H, W) and Keypoint R-CNN (n, P, 3) with (n, P), beside boxes, labels, scores."""
+    shapes = signature.shapes()
+    one = [k for k, shape in enumerate(shapes) if len(shape) == 1]
+    boxes = [k for k, shape in enumerate(shapes) if len(shape) == 2 and shape[1] == 4]
+    rest = [k for k in range(len(shapes)) if k not in (*one, *boxes)]
+    if len(one) != 2 or len(boxes) != 1:
+        return None
+    main = tuple(sorted((*one, *boxes)))
+    text = f"outputs {shapes} of one picture"
+    if len(rest) == 1 and shapes[rest[0]][1:] == (1, *signature.size[::-1]):
+        return Match("torchvision", f"{text}: boxes with masks", Layout((*main, rest[0]), maps=True))
+    rest.sort(key=lambda k: -len(shapes[k]))
+    if len(rest) == 2 and shapes[rest[0]][2:] == (3,) and shapes[rest[1]] == shapes[rest[0]][:2]:
+        count = shapes[rest[0]][1]
+        layout = Layout((*main, *rest), points=(count, 3))
+        return Match("torchvision", f"{text}: boxes with {count} key points", layout)
+    return None
 
 
 def _tensorflow(signature: Signature, order: tuple[int, ...], reason: str) -> Found:

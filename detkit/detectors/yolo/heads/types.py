@@ -32,6 +32,9 @@ class Layout:
     logits      class scores lack their sigmoid
     first_label  the label of the first class, where it is not the head's own
     turned      an angle in radians follows the classes, of a box of centre and size; what encloses it is its box
+    points      number of key points that follow the classes, and numbers of each (x, y, and a visibility or not)
+    maps        the last output holds a map of probabilities a box, of the whole input: (n, 1, h, w), or (B, n, h, w)
+    coefficients  mask coefficients that follow the classes; the second output holds the prototypes (B, K, h, w)
     """
 
     outputs: tuple[int, ...] | None = None
@@ -42,6 +45,15 @@ class Layout:
     logits: bool = False
     turned: bool = False
     first_label: int | None = None
+    points: tuple[int, int] = (0, 0)
+    coefficients: int = 0
+    maps: bool = False
+
+    @property
+    def task(self) -> str:
+        """What the graph gives, as ultralytics' metadata call it."""
+        beside = ((self.coefficients or self.maps, "segment"), (self.points[0], "pose"), (self.turned, "obb"))
+        return next((task for there, task in beside if there), "detect")
 
     def arranged(self, outputs: Outputs) -> Outputs:
         """The outputs (B, ...) as the head reads them."""
@@ -88,11 +100,23 @@ class Frame:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Decoded boxes of one picture before suppression: (N, 4) xyxy in input pixels, scores (N,), class ids (N,)."""
+    """Decoded boxes of one picture before suppression: (N, 4) xyxy in input pixels, scores (N,), class ids (N,).
+
+    rest        float32 (N, K), what the layout says of each beside its box: mask coefficients, key points in input
+                pixels, or the turned box (centre x, y, width, height, angle); (N, 0) for none
+    prototypes  float32 (K, h, w) of the picture's masks; or a map for each of the graph's boxes, whose number is `rest`
+    """
 
     boxes: Floats
     scores: Floats
     class_ids: NDArray[np.int64]
+    rest: Floats | None = None
+    prototypes: Floats | None = None
+
+    def __getitem__(self, rows: NDArray[Any]) -> Candidates:
+        """Some of them."""
+        rest = None if self.rest is None else self.rest[rows]
+        return Candidates(self.boxes[rows], self.scores[rows], self.class_ids[rows], rest, self.prototypes)
 
 
 # outputs of a run, index of the picture in the batch, frame -> candidates
@@ -111,6 +135,10 @@ def _no_rule(shapes: Sequence[Shape]) -> str:
 
 def _not_shown(shapes: Sequence[Shape]) -> int | None:
     return None
+
+
+def _channels_first(prototypes: NDArray[Any], channels: int) -> NDArray[Any]:
+    return prototypes if len(prototypes) == channels else prototypes.transpose(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -157,7 +185,13 @@ class Head:
 
         UnsoundError where scores or labels are not what the head says.
         """
-        found = self.decode(frame.layout.arranged(outputs), index, frame)
+        arranged = frame.layout.arranged(outputs)
+        found = self.decode(arranged[:-1] if frame.layout.maps else arranged, index, frame)
+        if frame.layout.maps:
+            maps = arranged[-1][:, 0] if arranged[0].ndim < 3 else arranged[-1][index]
+            found = replace(found, prototypes=maps)
+        if frame.layout.coefficients:
+            found = replace(found, prototypes=_channels_first(arranged[1][index], frame.layout.coefficients))
         return replace(found, boxes=frame.layout.boxes(found.boxes, frame.size))
 
     def class_count(self, shapes: Sequence[Shape], layout: Layout) -> int | None:

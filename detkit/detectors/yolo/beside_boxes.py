@@ -1,0 +1,164 @@
+"""What a network gives beside boxes, brought into the picture: masks, key points, turned boxes.
+
+Masks are those of YOLACT (Bolya et al. 2019): a mask is the sum of the prototypes weighted by the box's coefficients,
+positive where the object is, cut by the box. As in ultralytics' code, the sum is enlarged first and cut afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.boxes import Floats, clip
+from detkit.detections import PER_BOX, Detections
+from detkit.detectors.selection import Selection
+from detkit.detectors.yolo.heads.types import Candidates, Layout
+from detkit.graphs.letterbox import Placement
+from detkit.shapes.masks import Masks
+from detkit.shapes.turned_boxes import enclosing, fast_nms, to_corners
+
+
+@dataclass(frozen=True, repr=False)
+class WithRest(Detections):
+    """Detections in input pixels with the column `rest` of their `Candidates`."""
+
+    rest: Floats | None = field(default=None, metadata=PER_BOX)
+
+
+def with_rest(candidates: Candidates, names: tuple[str, ...]) -> WithRest:
+    """Candidates as detections, so that suppression carries along what lies beside the boxes."""
+    return WithRest(candidates.boxes, candidates.scores, candidates.class_ids, names, rest=candidates.rest)
+
+
+def turned_survivors(found: WithRest, iou: float, selection: Selection) -> Detections:
+    """Fast suppression of turned boxes by ProbIoU, as their exporter does; see `turned_boxes.fast_nms`."""
+    assert found.rest is not None
+    overlap = iou if selection.iou is None else selection.iou
+    kept = fast_nms(found.rest, found.scores, overlap, None if selection.agnostic else found.class_ids)
+    return found[kept if selection.max_det is None else kept[: selection.max_det]]
+
+
+def in_picture(
+    found: Detections, layout: Layout, placement: Placement, prototypes: Floats | None, *, cut: bool
+) -> Detections:
+    """Detections in input pixels as such of the picture, with masks, key points or corners where the layout has them.
+
+    cut   whether boxes are cut at the borders of the picture. Key points are moved to them; corners stay outside
+    Detections whose masks hold no pixel are left out.
+    """
+    boxes = placement.undo(found.boxes, cut=cut)
+    rest = getattr(found, "rest", None)
+    masks = keypoints = corners = None
+    if rest is not None and layout.turned:
+        corners = placement.undo_points(to_corners(rest))
+        boxes = enclosing(corners).astype(np.float32)
+        boxes = clip(boxes, *placement.source_size) if cut else boxes
+    elif rest is not None and layout.points[0]:
+        count, numbers = layout.points
+        points = rest[:, : count * numbers].reshape(-1, count, numbers)
+        seen = points[..., 2:3] if numbers > 2 else np.ones_like(points[..., :1])
+        keypoints = np.concatenate((placement.undo_points(points[..., :2], cut=True), seen), axis=2)
+    elif rest is not None and layout.coefficients and prototypes is not None:
+        masks = decode_masks(rest[:, : layout.coefficients], prototypes, boxes, placement)
+    elif rest is not None and layout.maps and prototypes is not None:
+        # Logits or probabilities, as the exporter had it: only logits fall below nought.
+        threshold = 0.0 if prototypes.min(initial=0) < 0 else 0.5
+        masks = pasted_maps(prototypes[rest[:, 0].astype(np.int64)], placement, threshold)
+    shown = Detections(boxes, found.scores, found.class_ids, found.names, masks, keypoints, corners)
+    return shown if masks is None else shown[masks.areas > 0]
+
+
+def pasted_maps(maps: Floats, placement: Placement, threshold: float = 0.5) -> Masks:
+    """Masks (N) of the picture from maps (N, h, w) of the whole input: where they are above `threshold`.
+
+    The part with the picture in it is resized to the picture bilinearly. Maps may be coarser than the input.
+    """
+    width, height = placement.source_size
+    left, top = placement.left, placement.top
+    masks = []
+    for one in maps:
+        if one.shape != placement.size[::-1] and placement.resized != placement.size:
+            one = cv2.resize(one, placement.size, interpolation=cv2.INTER_LINEAR)
+        content = one
+        if placement.resized != placement.size:
+            content = one[top : top + placement.resized[1], left : left + placement.resized[0]]
+        if content.shape != (height, width):
+            content = cv2.resize(content, (width, height), interpolation=cv2.INTER_LINEAR)
+        masks.append(content > threshold)
+    return Masks.from_dense(masks)
+
+
+def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement) -> Masks:
+    """Masks (N) of the picture from coefficients (N, K), prototypes (K, h, w) and boxes (N, 4) xyxy of the picture.
+
+    The weighted sum is resized to the input and its part with the picture in it to the picture, both bilinearly; what
+    is above 0 and inside of the box (x1 <= x < x2) belongs to the mask. Only the pixels of each box are computed.
+    """
+    width, height = placement.source_size
+    down, across = _enlarging(placement, prototypes.shape[1:])
+    windows = []
+    for weights, box in zip(coefficients, boxes, strict=True):
+        x1, y1, x2, y2 = np.clip(np.ceil(box), 0, (width, height) * 2).astype(int).tolist()
+        if x2 <= x1 or y2 <= y1:
+            windows.append((np.zeros((0, 0), bool), 0, 0))
+            continue
+        rows, columns = down.cut(y1, y2), across.cut(x1, x2)
+        part = prototypes[:, rows.first : rows.last, columns.first : columns.last]
+        # No matrix products: the threads of their libraries get in the way of the network's and of other pictures'.
+        summed = np.einsum("k,kij->ij", weights, part)
+        windows.append((columns.of(rows.of(summed).T).T > 0, x1, y1))
+    return Masks.from_windows(windows, height, width)
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """How rows of an enlarged picture are made: row i is the sum over t of weights[i, t] times row places[i, t].
+
+    first, last   the rows of the small picture that are used, last excluded; `places` count from `first`
+    """
+
+    places: NDArray[np.int64]
+    weights: Floats
+    first: int
+    last: int
+
+    def cut(self, begin: int, end: int) -> _Taps:
+        """Rows `begin` to `end` alone."""
+        places = self.places[begin:end] + self.first
+        first, last = int(places.min()), int(places.max()) + 1
+        return _Taps(places - first, self.weights[begin:end], first, last)
+
+    def of(self, picture: Floats) -> Floats:
+        """The rows, of a picture whose first row is `first`."""
+        picture = np.ascontiguousarray(picture)
+        total = picture[self.places[:, 0]]
+        total *= self.weights[:, :1]
+        for tap in range(1, self.places.shape[1]):
+            total += picture[self.places[:, tap]] * self.weights[:, tap : tap + 1]
+        return total
+
+
+@lru_cache(maxsize=8)
+def _enlarging(placement: Placement, shape: tuple[int, int]) -> tuple[_Taps, _Taps]:
+    """How rows, and columns, of prototypes of `shape` make those of the picture.
+
+    Resizing is linear, so the resized unit matrix holds the weights.
+    """
+    sides = zip(shape, placement.size[::-1], (placement.top, placement.left), placement.resized[::-1],
+                placement.source_size[::-1], strict=True)  # fmt: skip
+    taps = []
+    for own, whole, before, inside, target in sides:
+        in_input = cv2.resize(np.eye(own, dtype=np.float32), (own, whole), interpolation=cv2.INTER_LINEAR)
+        content = np.ascontiguousarray(in_input[before : before + inside])
+        matrix = np.asarray(cv2.resize(content, (own, target), interpolation=cv2.INTER_LINEAR), np.float32)
+        # At most four neighbours have a weight: begin with the first and take as many as any row needs.
+        used = matrix != 0
+        begins = used.argmax(axis=1)
+        most = int((own - used[:, ::-1].argmax(axis=1) - begins).max())
+        places = np.minimum(begins, own - most)[:, None] + np.arange(most)
+        taps.append(_Taps(places, np.take_along_axis(matrix, places, axis=1), 0, own))
+    return taps[0], taps[1]
