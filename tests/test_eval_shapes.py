@@ -6,8 +6,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +33,6 @@ def _module(path: Path) -> Any:
 HERE = Path(__file__).parent
 sets = _module(HERE / "shape_sets.py")
 MOTS = HERE.parents[1] / "shared/data/tracks/MOTS20-05/gt/gt.txt"
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> Iterator[None]:
-    """What the command sets on the logger ends with the test."""
-    log = logging.getLogger("detkit")
-    before = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers[:], log.level, log.propagate = before
 
 
 def written(folder: Path, truth: dict[str, Any], found: list[dict[str, Any]]) -> tuple[Path, Path]:
