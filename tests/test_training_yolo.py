@@ -33,6 +33,7 @@ from detkit.training.yolo import (  # noqa: E402
     plot_history,
     train_yolo,
 )
+from detkit.training.yolo.blend import blend  # noqa: E402
 from detkit.training.yolo.prune import slim, surviving_channels  # noqa: E402
 from detkit.training.yolo.taught import merge_labels, read_taught  # noqa: E402
 from detkit.training.yolo.teacher import YoloxTeacher  # noqa: E402
@@ -411,3 +412,34 @@ def test_a_slimmed_detector_can_be_trained_on(tmp_path):
     whole = slim(network, HIDDEN, 64, [images])
     with torch.no_grad():
         torch.testing.assert_close(whole(images)[0], network(images)[0])
+
+
+def test_a_blend_lies_between_the_two(tmp_path):
+    a, b = trained_like(2), trained_like(2)
+    before = export_onnx(a, tmp_path / "a.onnx", 64, NAMES, half=False)
+    after = export_onnx(b, tmp_path / "b.onnx", 64, NAMES, half=False, training={"seed": 1})
+    out = blend(before, after, tmp_path / "c.onnx", 0.25, 64)
+    got, first, second = (exported_weights(path)[0] for path in (out, before, after))
+    for name in ("head.class_out.weight", "neck.lateral.0.1.running_mean"):
+        torch.testing.assert_close(got[name], 0.25 * second[name] + 0.75 * first[name], rtol=2e-3, atol=1e-3)
+    metadata = {entry.key: entry.value for entry in onnx.load(str(out)).metadata_props}
+    assert json.loads(metadata["training"]) == {"seed": 1, "blend": 0.25}
+    other = export_onnx(a, tmp_path / "d.onnx", 64, ["x", "y"], half=False)
+    with pytest.raises(DetkitError, match="blended"):
+        blend(other, after, tmp_path / "e.onnx", 0.5, 64)
+
+
+def test_weights_say_how_often_a_picture_is_seen(data, start, tmp_path, monkeypatch):
+    seen = []
+
+    def order(factors, *arguments):
+        seen.append(factors)
+        return BatchOrder(factors, *arguments)
+
+    monkeypatch.setattr("detkit.training.torch.train_session.BatchOrder", order)
+    for weights in (None, [0.5 + number for number in range(len(data.paths))]):
+        out = tmp_path / str(weights is None)
+        train_yolo(replace(data, weights=weights), out, Length(epochs=0.2), SMALL, start=start, work=ALONE)
+    np.testing.assert_allclose(seen[1], seen[0] * (0.5 + np.arange(len(data.paths))))
+    with pytest.raises(InputError, match="1 weights"):
+        replace(data, weights=[1.0])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
+import numpy as np
 import torch
 from torch import nn
 
@@ -77,6 +78,8 @@ class Session(Generic[Network]):
             self._load(state)
             seconds_before = state["seconds"]
         factors = repeat_factors(data.certain_classes(), len(data.names), recipe.repeat_threshold)
+        if data.weights is not None:
+            factors = factors * np.asarray(data.weights)
         self.order = BatchOrder(factors, recipe.batch, recipe.seed, self.step)
         self._minutes = length.minutes
         self._steps = max(1, math.ceil((length.epochs or 0) * factors.sum() / recipe.batch))

@@ -27,6 +27,7 @@ class TrainingSet:
     classes: Sequence[NDArray[np.int64]]
     names: Sequence[str]
     scores: Sequence[NDArray[np.float32]] | None = None  # how certain each object is, 0-1; None: all of them are
+    weights: Sequence[float] | None = None  # how often to see each image beside others; None: all alike
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -37,6 +38,8 @@ class TrainingSet:
             raise InputError(
                 f"{len(self.paths)} images, but boxes for {len(self.boxes)} and classes for {len(self.classes)}"
             )
+        if self.weights is not None and (len(self.weights) != len(self.paths) or min(self.weights) < 0):
+            raise InputError(f"{len(self.paths)} images, but {len(self.weights)} weights, or some below 0")
         for path, boxes, classes in zip(self.paths, self.boxes, self.classes, strict=True):
             if boxes.shape != (len(classes), 4):
                 raise InputError(f"{path}: expected boxes of shape ({len(classes)}, 4), got {boxes.shape}")

@@ -39,9 +39,9 @@ def held_out(folder: Path, name: str) -> set[int]:
     return {ids[i] for i in np.random.default_rng(0).permutation(len(ids))[: HELD_OUT[name]].tolist()}
 
 
-def training_set(folder: Path) -> TrainingSet:
+def training_set(folder: Path, subset_weight: float = 1.0) -> TrainingSet:
     """All pictures of both sets that are not held out, with the annotations' objects and those that only the teacher
-    sees.
+    sees. Those of coco-subset, which are larger and hold more people, are seen `subset_weight` times as often.
     """
     of_voc = np.isin(COCO_NAMES, [VOC_TO_COCO.get(name, name) for name in VOC_NAMES])
     objects: dict[tuple[str, int], tuple[NDArray[np.float32], NDArray[np.int64]]] = {}
@@ -72,6 +72,7 @@ def training_set(folder: Path) -> TrainingSet:
         [labels[key].classes for key in objects],
         list(COCO_NAMES),
         [labels[key].scores for key in objects],
+        [subset_weight if name == "coco-subset" else 1.0 for name, _ in objects],
     )
 
 
@@ -96,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--backbone-rate", type=float, default=2e-4)
+    parser.add_argument("--subset-weight", type=float, default=1.0, help="how often to see coco-subset's pictures")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--float32", action="store_true", help="do not compute in bfloat16")
@@ -105,8 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batch=options.batch,
         rate=options.rate,
         backbone_rate=options.backbone_rate,
-        sizes=((0.0, 0.8), (0.85, 1.0)),
-        final_share=0.85,
+        sizes=((0.0, 0.8), (0.8, 1.0)),
+        final_share=0.75,
         mosaic_share=0.3,
         scales=(0.6, 1.3),
         mosaic_scales=(0.4, 1.0),
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     command = shlex.join(["python", "-m", "detkit.training.yolo.bundled", *(arguments or sys.argv[1:])])
     train_yolo(
-        training_set(options.shared / "data"),
+        training_set(options.shared / "data", options.subset_weight),
         options.out,
         Length(minutes=options.minutes),
         recipe,
