@@ -6,10 +6,12 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import typer
 
 # Without a terminal, progress is a line now and then, not a bar.
 _SECONDS_BETWEEN_LINES = 10.0
@@ -130,3 +132,26 @@ class RunProgress:
 
     def resumable(self, path: Path) -> None:
         hint_on_interrupt(f"what is done is in {path}, --resume goes on from there")
+
+
+def refuse_options(context: typer.Context, allowed: Sequence[str], what: str) -> None:
+    """BadParameter for an option that was given and says nothing about `what`; `allowed` are parameters' names."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source: Any = context.get_parameter_source(name)
+        if name not in allowed and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"is not for {what}", param_hint=parameter.opts[0])
+
+
+def write_figures(path: str, content: Mapping[str, Any]) -> None:
+    """JSON of `--json`: a file, or - for stdout."""
+    import orjson
+
+    from detkit.files import write_bytes
+
+    data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
+    if path == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    else:
+        write_bytes(path, data)

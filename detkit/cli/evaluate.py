@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.annotations.formats import FORMATS, titles
-from detkit.cli.console import counted, say
+from detkit.cli.console import counted, say, write_figures
 
 if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
@@ -32,6 +31,8 @@ class Protocol(str, Enum):
     COCO = "coco"
     VOC = "voc"
     VOC07 = "voc07"
+    SEMANTIC = "semantic"
+    PANOPTIC = "panoptic"
     MOT = "mot"
 
 
@@ -60,8 +61,9 @@ def evaluate(
     protocol: Annotated[
         Protocol,
         typer.Option(
-            help="coco: 101 points at .50:.05:.95; voc: area under the curve; voc07: eleven points; mot: tracks, files "
-            "or folders of sequences (SEQ.txt, SEQ/gt/gt.txt)."
+            help="coco: 101 points at .50:.05:.95; voc: area under the curve; voc07: eleven points; semantic: "
+            "label maps (PNG, or folders of them); panoptic: COCO's panoptic JSON; mot: tracks, files or folders of "
+            "sequences (SEQ.txt, SEQ/gt/gt.txt)."
         ),
     ] = Protocol.COCO,
     iou_type: Annotated[
@@ -141,6 +143,12 @@ def evaluate(
         from detkit.cli.evaluate_tracks import TrackEvaluation, evaluate_tracks
 
         evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, fail_under), context)
+        return
+    if protocol in (Protocol.SEMANTIC, Protocol.PANOPTIC):
+        from detkit.cli.evaluate_regions import RegionEvaluation, evaluate_regions
+
+        regions = RegionEvaluation(json, gt_format, names, per_class, explain, fail_under)
+        evaluate_regions(protocol.value, detections, ground_truth, regions, context)
         return
     settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
     settings = _with_iou_type(settings, iou_type)
@@ -448,8 +456,6 @@ def _resampled(
 
 
 def _write_json(path: str, results: _Results) -> None:
-    import orjson
-
     content = results.main.to_json()
     if results.intervals:
         content["intervals"] = {name: asdict(one) for name, one in results.intervals.items()}
@@ -457,11 +463,4 @@ def _write_json(path: str, results: _Results) -> None:
         content["comparison"] = {name: asdict(one) for name, one in results.comparison.items()}
     if results.explained:
         content["explain"] = asdict(results.explained)
-    data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
-    if path == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-        return
-    from detkit.files import write_bytes
-
-    write_bytes(os.fspath(path), data)
+    write_figures(path, content)

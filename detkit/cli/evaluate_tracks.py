@@ -6,11 +6,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from detkit.cli.console import say
+from detkit.cli.console import refuse_options, say, write_figures
 
 if TYPE_CHECKING:
     from detkit.metrics.mot import Rules, TrackFigures
@@ -37,7 +37,7 @@ class TrackEvaluation:
 
 def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context: typer.Context) -> None:
     """Read, measure, print."""
-    _refuse_others(context)
+    refuse_options(context, _OPTIONS, "--protocol mot")
     from detkit.guard import Guard
     from detkit.metrics.mot import combined
     from detkit.tracking.sequence_files import find_sequences
@@ -60,20 +60,19 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
     if wanted.json != "-":
         _print(figures, whole, " and ".join(sorted(names)), wanted.explain)
     if wanted.json:
-        _write_json(wanted.json, figures, whole)
+        write_figures(
+            wanted.json,
+            {
+                "protocol": "mot",
+                "figures": whole.named(),
+                "classes": {},
+                "sequences": {name: one.named() for name, one in figures.items()},
+            },
+        )
     hota = whole.named()["HOTA"]
     if wanted.fail_under is not None and hota < wanted.fail_under:
         say(f"HOTA is {hota:.6f}, below the {wanted.fail_under:g} asked for")
         raise typer.Exit(1)
-
-
-def _refuse_others(context: typer.Context) -> None:
-    """BadParameter for an option that was given and says nothing about tracks."""
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        source: Any = context.get_parameter_source(name)
-        if name not in _OPTIONS and source is not None and source.name == "COMMANDLINE":
-            raise typer.BadParameter("is not for --protocol mot", param_hint=parameter.opts[0])
 
 
 def _measured(truth: Path, result: Path, name: str, benchmark: str | None) -> tuple[TrackFigures, str]:
@@ -111,22 +110,3 @@ def _print(figures: Mapping[str, TrackFigures], whole: TrackFigures, rules: str,
     typer.echo(f"{track_heading(figures, whole, rules)}\n{track_table(figures, whole, width)}")
     if explain:
         typer.echo(f"\n{track_meanings()}")
-
-
-def _write_json(path: str, figures: Mapping[str, TrackFigures], whole: TrackFigures) -> None:
-    import orjson
-
-    from detkit.files import write_bytes
-
-    content = {
-        "protocol": "mot",
-        "figures": whole.named(),
-        "classes": {},
-        "sequences": {name: one.named() for name, one in figures.items()},
-    }
-    data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY) + b"\n"
-    if path == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-    else:
-        write_bytes(path, data)

@@ -1,0 +1,79 @@
+"""COCO's panoptic format: a JSON of segments with their classes, and a folder of PNG files whose colours are their ids.
+
+The folder is called as the JSON file is, without `.json`, and lies beside it, as COCO's do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from detkit.errors import InputError
+from detkit.files import reason
+from detkit.label_maps.png import panoptic_ids, read_label_png
+
+# A picture's ids (H, W), and of each segment its id, the row of its class, and whether it is a crowd.
+Parts = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class PanopticFile:
+    """What the JSON file says.
+
+    pictures    image id -> (PNG file, segments)
+    categories  the classes as the file lists them, empty where it does not
+    """
+
+    path: Path
+    folder: Path
+    pictures: dict[Any, tuple[str, list[dict[str, Any]]]]
+    categories: tuple[dict[str, Any], ...]
+
+    def parts(self, image_id: Any, category_ids: tuple[Any, ...]) -> Parts:
+        """A picture's segments, with classes as rows of `category_ids`. InputError where they do not fit the map."""
+        name, segments = self.pictures[image_id]
+        stored = read_label_png(self.folder / name)
+        if stored.values.ndim != 3:
+            raise InputError(f"{self.folder / name}: is no colour PNG, which panoptic maps are")
+        place = {category: row for row, category in enumerate(category_ids)}
+        rows = []
+        for segment in segments:
+            if segment["category_id"] not in place:
+                raise InputError(f"{self.path}: category_id {segment['category_id']} of {name} is no category")
+            rows.append(place[segment["category_id"]])
+        ids = np.array([segment["id"] for segment in segments], np.int64)
+        crowd = np.array([bool(segment.get("iscrowd")) for segment in segments], bool)
+        return panoptic_ids(stored.values), ids, np.array(rows, np.int64), crowd
+
+
+def read_panoptic(path: Path) -> PanopticFile:
+    """A panoptic JSON file. InputError, one line, where it is none or its folder of PNG files is not there."""
+    try:
+        content = orjson.loads(path.read_bytes())
+        pictures = {
+            one["image_id"]: (str(one["file_name"]), [_segment(part) for part in one["segments_info"]])
+            for one in content["annotations"]
+        }
+        doubled = len(content["annotations"]) - len(pictures)
+        categories = tuple({"id": one["id"], **one} for one in content.get("categories", ()))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{path}: is no panoptic JSON of COCO's (annotations with segments_info)") from error
+    if doubled:
+        raise InputError(f"{path}: has {doubled} pictures twice")
+    folder = path.with_suffix("")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not there; the PNG files of {path.name} lie in a folder of its name")
+    return PanopticFile(path, folder, pictures, categories)
+
+
+def _segment(part: dict[str, Any]) -> dict[str, Any]:
+    if type(part["id"]) is not int:
+        raise ValueError("ids of segments are whole numbers")
+    return {"category_id": part["category_id"], **part}
