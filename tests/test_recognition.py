@@ -402,6 +402,13 @@ def test_a_known_object(name: str, make_graph: Callable[..., Any]) -> None:
         check(path, known, known.head)
 
 
+def test_another_head_than_the_graphs_is_said(make_graph: Callable[..., Any]) -> None:
+    path = make_graph({"o": columns(80, 2)}, (1, 3, SIDE, SIDE))
+    asked = Yolo(path, head="yolov10").reading.assumptions
+    assert [line for line in asked if "are those of yolov8" in line and "read as yolov10's" in line]
+    assert not [line for line in Yolo(path, head="yolov8").reading.assumptions if "are those of" in line]
+
+
 def any_array(random: np.random.Generator) -> np.ndarray:
     """An array of any rank, lengths and values that outputs have somewhere."""
     lengths = (0, 1, 2, 4, 5, 6, 7, 32, 57, 80, 84, 100, 300, 2100)

@@ -68,6 +68,8 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
     match, signature = _match(trials, sidecar, options, given)
     head = head_named(match.head)
     preparation, assumptions = _preparation(head, feeding, sidecar, options, scaling)
+    if options.head or sidecar.head:
+        assumptions += _other_head(match, signature)
     if feeding.size is None and preparation.dynamic == "aspect" and not trials.any_size():
         preparation = replace(preparation, dynamic="square", size=max(signature.size))
     count = class_count(head, match.layout, signature, network)
@@ -79,6 +81,17 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
         head, match.layout, match.reason, preparation, tuple(assumptions), names, labels,
         _anchors(head, network, sidecar, count),
     )  # fmt: skip
+
+
+def _other_head(asked: Match, signature: Signature) -> list[str]:
+    """A line where the trial run is plainly that of another head than the one that was asked for."""
+    try:
+        found = recognise(signature).matches
+    except ModelError:
+        return []
+    if len(found) != 1 or found[0].head == asked.head:
+        return []
+    return [f"its outputs are those of {found[0].head} ({found[0].reason}); they are read as {asked.head}'s, as asked"]
 
 
 def no_detector(feeding: Feeding) -> ModelError:
