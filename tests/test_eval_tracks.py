@@ -129,3 +129,11 @@ def test_json_lines_are_results(benchmark):
 def test_the_rate_of_a_sequence(benchmark):
     assert frame_rate(benchmark / "train" / "MOT17-A" / "gt" / "gt.txt") == 25
     assert frame_rate(benchmark / "res") is None
+
+
+def test_results_are_no_ground_truth(tmp_path):
+    """A score in the seventh column marks no box as one that counts."""
+    (tmp_path / "a.txt").write_text(result())
+    done = run(tmp_path / "a.txt", tmp_path / "a.txt")
+    assert isinstance(done.exception, InputError)
+    assert "no box that counts" in str(done.exception)

@@ -57,6 +57,11 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
         figures[one.name], rules = _measured(one.truth, one.result, one.name, wanted.benchmark)
         names.add(rules)
     whole = combined(list(figures.values()))
+    named = whole.named()
+    if not named["TP"] + named["FN"]:
+        from detkit.errors import InputError
+
+        raise InputError(f"{truth}: has no box that counts: in a ground truth the seventh column is 1, not a score")
     if wanted.json != "-":
         _print(figures, whole, " and ".join(sorted(names)), wanted.explain)
     if wanted.json:
@@ -69,7 +74,7 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
                 "sequences": {name: one.named() for name, one in figures.items()},
             },
         )
-    hota = whole.named()["HOTA"]
+    hota = named["HOTA"]
     if wanted.fail_under is not None and hota < wanted.fail_under:
         say(f"HOTA is {hota:.6f}, below the {wanted.fail_under:g} asked for")
         raise typer.Exit(1)
