@@ -92,21 +92,27 @@ def palette_of(truth: Path, name: str | None, class_names: tuple[str, ...]) -> P
     return None
 
 
-def read_classes(path: Path, palette: Palette | None) -> NDArray[Any]:
-    """Class numbers (H, W) of a label map. InputError, with the file's name, for what the palette does not have."""
-    stored: LabelPng = read_label_png(path)
+def _classes(stored: LabelPng, palette: Palette | None) -> NDArray[Any]:
+    """Class numbers (H, W) of a label map. InputError for what the palette does not have."""
+    if stored.values.ndim == 3:
+        if palette is None:
+            raise InputError("holds colours, and nothing tells which classes they are (--gt-format voc, ...)")
+        return palette.from_colours(stored.values)
+    if palette is not None:
+        return palette.from_ids(stored.values)
+    if stored.values.size and int(stored.values.max()) > IGNORED:
+        raise InputError(f"holds the number {int(stored.values.max())}, and classes are 0 to 254")
+    return stored.values
+
+
+def _read(path: Path, palette: Palette | None) -> tuple[NDArray[Any], bool]:
+    """Class numbers (H, W) of a file, and whether what it stores are class numbers already."""
+    stored = read_label_png(path)
     try:
-        if stored.values.ndim == 3:
-            if palette is None:
-                raise InputError("holds colours, and nothing tells which classes they are (--gt-format voc, ...)")
-            return palette.from_colours(stored.values)
-        if palette is not None:
-            return palette.from_ids(stored.values)
+        classes = _classes(stored, palette)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    if stored.values.size and int(stored.values.max()) > IGNORED:
-        raise InputError(f"{path}: holds the number {int(stored.values.max())}, and classes are 0 to 254")
-    return stored.values
+    return classes, palette is None or _holds_class_numbers(stored.values, len(palette))
 
 
 def class_pairs(pairs: list[MapPair], palette: Palette | None) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
@@ -114,25 +120,23 @@ def class_pairs(pairs: list[MapPair], palette: Palette | None) -> Iterator[tuple
 
     UsageError in the end where the found maps hold nothing but class numbers, and the true ones a data set's ids.
     """
-    ids_differ = palette is not None and palette.file_ids != tuple(range(len(palette)))
-    true_plain = found_plain = ids_differ
+    true_plain = found_plain = True
     for pair in pairs:
-        truth, found = read_classes(pair.truth, palette), read_classes(pair.found, palette)
+        truth, true_numbers = _read(pair.truth, palette)
+        found, found_numbers = _read(pair.found, palette)
         if truth.shape != found.shape:
             raise InputError(f"{pair.found}: is {_size(found)}, and {pair.truth.name} is {_size(truth)}")
-        if palette is not None and ids_differ:
-            true_plain = true_plain and _holds_class_numbers(pair.truth, len(palette))
-            found_plain = found_plain and _holds_class_numbers(pair.found, len(palette))
+        true_plain, found_plain = true_plain and true_numbers, found_plain and found_numbers
         yield truth, found
-    if palette is not None and found_plain and not true_plain:
+    ids_differ = palette is not None and palette.file_ids != tuple(range(len(palette)))
+    if palette is not None and ids_differ and found_plain and not true_plain:
         raise UsageError(
             f"the found maps hold numbers below {len(palette)} alone, as class numbers are, and the true ones the ids "
             f"of {palette.name}: write both alike"
         )
 
 
-def _holds_class_numbers(path: Path, classes: int) -> bool:
-    values = read_label_png(path).values
+def _holds_class_numbers(values: NDArray[Any], classes: int) -> bool:
     return values.ndim == 2 and bool(((values < classes) | (values == IGNORED)).all())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import time
 from collections import Counter
@@ -132,6 +133,11 @@ class RunProgress:
 
     def resumable(self, path: Path) -> None:
         hint_on_interrupt(f"what is done is in {path}, --resume goes on from there")
+
+
+def terminal_width(otherwise: int) -> int:
+    """Columns of the terminal, at least 40; `otherwise` where there is none."""
+    return max(shutil.get_terminal_size((otherwise, 24)).columns, 40) if sys.stdout.isatty() else otherwise
 
 
 def refuse_options(context: typer.Context, allowed: Sequence[str], what: str) -> None:

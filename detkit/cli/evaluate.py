@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.annotations.formats import FORMATS, titles
-from detkit.cli.console import counted, say, write_figures
+from detkit.cli.console import counted, say, terminal_width, write_figures
 
 if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
@@ -390,7 +389,7 @@ def _texts(results: _Results, *, per_class: bool) -> list[str]:
     """The parts that are printed."""
     from detkit.report import text
 
-    width, main = _terminal_width(), results.main
+    width, main = terminal_width(80), results.main
     parts = [f"{text.heading(main)}\n{text.figures(main)}", text.working_point(main)]
     if per_class:
         parts.append(text.class_table(main, width))
@@ -428,13 +427,6 @@ def _say_below(ap: float, bar: float) -> None:
 
     text = number(ap, 6)
     say(f"AP {'is undefined' if text == '-' else f'is {text}'}, below the {bar:g} asked for")
-
-
-def _terminal_width() -> int:
-    """Columns of the terminal, at least 40; 80 where there is none."""
-    import shutil
-
-    return max(shutil.get_terminal_size((80, 24)).columns, 40) if sys.stdout.isatty() else 80
 
 
 def _resampled(

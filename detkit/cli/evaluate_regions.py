@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import typer
 
-from detkit.cli.console import counted, refuse_options, say, write_figures
+from detkit.cli.console import counted, refuse_options, say, terminal_width, write_figures
 
 # Options of `detkit eval` that mean something here.
 _OPTIONS = ("detections", "ground_truth", "protocol", "json", "explain", "fail_under", "per_class")
@@ -130,12 +129,10 @@ def _panoptic(found: Path, truth: Path) -> _Figures:
 
 
 def _print(result: _Figures, wanted: RegionEvaluation) -> None:
-    import shutil
-
     from detkit.report.region_text import class_table, region_table
 
     typer.echo(result.heading)
     if wanted.per_class:
-        width = max(shutil.get_terminal_size((120, 24)).columns, 40) if sys.stdout.isatty() else 120
+        width = terminal_width(120)
         typer.echo(class_table(result.names, result.classes, width) + "\n")
     typer.echo(region_table(result.figures, wanted.explain))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from detkit.cli.console import refuse_options, say, write_figures
+from detkit.cli.console import refuse_options, say, terminal_width, write_figures
+from detkit.errors import InputError
 
 if TYPE_CHECKING:
     from detkit.metrics.mot import Rules, TrackFigures
@@ -59,8 +59,6 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
     whole = combined(list(figures.values()))
     named = whole.named()
     if not named["TP"] + named["FN"]:
-        from detkit.errors import InputError
-
         raise InputError(f"{truth}: has no box that counts: in a ground truth the seventh column is 1, not a score")
     if wanted.json != "-":
         _print(figures, whole, " and ".join(sorted(names)), wanted.explain)
@@ -69,7 +67,7 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
             wanted.json,
             {
                 "protocol": "mot",
-                "figures": whole.named(),
+                "figures": named,
                 "classes": {},
                 "sequences": {name: one.named() for name, one in figures.items()},
             },
@@ -107,11 +105,9 @@ def _rules(name: str, classes: bool, benchmark: str | None) -> tuple[str, Rules]
 
 
 def _print(figures: Mapping[str, TrackFigures], whole: TrackFigures, rules: str, explain: bool) -> None:
-    import shutil
-
     from detkit.report.track_text import track_heading, track_meanings, track_table
 
-    width = max(shutil.get_terminal_size((120, 24)).columns, 40) if sys.stdout.isatty() else 120
+    width = terminal_width(120)
     typer.echo(f"{track_heading(figures, whole, rules)}\n{track_table(figures, whole, width)}")
     if explain:
         typer.echo(f"\n{track_meanings()}")
