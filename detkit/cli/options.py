@@ -55,6 +55,18 @@ ThreadsOption = Annotated[
         rich_help_panel="How it runs",
     ),
 ]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on where an interrupted run with the same --out stopped.",
+        rich_help_panel="How it runs",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
 MaxPixelsOption = Annotated[
@@ -141,18 +153,14 @@ class DetectionOptions:
     crops: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
     ] = None
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run with the same --out stopped.", **_RUN)
-    ] = False
+    resume: ResumeOption = False
     device: DeviceOption = "auto"
     threads: ThreadsOption = None
     batch: Annotated[
         int | None,
         typer.Option(min=1, help="Pictures per run of the network, where it allows more; for slide windows.", **_RUN),
     ] = None
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", **_RUN)
-    ] = None
+    workers: WorkersOption = None
     max_pixels: MaxPixelsOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False

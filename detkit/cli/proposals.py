@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, VerboseOption
+from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, ResumeOption, VerboseOption
 from detkit.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -118,12 +118,7 @@ def proposals(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on where an interrupted run with the same --out stopped.", rich_help_panel=_RUN
-        ),
-    ] = False,
+    resume: ResumeOption = False,
     device: DeviceOption = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Default: the cores that this process may use.", rich_help_panel=_RUN)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.cli.console import RunProgress, counted, progress, say, start_logging
-from detkit.cli.options import DeviceOption, QuietOption, ThreadsOption, VerboseOption
+from detkit.cli.options import DeviceOption, QuietOption, ResumeOption, ThreadsOption, VerboseOption, WorkersOption
 from detkit.errors import DetkitError, ExitStatus, UsageError
 
 if TYPE_CHECKING:
@@ -167,20 +167,13 @@ def track(
         Path | None,
         typer.Option(metavar="DIR", help="Write cut-outs there, a folder a track.", rich_help_panel=_OUTPUT),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on where an interrupted run with the same --out stopped.", rich_help_panel=_RUN
-        ),
-    ] = False,
+    resume: ResumeOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures per run of the network.", rich_help_panel=_RUN)
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel=_RUN)
-    ] = None,
+    workers: WorkersOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:  # fmt: skip
