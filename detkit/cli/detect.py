@@ -15,12 +15,15 @@ from detkit.cli.options import DetectionOptions
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
 from detkit.images import set_max_pixels
+from detkit.remote import Place, place
 from detkit.runs.batch import Reading
 from detkit.runs.run import Output, Pictures, Run, Summary
 from detkit.runs.sources import find_items
 from detkit.runs.tasks import Detection
 
-More = tuple[tuple[Path | None, Callable[[Any], Pictures]], ...]
+# Where a GPU waits for them, and nobody says it.
+GPU_READERS = 64
+More = tuple[tuple[str | None, Callable[[Any], Pictures]], ...]
 
 
 def run_detection(
@@ -42,7 +45,7 @@ def run_detection(
     detector = build()
     for line in detector.about() if options.verbose else ():
         say(line)
-    made = tuple((folder, make(detector)) for folder, make in more if folder is not None)
+    made = tuple((place(folder), make(detector)) for folder, make in more if folder is not None)
     spare = [
         detector.path or options.model,
         options.gt,
@@ -60,7 +63,7 @@ def run_detection(
     items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
     watching = output.path is None and output.format == "table" and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
-    run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
+    run = Run(Detection(detector), items, output, reading_of(options), progress)
     for name, why in problems:
         run.fail(name, why)
     whole = Summary()
@@ -83,21 +86,27 @@ def run_detection(
 def _output(
     options: DetectionOptions,
     otherwise: str,
-    more: tuple[tuple[Path, Pictures], ...] = (),
+    more: tuple[tuple[Place, Pictures], ...] = (),
     spare: tuple[str | Path, ...] = (),
 ) -> Output:
-    path = None if options.out in (None, "-") else Path(str(options.out))
+    path = None if options.out in (None, "-") else place(str(options.out))
     output = Output(
         path,
         None if options.format is None else options.format.value,
-        options.draw,
-        options.crops,
+        None if options.draw is None else place(options.draw),
+        None if options.crops is None else place(options.crops),
         options.gt,
         options.resume,
         more,
         spare,
     )
     return output.named(otherwise)
+
+
+def reading_of(options: DetectionOptions) -> Reading:
+    """How pictures are read: so many more are fetched at a time as what waits for them is faster."""
+    waits = options.device.startswith(("cuda", "tensorrt"))
+    return Reading(workers=options.workers, readers=options.readers or (GPU_READERS if waits else None))
 
 
 def _settings(options: DetectionOptions) -> dict[str, Any]:
@@ -111,8 +120,8 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "classes": options.classes,
         "nms": options.nms.value,
         "agnostic": options.agnostic,
-        "draw": str(options.draw) if options.draw else None,
-        "crops": str(options.crops) if options.crops else None,
+        "draw": options.draw,
+        "crops": options.crops,
     }
 
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
+from detkit.hashes import HashSet
 from detkit.picture_names import WRITABLE
-from detkit.runs.sources import Item
+from detkit.runs.long_lists import Item
 
 
 class Names:
     """The names of a run's outputs, made from those of its items.
 
     A picture's outputs are called as it is, with another ending. Pictures that differ in their ending only keep it
-    (`a.jpg.txt`, `a.png.txt`). The frames of a video are files in a folder of its name.
+    (`a.jpg.txt`, `a.png.txt`), and those that are called as another one with an ending
+    more. The frames of a video are files in a folder of its name.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        counts: Counter[str] = Counter()
-        self._own: set[str] = set()
-        for item in items:
-            self._own.add(item.name)
-            counts[PurePosixPath(item.name).with_suffix("").as_posix()] += 1
-        self._doubled = frozenset(stem for stem, count in counts.items() if count > 1)
+        """`items`, which may be very many, are gone through again and again."""
+        self._doubled = HashSet.repeated(_stem(item.name) for item in items)
+        every = HashSet(item.name for item in items)
+        # `a.gif.png` beside `a.gif`: where that one keeps its ending, this one has to.
+        beside = [item.name for item in items if _stem(item.name) in every]
+        self._beside = HashSet(beside)
+        self._names = HashSet(_stem(name) for name in beside)
 
     def stem(self, name: str, frame: int | None = None) -> PurePosixPath:
         """The path of a picture without its ending, or with it where another has the same stem; of a frame."""
@@ -32,7 +34,7 @@ class Names:
         if frame is not None:
             return path / f"{frame:06d}"
         stem = path.with_suffix("")
-        return path if stem.as_posix() in self._doubled else stem
+        return path if stem.as_posix() in self._doubled or stem.as_posix() in self._names else stem
 
     def with_ending(self, name: str, ending: str, frame: int | None = None) -> PurePosixPath:
         """The path of an output of another kind: `a.txt` for `a.jpg`, `a.gif.png` beside a source `a.png`."""
@@ -41,7 +43,7 @@ class Names:
             return path
         stem = self.stem(name, frame)
         made = stem.with_name(stem.name + ending)
-        while made.as_posix() in self._own:  # the name of another source, whose own output is called so
+        while made.as_posix() in self._beside:  # the name of another source, whose own output is called so
             made = made.with_name(made.name + ending)
         return made
 
@@ -62,3 +64,7 @@ class Names:
         if frame is None and path.with_suffix(ending).name.lower() in OTHER_TEXTS:
             return path.with_name(path.name + ending)
         return self.with_ending(name, ending, frame)
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
