@@ -135,6 +135,52 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
 
 
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to read from; of an object, a copy. InputError where it is not there or cannot be opened."""
+    if isinstance(path, RemotePath):
+        from detkit.stores import fetch_object
+
+        with tempfile.TemporaryFile() as copy:
+            fetch_object(path, copy)
+            copy.seek(0)
+            yield copy
+        return
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
+    with file:
+        yield file
+
+
+def tail_of(path: str | os.PathLike[str], length: int) -> bytes | None:
+    """The last bytes of a file or an object, at most so many; None where it is not there."""
+    if isinstance(path, RemotePath):
+        from detkit.stores import read_tail
+
+        return read_tail(path, length)
+    try:
+        with open(path, "rb") as file:
+            file.seek(-min(length, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return file.read()
+    except OSError:
+        return None
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Delete a file or an object, or see that it is not there. OutputError where it cannot be deleted."""
+    if isinstance(path, RemotePath):
+        from detkit.stores import remove_object
+
+        remove_object(path)
+        return
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot delete {os.fspath(path)}: {reason(error)}") from error
+
+
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """`content` as the file or the object `path`, all or nothing; see `write_atomically`."""
     if isinstance(path, RemotePath):

@@ -39,6 +39,7 @@ HOMES = {
     "torch": ("training/",),
     "numba": ("compiled.py",),
     "obstore": ("stores.py",),
+    "ray": ("runs/ray_engine.py",),
 }
 
 

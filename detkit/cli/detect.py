@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import typer
 
+from detkit.cli.at_scale import run_at_scale
 from detkit.cli.console import RunProgress, counted, counts_of, say, start_logging
 from detkit.cli.options import DetectionOptions
 from detkit.detectors.base import Detector
@@ -17,8 +18,11 @@ from detkit.errors import ExitStatus
 from detkit.images import set_max_pixels
 from detkit.remote import Place, place
 from detkit.runs.batch import Reading
-from detkit.runs.run import Output, Pictures, Run, Summary
+from detkit.runs.jobs import Job
+from detkit.runs.long_lists import Listing
+from detkit.runs.run import Output, Pictures, Run
 from detkit.runs.sources import find_items
+from detkit.runs.summary import Summary
 from detkit.runs.tasks import Detection
 
 # Where a GPU waits for them, and nobody says it.
@@ -40,46 +44,62 @@ def run_detection(
     start_logging(quiet=options.quiet, verbose=options.verbose)
     options.selection()  # says now what is wrong with it, before a model is loaded
     otherwise = "table" if sys.stdout.isatty() else "jsonl"
-    plain = _output(options, otherwise)
-    plain.writer()
+    scale = options.scale()
+    _output(options, otherwise).writer()
+
+    def made(detector: Detector) -> tuple[Detection, Output]:
+        # Decoders and onnxruntime fill the cores; OpenCV's own threads would only compete with them.
+        cv2.setNumThreads(1)
+        if options.max_pixels is not None:
+            set_max_pixels(options.max_pixels)
+        pictures = tuple((place(folder), make(detector)) for folder, make in more if folder is not None)
+        lists = (source[1:] for source in options.sources if source[:1] == "@")
+        spare = [detector.path or options.model, options.gt, *own.values(), *lists]
+        kept = tuple(path for path in spare if isinstance(path, str | Path))
+        return Detection(detector), _output(options, otherwise, pictures, kept)
+
     detector = build()
     for line in detector.about() if options.verbose else ():
         say(line)
-    made = tuple((place(folder), make(detector)) for folder, make in more if folder is not None)
-    spare = [
-        detector.path or options.model,
-        options.gt,
-        *own.values(),
-        *(s[1:] for s in options.sources if s[:1] == "@"),
-    ]
-    output = _output(options, otherwise, made, tuple(path for path in spare if isinstance(path, str | Path)))
+    task, output = made(detector)
     settings = {"command": command, "format": output.format, "model": detector.fingerprint, **_settings(options), **own}
-    # Decoders and onnxruntime fill the cores; OpenCV's own threads would only compete with them.
-    cv2.setNumThreads(1)
-    if options.max_pixels is not None:
-        set_max_pixels(options.max_pixels)
 
     problems: list[tuple[str, str]] = []
-    items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
-    watching = output.path is None and output.format == "table" and sys.stdout.isatty()
-    progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
-    run = Run(Detection(detector), items, output, reading_of(options), progress)
-    for name, why in problems:
-        run.fail(name, why)
+
+    def listed() -> Listing:
+        return find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
+
     whole = Summary()
-    if output.path is not None:
-        run.write(settings, whole.seen)
-    elif output.format == "table":
-        _table(run)
+    if not scale.whole:
+        job = Job(lambda: made(build()), settings, reading_of(options))
+        progress = RunProgress("parts" if scale.engine else "pictures", shown=not options.quiet)
+        summary = run_at_scale(scale, job, (task, output), listed, progress, whole.seen)
+        for name, why in problems:
+            summary.failures += 1
+            progress.failed(name, why)
+        several, painted = True, output.painted(summary)
     else:
-        run.write_to(sys.stdout.buffer)
+        items = listed()
+        watching = output.path is None and output.format == "table" and sys.stdout.isatty()
+        several = len(items) > 1
+        progress = RunProgress("pictures", shown=not options.quiet and several and not watching)
+        run = Run(task, items, output, reading_of(options), progress)
+        for name, why in problems:
+            run.fail(name, why)
+        if output.path is not None:
+            run.write(settings, whole.seen)
+        elif output.format == "table":
+            _table(run)
+        else:
+            run.write_to(sys.stdout.buffer)
+        summary, painted = run.summary, run.painted()
     if not options.quiet:
-        if len(items) > 1:
-            _tell(run.summary)
+        if several and (summary.pictures or summary.failures):
+            _tell(summary)
         if whole.found:
             say(f"found {counts_of(whole.found)}")
-        tell_painted(run)
-    if run.summary.failures:
+        tell_painted(painted)
+    if summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 
 
@@ -141,9 +161,9 @@ def _table(run: Run) -> None:
     sys.stdout.flush()
 
 
-def tell_painted(run: Run) -> None:
+def tell_painted(painted: Iterable[tuple[str, Place]]) -> None:
     """Say where the pictures are that a run has written."""
-    for what, where in run.painted():
+    for what, where in painted:
         say(f"{what}: {where}")
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from detkit.cli.at_scale import AddressOption, EngineOption, PartOption, PlanOption, Scale
+
 if TYPE_CHECKING:
     from detkit.detectors.selection import Selection
     from detkit.graphs.runtime import Runtime
@@ -173,6 +175,10 @@ class DetectionOptions:
     workers: WorkersOption = None
     readers: ReadersOption = None
     max_pixels: MaxPixelsOption = None
+    part: PartOption = None
+    plan: PlanOption = None
+    engine: EngineOption = None
+    address: AddressOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
 
@@ -191,6 +197,10 @@ class DetectionOptions:
     def confs(self) -> tuple[float, dict[str, float]]:
         """The threshold of --conf, and those of single classes."""
         return thresholds(self.conf)
+
+    def scale(self) -> Scale:
+        """Whether and how the run is done in parts."""
+        return Scale.of(self.part, self.plan, self.engine, self.address, self.threads, self.device)
 
     def runtime(self) -> Runtime:
         """Where and how networks run."""

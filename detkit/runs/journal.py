@@ -27,7 +27,7 @@ class Journal:
 
     def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool) -> None:
         self.path = path
-        self._settings = {"detkit": _VERSION, **settings}
+        self._settings = orjson.loads(orjson.dumps({"detkit": _VERSION, **settings}))  # as they are read again
         self._places: dict[str, int] = {}  # record key -> offset of its line
         self._frames: dict[str, list[int]] = {}  # videos: the frames that are there, ascending
         self._complete: set[str] = set()  # items all of whose records are there
@@ -121,7 +121,7 @@ class Journal:
                     record = orjson.loads(line) if line.endswith(b"\n") else None
                 except orjson.JSONDecodeError:
                     record = None
-                if record is None:
+                if record is None or "summary" in record:  # of a part that was complete
                     break
                 if "error" in record:
                     broken.add(record["file"])

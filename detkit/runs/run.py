@@ -12,11 +12,11 @@ import logging
 import os
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -33,8 +33,10 @@ from detkit.runs.batch import Reading, Result, work_all
 from detkit.runs.journal import Journal
 from detkit.runs.long_lists import Item
 from detkit.runs.names import Names
+from detkit.runs.parts import Part, write_part
 from detkit.runs.record import Record
 from detkit.runs.sources import find_items
+from detkit.runs.summary import Summary
 from detkit.runs.tasks import Detection, Task
 from detkit.runs.writers import JSON_LINES, Whole, Writer, ids_of, writer_named, writer_of
 
@@ -74,6 +76,15 @@ class Output:
         if self.format is not None:
             return self
         return replace(self, format=otherwise if self.path is None else writer_of(self.path).name)
+
+    def painted(self, summary: Summary) -> Iterator[tuple[str, Place]]:
+        """(what, where) of the folders of pictures that a run has written into."""
+        if self.draw is not None and summary.pictures:
+            yield "pictures", self.draw
+        if self.crops is not None and summary.found:
+            yield "cut-outs", self.crops
+        for folder, _ in self.more if summary.pictures else ():
+            yield "pictures", folder
 
     def writer(self) -> Writer:
         """The format's row. UsageError where the path does not go with it."""
@@ -132,32 +143,8 @@ class Warn:
         pass
 
 
-@dataclass
-class Summary:
-    """What a run did: pictures (and frames), those without a box, boxes of each class, inputs that failed, seconds."""
-
-    pictures: int = 0
-    empty: int = 0
-    found: Counter[str] = field(default_factory=Counter)
-    failures: int = 0
-    seconds: float = 0.0
-
-    def add(self, record: Record) -> None:
-        """Count a picture or a frame and its boxes."""
-        boxes = record.get("detections", ())
-        self.pictures += 1
-        self.empty += not boxes
-        self.found.update(box["class"] for box in boxes)
-
-    def seen(self, record: Record) -> Record:
-        """The record, once it is counted: what `each` of a run takes."""
-        if "error" not in record:
-            self.add(record)
-        return record
-
-
 class Run:
-    """A task over items, with its results on the way to an `Output`.
+    """A task over items, with its results on the way to an `Output`, or over a part of a list to the part's file.
 
     UsageError, before anything is written, where an output would replace an input or does not go with its format.
     """
@@ -169,8 +156,10 @@ class Run:
         output: Output = Output(),
         reading: Reading = Reading(),
         listener: Listener = Warn(),
+        part: Part | None = None,
     ) -> None:
         self.task, self.items, self.output, self.listener = task, items, output, listener
+        self._part = part
         self.writer = output.writer()
         self._pictures = bool(output.draw or output.crops or output.more)
         remote = len(items) > 0 and isinstance(items[0].path, RemotePath)
@@ -188,9 +177,14 @@ class Run:
                 if not item.video:
                     self._drawn(item)
 
+    @property
+    def names(self) -> Names | None:
+        """What the outputs with a file a picture are called, where there are such."""
+        return self._names if self._pictures or self.writer.folder else None
+
     @cached_property
     def _names(self) -> Names:
-        return Names(self.items)
+        return Names(self.items) if self._part is None else self._part.names
 
     def records(self, items: Iterable[Item] | None = None) -> Iterator[Record]:
         """The record of every picture and frame, in their order, once its pictures are written."""
@@ -200,7 +194,8 @@ class Run:
 
     def write_to(self, stream: IO[bytes], each: Callable[[Record], Record] = lambda record: record) -> Summary:
         """All records into a stream, in the output's format, which must be one file; `each` sees them on their way."""
-        self._write(stream, map(each, self.records()))
+        assert self.writer.write is not None
+        deque(self.writer.write(stream, map(each, self.records()), self._whole()), maxlen=0)
         stream.flush()
         return self.summary
 
@@ -224,17 +219,17 @@ class Run:
 
     def painted(self) -> Iterator[tuple[str, Place]]:
         """(what, where) of the pictures that were written: the one drawing of a single picture, else their folder."""
-        output, summary = self.output, self.summary
-        if output.draw is not None and summary.pictures:
-            single = len(self.items) == 1 and not self.items[0].video
-            yield ("the picture" if single else "pictures"), self._drawn(self.items[0]) if single else output.draw
-        if output.crops is not None and summary.found:
-            yield "cut-outs", output.crops
-        for folder, _ in output.more if summary.pictures else ():
-            yield "pictures", folder
+        drawn = self.output.draw is not None and self.summary.pictures
+        if drawn and len(self.items) == 1 and not self.items[0].video:
+            yield "the picture", self._drawn(self.items[0])
+            yield from replace(self.output, draw=None).painted(self.summary)
+        else:
+            yield from self.output.painted(self.summary)
 
     def _journalled(self, out: Place, settings: Mapping[str, Any], each: Callable[[Record], Record]) -> None:
-        path = journal_path(out, self.writer)
+        part = self._part
+        path = journal_path(out, self.writer) if part is None else part.journal
+        settings = settings if part is None else part.header(settings, self.task.names, self.task.wanted)
         there, resume = path.exists(), self.output.resume
         if there and not resume:
             logger.warning("%s is left from an interrupted run; beginning again (--resume would go on)", path)
@@ -253,29 +248,17 @@ class Run:
                 if self.writer.content is not None and "error" not in record:
                     write_bytes(out / self._names.record_file(record, self.writer.ending), self.writer.content(record))
                 journal.add(record, last)
-            self._finish(out, journal, each)
+            records = map(each, journal.records(self.items))
+            if part is None:
+                self.writer.write_all(out, records, self._whole())
+            else:
+                with write_atomically(part.place) as file:
+                    write_part(file, settings, records, self.summary)
         except (OutputError, StoreError) as error:
             raise type(error)(f"{error}; what is done is in {path}, --resume goes on from there") from error
         finally:
             journal.close()
         journal.remove()
-
-    def _finish(self, out: Place, journal: Journal, each: Callable[[Record], Record]) -> None:
-        """Write the output from the records of the journal."""
-        records = map(each, journal.records(self.items))
-        if self.writer.folder:
-            deque(records, maxlen=0)
-            for name, content in self.writer.beside(self._whole()):
-                write_bytes(out / name, content)
-            return
-        with write_atomically(out) as file:
-            beside = self._write(file, records)
-        for ending, content in beside:
-            write_bytes(out.with_name(out.name + ending), content)
-
-    def _write(self, file: IO[bytes], records: Iterator[Record]) -> list[tuple[str, bytes]]:
-        assert self.writer.write is not None
-        return list(self.writer.write(file, records, self._whole()))
 
     def _whole(self) -> Whole:
         gt, names = self.output.gt, self.task.names
