@@ -27,7 +27,7 @@ from detkit.guard import Guard
 from detkit.images import Image, encode_image
 from detkit.runs.batch import Reading, Result, work_all
 from detkit.runs.journal import Journal
-from detkit.runs.names import Names
+from detkit.runs.names import Names, fitting
 from detkit.runs.record import Record, key_of
 from detkit.runs.sources import Item, find_items
 from detkit.runs.tasks import Detection, Task
@@ -316,14 +316,15 @@ class Run:
             _write_picture(self._drawn(item, result.frame), self.task.draw(image, result.found, item.name))
         if output.seen is not None:
             output.seen(key_of(item.name, result.frame), image)
-        stem = self._names.stem(item.name, result.frame)
         if output.crops is not None:
             for label, cut in self.task.crops(image, result.found):
-                self._write_spared("--crops", output.crops / stem.parent / f"{stem.name}-{label}.jpg", cut)
+                part = self._names.part(item.name, label, ".jpg", result.frame)
+                self._write_spared("--crops", output.crops / part, cut)
+        stem = self._names.stem(item.name, result.frame)
         for folder, make in output.more:
             with suppress(InputError):  # of a picture that is too small, say: the result has said so
                 for label, picture in make(image):
-                    self._write_spared(str(folder), folder / stem / f"{label}.png", picture)
+                    self._write_spared(str(folder), folder / fitting(stem / f"{label}.png"), picture)
 
     def _write_spared(self, option: str, target: Path, picture: Image) -> None:
         self._guard.spare(option, target)
