@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
-from detkit.errors import InputError, OutputError
+from detkit.errors import DetkitError, InputError, OutputError
 from detkit.remote import RemotePath
 
 # Device and inode.
@@ -20,6 +21,62 @@ FileId = tuple[int, int]
 def reason(error: OSError) -> str:
     """The system's own words for an error, without the errno and the path."""
     return error.strerror or str(error)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> Iterator[IO[bytes]]:
+    """An ordinary file to read, so that nothing waits for a pipe that nobody fills, or reads a device that never ends.
+
+    Of an object in a store a copy. `error`, with the file's name, where there is none, it is something else, or reading
+    it fails inside the block.
+    """
+    if isinstance(path, RemotePath):
+        with tempfile.TemporaryFile() as copy:
+            _fetch(path, copy, error)
+            yield copy
+        return
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise error(f"{os.fspath(path)}: is a folder, and a file is needed here")
+        if not stat.S_ISREG(status.st_mode):
+            raise error(f"{os.fspath(path)}: is not an ordinary file; save it as one first")
+        with open(path, "rb") as file:
+            yield file
+    except OSError as failure:
+        raise error(f"{os.fspath(path)}: cannot be read: {reason(failure)}") from failure
+    except MemoryError as failure:
+        raise error(f"{os.fspath(path)}: needs more memory than this machine has") from failure
+    except ValueError as failure:
+        if "null byte" not in str(failure):
+            raise
+        raise error(f"{os.fspath(path)!r}: no file has a NUL byte in its name") from failure
+
+
+def _fetch(path: RemotePath, copy: IO[bytes], error: type[DetkitError]) -> None:
+    from detkit.stores import fetch_object
+
+    try:
+        fetch_object(path, copy)
+    except InputError as failure:
+        raise error(str(failure)) from failure
+    copy.seek(0)
+
+
+@contextmanager
+def as_text(file: IO[bytes]) -> Iterator[TextIO]:
+    """Text, UTF-8 with its line ends as they are written, over a binary file, which stays open whatever happens."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    try:
+        yield text
+    finally:
+        text.detach()
+
+
+def read_file(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> bytes:
+    """The bytes of an ordinary file; `error` as `opened` raises it."""
+    with opened(path, error) as file:
+        return file.read()
 
 
 def is_device(path: str | os.PathLike[str]) -> bool:
@@ -123,37 +180,6 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"cannot write {os.fspath(path)}: {reason(error)}") from error
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file or of an object. InputError where it is not there or cannot be read."""
-    if isinstance(path, RemotePath):
-        from detkit.stores import read_object
-
-        return read_object(path)
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
-
-
-@contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A file to read from; of an object, a copy. InputError where it is not there or cannot be opened."""
-    if isinstance(path, RemotePath):
-        from detkit.stores import fetch_object
-
-        with tempfile.TemporaryFile() as copy:
-            fetch_object(path, copy)
-            copy.seek(0)
-            yield copy
-        return
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
-    with file:
-        yield file
-
-
 def tail_of(path: str | os.PathLike[str], length: int) -> bytes | None:
     """The last bytes of a file or an object, at most so many; None where it is not there."""
     if isinstance(path, RemotePath):
@@ -197,17 +223,14 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detkit"
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal. InputError where it cannot be read."""
+def sha256(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> str:
+    """The SHA-256 of a file, in hexadecimal; `error` as `opened` raises it."""
     import hashlib
 
     digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
+    with opened(path, error) as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
     return digest.hexdigest()
 
 

@@ -91,9 +91,8 @@ class Scale:
         if address is not None and engine is None:
             raise UsageError("--address is that of an --engine: add --engine ray")
         if engine is not None and ":" in device:
-            raise UsageError(
-                f"--device {device}: which GPU a worker gets is the engine's choice; say {device.partition(':')[0]}"
-            )
+            kind = device.partition(":")[0]
+            raise UsageError(f"--device {device}: which GPU a worker gets is the engine's choice; say {kind}")
         return cls(
             None if part is None else part_numbers(part),
             plan,

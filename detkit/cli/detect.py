@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import cv2
 import typer
 
 from detkit.cli.at_scale import run_at_scale
-from detkit.cli.console import RunProgress, counted, counts_of, say, start_logging
+from detkit.cli.console import RunProgress, counted, counts_of, say, show, start_logging
 from detkit.cli.options import DetectionOptions
+from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
-from detkit.errors import ExitStatus
+from detkit.errors import ExitStatus, UsageError
 from detkit.images import set_max_pixels
 from detkit.remote import Place, place
 from detkit.runs.batch import Reading
 from detkit.runs.jobs import Job
 from detkit.runs.long_lists import Listing
+from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run
 from detkit.runs.sources import find_items
 from detkit.runs.summary import Summary
@@ -43,8 +46,10 @@ def run_detection(
     """
     start_logging(quiet=options.quiet, verbose=options.verbose)
     options.selection()  # says now what is wrong with it, before a model is loaded
-    otherwise = "table" if sys.stdout.isatty() else "jsonl"
     scale = options.scale()
+    if not scale.whole and options.report is not None:
+        raise UsageError(f"--report is a page of one run on one machine, and {scale.option} makes parts of it")
+    otherwise = "table" if sys.stdout.isatty() else "jsonl"
     _output(options, otherwise).writer()
 
     def made(detector: Detector) -> tuple[Detection, Output]:
@@ -70,37 +75,47 @@ def run_detection(
         return find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
 
     whole = Summary()
-    if not scale.whole:
+    if scale.whole:
+        items = listed()
+        watching = output.path is None and output.format == "table" and sys.stdout.isatty()
+        progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
+        with report_of_run(options.report, items, output, output.spare) as report:
+            output = replace(output, seen=None if report is None else report.see)
+            run = Run(task, items, output, reading_of(options), progress)
+            for name, why in problems:
+                run.fail(name, why)
+            shown = _unchanged if report is None else report.add
+            if output.path is not None:
+                run.write(settings, lambda record: shown(whole.seen(record)))
+            elif output.format == "table":
+                _table(run, shown)
+            else:
+                run.write_to(sys.stdout.buffer, shown)
+            if report is not None:
+                report.write(f"detkit {command}", facts_of_run(options, own, detector), options.confs[0])
+        summary, painted, told = run.summary, run.painted(), len(items) > 1
+    else:
         job = Job(lambda: made(build()), settings, reading_of(options))
         progress = RunProgress("parts" if scale.engine else "pictures", shown=not options.quiet)
         summary = run_at_scale(scale, job, (task, output), listed, progress, whole.seen)
         for name, why in problems:
             summary.failures += 1
             progress.failed(name, why)
-        several, painted = True, output.painted(summary)
-    else:
-        items = listed()
-        watching = output.path is None and output.format == "table" and sys.stdout.isatty()
-        several = len(items) > 1
-        progress = RunProgress("pictures", shown=not options.quiet and several and not watching)
-        run = Run(task, items, output, reading_of(options), progress)
-        for name, why in problems:
-            run.fail(name, why)
-        if output.path is not None:
-            run.write(settings, whole.seen)
-        elif output.format == "table":
-            _table(run)
-        else:
-            run.write_to(sys.stdout.buffer)
-        summary, painted = run.summary, run.painted()
+        painted, told = output.painted(summary), summary.pictures + summary.failures > 0
     if not options.quiet:
-        if several and (summary.pictures or summary.failures):
+        if told:
             _tell(summary)
         if whole.found:
             say(f"found {counts_of(whole.found)}")
         tell_painted(painted)
+        if options.report is not None:
+            say(f"report: {options.report}")
     if summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
+
+
+def _unchanged(record: Record) -> Record:
+    return record
 
 
 def _output(
@@ -142,20 +157,21 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "agnostic": options.agnostic,
         "draw": options.draw,
         "crops": options.crops,
+        **({"report": str(options.report)} if options.report else {}),
     }
 
 
-def _table(run: Run) -> None:
+def _table(run: Run, each: Callable[[Record], Record]) -> None:
     """The boxes of one picture, or a line a picture and what all have in the end."""
     from detkit.cli.tables import print_detections, print_totals
     from detkit.runs.record import one_line
 
     single = len(run.items) == 1 and not run.items[0].video
-    for record in run.records():
+    for record in map(each, run.records()):
         if single and "error" not in record:
             print_detections(record)
         elif "error" not in record:
-            print(one_line(record), flush=True)
+            show(one_line(record))
     if not single and run.summary.found:
         print_totals(run.summary.found, run.summary.pictures)
     sys.stdout.flush()

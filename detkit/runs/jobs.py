@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from detkit.errors import DetkitError, InputError, UsageError
-from detkit.files import is_device, opened
+from detkit.files import is_device
 from detkit.runs.batch import Reading
 from detkit.runs.long_lists import Listing
 from detkit.runs.merging import Merged
@@ -114,7 +113,7 @@ def do_part(
         whole = plan.whole
     path = folder.part(number)
     one = Part(number, of, path, journal_path(path), whole, names)
-    if output.resume and _taken_up(folder, one, one.header(job.settings, task.names, task.wanted)):
+    if output.resume and _done_before(folder, one, one.header(job.settings, task.names, task.wanted)):
         logger.info("part %d of %d is there already", number, of)
         return Summary()
     run = Run(task, own, output, job.reading, listener, one)
@@ -122,19 +121,15 @@ def do_part(
     return run.summary
 
 
-def _taken_up(folder: PartsFolder, part: Part, header: Mapping[str, Any]) -> bool:
-    """Whether a part is there and nothing in it failed; where something did, the rest becomes its journal."""
+def _done_before(folder: PartsFolder, part: Part, header: Mapping[str, Any]) -> bool:
+    """Whether a part is there and nothing in it failed. UsageError where it is of another run."""
     before = folder.summary(part.number)
     if before is None:
         return False
     there = {key: value for key, value in next(read_part(part.place)).items() if key != "detkit"}
     changed = differences(there, header)
     if changed:
-        raise UsageError(f"--resume: {part.place} is of another run: {changed}")
-    if before.failures and not part.journal.exists():
-        part.journal.parent.mkdir(parents=True, exist_ok=True)
-        with opened(part.place) as old, open(part.journal, "wb") as journal:
-            shutil.copyfileobj(old, journal)
+        raise UsageError(f"--resume: {part.place} is of another run: {changed}. Run with the same, or without --resume")
     return not before.failures
 
 
@@ -163,17 +158,11 @@ class PartWorker:
                 items, names = self._folder.piece(number)
                 path = self._folder.part(number)
                 part = Part(number, self._plan.parts, path, Path(own, "journal"), self._plan.whole, names)
-                resume = _resumes(self._folder, part, self._job, self._task)
-                run = Run(self._task, items, replace(self._output, resume=resume), self._job.reading, told, part)
+                run = Run(self._task, items, self._output, self._job.reading, told, part)
                 run.write(self._job.settings)
             return PartDone(number, run.summary, told.failures[:_FAILURES_TOLD])
         except DetkitError as error:
             return PartDone(number, lost=str(error).partition("; what is done is in ")[0])
-
-
-def _resumes(folder: PartsFolder, part: Part, job: Job, task: Task) -> bool:
-    _taken_up(folder, part, part.header(job.settings, task.names, task.wanted))
-    return part.journal.exists()
 
 
 class _Told(Warn):

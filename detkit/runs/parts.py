@@ -4,7 +4,7 @@ Beside an output `found.jsonl` lies the folder `found.jsonl.parts`, on disk or i
 
     plan.json       the settings with the model's hash, what is known of the whole list, and the number of parts
     items/3.jsonl   the pictures of the third part, so that the list is taken once
-    3.jsonl         the records of the third part: a journal that is complete, closed by a summary
+    3.jsonl         the third part: JSON Lines of its records, between a header and a summary
 
 Parts are stretches of the list, so that they are joined by putting one behind the other. A plan is needed only where
 the list is not to be taken by each part again; parts with a plan and without are the same.
@@ -24,11 +24,11 @@ from typing import IO, Any
 import orjson
 
 from detkit.errors import InputError, UsageError
-from detkit.files import opened, read_bytes, remove, tail_of, write_atomically, write_bytes
+from detkit.files import opened, read_file, remove, tail_of, write_atomically, write_bytes
 from detkit.remote import Place, RemotePath
 from detkit.runs.long_lists import Listing, line_parts
 from detkit.runs.names import Names
-from detkit.runs.record import Record
+from detkit.runs.record import Record, jsonl_line
 from detkit.runs.summary import Summary
 from detkit.runs.writers import has_numbered_stems
 from detkit.stores import keys_under
@@ -75,6 +75,13 @@ class Part:
     journal: Path
     whole: WholeList
     names: Names
+
+    def before(self) -> Iterator[Record]:
+        """The records of this part that were there already, if it was done before."""
+        with suppress(InputError):
+            part = read_part(self.place)
+            next(part)
+            yield from part
 
     def header(self, settings: Mapping[str, Any], names: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:
         """What stands first in the part: all that its records depend on, and the names of the classes."""
@@ -125,7 +132,7 @@ class PartsFolder:
     def plan(self) -> Plan | None:
         """The plan, where one is there."""
         try:
-            content = orjson.loads(read_bytes(self._plan))
+            content = orjson.loads(read_file(self._plan))
             return Plan(content["settings"], WholeList(**content["whole"]), content["parts"])
         except InputError:
             return None
@@ -198,16 +205,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def write_part(file: IO[bytes], header: Mapping[str, Any], records: Iterable[Record], summary: Summary) -> None:
-    """A part, as a journal that is complete: header, records, and what was done in the end."""
+    """A part: its header, its records, and what was done in the end."""
     file.write(orjson.dumps({"detkit": _VERSION, **header}) + b"\n")
-    last: Record | None = None
     whole = Summary(failures=summary.failures, seconds=round(summary.seconds, 3))
     for record in records:
-        if last is not None:
-            file.write(orjson.dumps({**last, "last": last["file"] != record["file"]}) + b"\n")
-        last = whole.seen(record)
-    if last is not None:
-        file.write(orjson.dumps({**last, "last": True}) + b"\n")
+        file.write(jsonl_line(whole.seen(record)))
     file.write(orjson.dumps({"summary": {**vars(whole), "found": dict(whole.found)}}) + b"\n")
 
 
@@ -223,7 +225,6 @@ def read_part(path: Place) -> Iterator[dict[str, Any]]:
                 record = orjson.loads(line)
                 if "summary" in record:
                     return
-                del record["last"]
                 yield record
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError(f"{path} is no part of a run, or damaged") from error

@@ -18,6 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -32,9 +34,9 @@ from detkit.remote import Place, RemotePath
 from detkit.runs.batch import Reading, Result, work_all
 from detkit.runs.journal import Journal
 from detkit.runs.long_lists import Item
-from detkit.runs.names import Names
+from detkit.runs.names import Names, fitting
 from detkit.runs.parts import Part, write_part
-from detkit.runs.record import Record
+from detkit.runs.record import Record, key_of
 from detkit.runs.sources import find_items
 from detkit.runs.summary import Summary
 from detkit.runs.tasks import Detection, Task
@@ -46,6 +48,8 @@ logger = logging.getLogger("detkit")
 READERS = 16
 # A picture -> more pictures of it, each with a name.
 Pictures = Callable[[Image], Iterator[tuple[str, Image]]]
+# Sees a picture by what records call it (`record_key`), in threads and in any order.
+Spectator = Callable[[str, Image], None]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Output:
     resume   go on where an interrupted run with the same path stopped
     more     (folder, what makes further pictures of a picture), each
     spare    files beside the sources that nothing may be written over
+    seen     who else sees each picture that could be read
     """
 
     path: Place | None = None
@@ -70,6 +75,7 @@ class Output:
     resume: bool = False
     more: tuple[tuple[Place, Pictures], ...] = ()
     spare: tuple[str | Path, ...] = ()
+    seen: Spectator | None = None
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
@@ -161,7 +167,7 @@ class Run:
         self.task, self.items, self.output, self.listener = task, items, output, listener
         self._part = part
         self.writer = output.writer()
-        self._pictures = bool(output.draw or output.crops or output.more)
+        self._pictures = bool(output.draw or output.crops or output.more or output.seen)
         remote = len(items) > 0 and isinstance(items[0].path, RemotePath)
         readers = reading.readers or (READERS if remote else None)
         self._reading = replace(reading, keep_images=self._pictures, videos=task.videos, readers=readers)
@@ -243,22 +249,62 @@ class Run:
                 logger.info(
                     "%s is not there, so no run was interrupted: beginning at the first input%s", path, replaced
                 )
-            waiting = (item for item in self.items if not journal.done(item))
+            self._take_over(journal)
+            waiting = (item for item in self.items if not journal.done(item, self._outputs_there))
             for record, last in self._records(waiting, journal.frames_done, len(self.items) - journal.resumed):
                 if self.writer.content is not None and "error" not in record:
                     write_bytes(out / self._names.record_file(record, self.writer.ending), self.writer.content(record))
                 journal.add(record, last)
-            records = map(each, journal.records(self.items))
-            if part is None:
-                self.writer.write_all(out, records, self._whole())
-            else:
-                with write_atomically(part.place) as file:
-                    write_part(file, settings, records, self.summary)
+            if journal.changed or journal.lost:
+                logger.info(
+                    "done again: %d inputs that were others than before, %d whose outputs were gone",
+                    journal.changed,
+                    journal.lost,
+                )
+            self._finish(out, settings, map(each, journal.records(self.items)))
         except (OutputError, StoreError) as error:
             raise type(error)(f"{error}; what is done is in {path}, --resume goes on from there") from error
         finally:
             journal.close()
         journal.remove()
+
+    def _finish(self, out: Place, settings: Mapping[str, Any], records: Iterator[Record]) -> None:
+        """Write the output, or the part, from the records of the journal."""
+        if self._part is None:
+            self.writer.write_all(out, records, self._whole())
+            return
+        with write_atomically(self._part.place) as file:
+            write_part(file, settings, records, self.summary)
+
+    def _outputs_there(self, record: Record) -> bool:
+        """Whether the files that were made of a record are all there; of objects in a store it is taken for granted."""
+        return all(os.path.exists(path) for path in self._outputs_of(record) if isinstance(path, Path))
+
+    def _outputs_of(self, record: Record) -> Iterator[Place]:
+        if "error" in record:
+            return
+        name, frame, output = record["file"], record.get("frame"), self.output
+        if self.writer.content is not None and output.path is not None:
+            yield output.path / self._names.record_file(record, self.writer.ending)
+        if output.draw is not None:
+            yield output.draw / self._names.drawn(name, frame)
+        if output.crops is not None:
+            for label in self.task.crop_names(record):
+                yield output.crops / self._names.part(name, label, ".jpg", frame)
+
+    def _take_over(self, journal: Journal) -> None:
+        """Put what a part had that was done before, and in which something failed, into its journal."""
+        part = self._part
+        if part is None or not self.output.resume or journal.resumed:
+            return
+        items = iter(self.items)
+        for name, records in groupby(part.before(), key=itemgetter("file")):
+            item = next(item for item in items if item.name == name)
+            kept = list(records)
+            if any("error" in record for record in kept) or journal.done(item):
+                continue
+            for record in kept:
+                journal.add(record, record is kept[-1])
 
     def _whole(self) -> Whole:
         gt, names = self.output.gt, self.task.names
@@ -314,14 +360,17 @@ class Run:
         assert image is not None
         if output.draw is not None:
             _write_picture(self._drawn(item, result.frame), self.task.draw(image, result.found, item.name))
-        stem = self._names.stem(item.name, result.frame)
+        if output.seen is not None:
+            output.seen(key_of(item.name, result.frame), image)
         if output.crops is not None:
             for label, cut in self.task.crops(image, result.found):
-                self._write_spared("--crops", output.crops / stem.parent / f"{stem.name}-{label}.jpg", cut)
+                part = self._names.part(item.name, label, ".jpg", result.frame)
+                self._write_spared("--crops", output.crops / part, cut)
+        stem = self._names.stem(item.name, result.frame)
         for folder, make in output.more:
             with suppress(InputError):  # of a picture that is too small, say: the result has said so
                 for label, picture in make(image):
-                    self._write_spared(str(folder), folder / stem / f"{label}.png", picture)
+                    self._write_spared(str(folder), folder / fitting(stem / f"{label}.png"), picture)
 
     def _write_spared(self, option: str, target: Place, picture: Image) -> None:
         self._guard.spare(option, target)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from detkit.errors import InputError, UsageError
-from detkit.files import is_device, read_bytes, reason, walk
+from detkit.files import is_device, read_file, reason, walk
 from detkit.hashes import HashSet
 from detkit.picture_files.picture_headers import looks_like_a_picture
 from detkit.picture_names import heif_is_read, is_picture, is_video, unread_kind
@@ -203,7 +203,7 @@ def _listed(source: str, lines: Iterable[str], folder: Place, complain: Complain
 def _in_remote_list(source: str, path: RemotePath, complain: Complain) -> Iterator[tuple[Place, Place]]:
     """What a list in a store names."""
     try:
-        content = read_bytes(path)
+        content = read_file(path)
     except InputError as error:
         complain(source, f"the list cannot be read: {str(error).removeprefix(f'{path}: ')}")
         return
