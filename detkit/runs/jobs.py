@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -204,6 +205,8 @@ def run_by(
     if done:
         logger.info("%d of %d parts were done already", done, plan.parts)
     listener.started(len(waiting))
+    listener.resumable(folder.folder)
+    began = time.monotonic()
     try:
         for one in engine.run(job, folder, waiting):
             if one.lost:
@@ -215,6 +218,7 @@ def run_by(
             listener.finished_one()
     finally:
         listener.ended()
+    summary.seconds = time.monotonic() - began
     _check_all_there(folder, plan, lost)
     assert output.path is not None
     ids = None if output.gt is None else ids_of(output.gt, task.names, logger.warning)

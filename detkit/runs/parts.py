@@ -204,13 +204,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     )
 
 
-def write_part(file: IO[bytes], header: Mapping[str, Any], records: Iterable[Record], summary: Summary) -> None:
-    """A part: its header, its records, and what was done in the end."""
+def write_part(file: IO[bytes], header: Mapping[str, Any], records: Iterable[Record], summary: Summary) -> Summary:
+    """A part: its header, its records, and in the end what they are, which is given back; what failed is `summary`'s."""
     file.write(orjson.dumps({"detkit": _VERSION, **header}) + b"\n")
     whole = Summary(failures=summary.failures, seconds=round(summary.seconds, 3))
     for record in records:
         file.write(jsonl_line(whole.seen(record)))
     file.write(orjson.dumps({"summary": {**vars(whole), "found": dict(whole.found)}}) + b"\n")
+    return whole
 
 
 def read_part(path: Place) -> Iterator[dict[str, Any]]:

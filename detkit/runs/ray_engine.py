@@ -6,14 +6,19 @@ parts and summaries pass through it: a picture goes from where it lies to the ac
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import socket
+import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from detkit.cores import available_cores
 from detkit.errors import DetkitError, UsageError
@@ -27,7 +32,26 @@ _ENVIRONMENT = ("AWS_", "GOOGLE_", "AZURE_", "DETKIT_HOME", "DETKIT_MIRROR")
 _TRIES = 3  # of a part whose worker dies
 _NODES_LOST = 20  # times that a part may be on a node that goes away, which says nothing about the part
 _LOOK = 2.0  # seconds between looks at what the cluster has
+_CONNECT = 10.0  # seconds
 _STORE = 80 << 20  # bytes of Ray's object store on this machine, which holds numbers and summaries only
+
+
+class _Hushed(io.TextIOBase):
+    """A stream without what Ray's own threads print into it: a worker that died is told by us, in one line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class RayWorker(PartWorker):
@@ -70,15 +94,19 @@ class RayEngine:
         except ImportError:
             raise UsageError("--engine ray needs the package ray (pip install 'detkit-vision[ray]')") from None
         self._ray: Any = ray
+        self._open = ExitStack()
 
     def __enter__(self) -> RayEngine:
         quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
         logging.getLogger("ray").setLevel(logging.ERROR)
+        self._open.enter_context(redirect_stdout(_Hushed(sys.stdout)))
+        self._open.callback(self._ray.shutdown)
         try:
             if self._address is None:
                 here = {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": _STORE}
                 self._ray.init(**here, **quiet)
             else:
+                _check_reachable(self._address)
                 environment = {name: text for name, text in os.environ.items() if name.startswith(_ENVIRONMENT)}
                 self._ray.init(self._address, runtime_env={"env_vars": environment}, **quiet)
         except Exception as error:  # ConnectionError, RuntimeError, ValueError: as it happens
@@ -89,7 +117,7 @@ class RayEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ray.shutdown()
+        self._open.close()
 
     @property
     def workers(self) -> int:
@@ -191,6 +219,13 @@ class _Pool:
             return PartDone(actor.part, lost=what), not alive
         self._idle.append(actor)
         return done, False
+
+
+def _check_reachable(address: str) -> None:
+    """OSError where nothing listens at HOST:PORT: Ray itself would try for minutes, and print lines of its own."""
+    host, colon, port = address.rpartition("/")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_CONNECT).close()
 
 
 def _first_line(error: Exception) -> str:

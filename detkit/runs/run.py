@@ -127,7 +127,7 @@ class Listener(Protocol):
 
     def ended(self) -> None: ...
 
-    def resumable(self, path: Path) -> None: ...
+    def resumable(self, path: Place) -> None: ...
 
 
 class Warn:
@@ -145,7 +145,7 @@ class Warn:
     def ended(self) -> None:
         pass
 
-    def resumable(self, path: Path) -> None:
+    def resumable(self, path: Place) -> None:
         pass
 
 
@@ -274,7 +274,7 @@ class Run:
             self.writer.write_all(out, records, self._whole())
             return
         with write_atomically(self._part.place) as file:
-            write_part(file, settings, records, self.summary)
+            self.summary = write_part(file, settings, records, self.summary)
 
     def _outputs_there(self, record: Record) -> bool:
         """Whether the files that were made of a record are all there; of objects in a store it is taken for granted."""
