@@ -17,13 +17,16 @@ from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
 from detkit.images import set_max_pixels
+from detkit.remote import Place, place
 from detkit.runs.batch import Reading
 from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run, Summary
 from detkit.runs.sources import find_items
 from detkit.runs.tasks import Detection
 
-More = tuple[tuple[Path | None, Callable[[Any], Pictures]], ...]
+# Where a GPU waits for them, and nobody says it.
+GPU_READERS = 64
+More = tuple[tuple[str | None, Callable[[Any], Pictures]], ...]
 
 
 def run_detection(
@@ -45,7 +48,7 @@ def run_detection(
     detector = build()
     for line in detector.about() if options.verbose else ():
         say(line)
-    made = tuple((folder, make(detector)) for folder, make in more if folder is not None)
+    made = tuple((place(folder), make(detector)) for folder, make in more if folder is not None)
     spare = [
         detector.path or options.model,
         options.gt,
@@ -98,21 +101,27 @@ def _unchanged(record: Record) -> Record:
 def _output(
     options: DetectionOptions,
     otherwise: str,
-    more: tuple[tuple[Path, Pictures], ...] = (),
+    more: tuple[tuple[Place, Pictures], ...] = (),
     spare: tuple[str | Path, ...] = (),
 ) -> Output:
-    path = None if options.out in (None, "-") else Path(str(options.out))
+    path = None if options.out in (None, "-") else place(str(options.out))
     output = Output(
         path,
         None if options.format is None else options.format.value,
-        options.draw,
-        options.crops,
+        None if options.draw is None else place(options.draw),
+        None if options.crops is None else place(options.crops),
         options.gt,
         options.resume,
         more,
         spare,
     )
     return output.named(otherwise)
+
+
+def reading_of(options: DetectionOptions) -> Reading:
+    """How pictures are read: so many more are fetched at a time as what waits for them is faster."""
+    waits = options.device.startswith(("cuda", "tensorrt"))
+    return Reading(workers=options.workers, readers=options.readers or (GPU_READERS if waits else None))
 
 
 def _settings(options: DetectionOptions) -> dict[str, Any]:
@@ -126,8 +135,8 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "classes": options.classes,
         "nms": options.nms.value,
         "agnostic": options.agnostic,
-        "draw": str(options.draw) if options.draw else None,
-        "crops": str(options.crops) if options.crops else None,
+        "draw": options.draw,
+        "crops": options.crops,
         **({"report": str(options.report)} if options.report else {}),
     }
 

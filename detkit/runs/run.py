@@ -17,25 +17,31 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from detkit.cores import available_cores
 from detkit.detectors.base import Detector
-from detkit.errors import InputError, OutputError, UsageError
-from detkit.files import is_device, write_atomically, write_bytes
+from detkit.errors import InputError, OutputError, StoreError, UsageError
+from detkit.files import cache_home, is_device, write_atomically, write_bytes
 from detkit.guard import Guard
+from detkit.hashes import hash_of
 from detkit.images import Image, encode_image
+from detkit.remote import Place, RemotePath
 from detkit.runs.batch import Reading, Result, work_all
 from detkit.runs.journal import Journal
+from detkit.runs.long_lists import Item
 from detkit.runs.names import Names, fitting
 from detkit.runs.record import Record, key_of
-from detkit.runs.sources import Item, find_items
+from detkit.runs.sources import find_items
 from detkit.runs.tasks import Detection, Task
 from detkit.runs.writers import JSON_LINES, Whole, Writer, ids_of, writer_named, writer_of
 
 logger = logging.getLogger("detkit")
 
+# Objects of a store that are fetched at a time where nobody says it: at 25 ms each, 640 a second.
+READERS = 16
 # A picture -> more pictures of it, each with a name.
 Pictures = Callable[[Image], Iterator[tuple[str, Image]]]
 # Sees a picture by what records call it (`record_key`), in threads and in any order.
@@ -46,7 +52,8 @@ Spectator = Callable[[str, Image], None]
 class Output:
     """Where a run's results go.
 
-    path     file, or folder for formats with a file a picture; None leaves them to the caller
+    path     file, or folder for formats with a file a picture; None leaves them to the caller. This and the other
+             folders may be addresses in a store
     format   one of `writers.WRITERS`; None takes that of the path's ending
     draw, crops   folders of annotated pictures and of cut-outs
     gt       annotations whose ids COCO results take
@@ -56,13 +63,13 @@ class Output:
     seen     who else sees each picture that could be read
     """
 
-    path: Path | None = None
+    path: Place | None = None
     format: str | None = None
-    draw: Path | None = None
-    crops: Path | None = None
+    draw: Place | None = None
+    crops: Place | None = None
     gt: Path | None = None
     resume: bool = False
-    more: tuple[tuple[Path, Pictures], ...] = ()
+    more: tuple[tuple[Place, Pictures], ...] = ()
     spare: tuple[str | Path, ...] = ()
     seen: Spectator | None = None
 
@@ -78,9 +85,9 @@ class Output:
         name, path = writer.name, self.path
         if writer.folder and path is None:
             raise UsageError(f"--format {name} writes a file a picture: name their folder with --out DIR")
-        if writer.folder and path is not None and path.exists() and not path.is_dir():
+        if writer.folder and path is not None and os.path.exists(path) and not os.path.isdir(path):
             raise UsageError(f"--format {name} writes a file a picture, but {path} is no folder: name one")
-        if not writer.folder and path is not None and path.is_dir():
+        if not writer.folder and path is not None and os.path.isdir(path):
             raise UsageError(f"--format {name} writes one file, but {path} is a folder")
         if self.gt is not None and name != "coco":
             raise UsageError("--gt gives the ids of --format coco; another format has none")
@@ -170,16 +177,24 @@ class Run:
         self.task, self.items, self.output, self.listener = task, items, output, listener
         self.writer = output.writer()
         self._pictures = bool(output.draw or output.crops or output.more or output.seen)
-        self._reading = replace(reading, keep_images=self._pictures, videos=task.videos)
+        remote = len(items) > 0 and isinstance(items[0].path, RemotePath)
+        readers = reading.readers or (READERS if remote else None)
+        self._reading = replace(reading, keep_images=self._pictures, videos=task.videos, readers=readers)
         self.summary = Summary()
-        self._names = Names(items)
-        self._guard = Guard(*(item.path for item in items))
+        self._guard = Guard()
+        if self._pictures or output.path is not None:
+            self._guard.add(item.path for item in items)
         if output.path is not None:
-            Guard(*(item.path for item in items), *output.spare).spare("--out", output.path)
+            self._guard.spare("--out", output.path)
+            Guard(*output.spare).spare("--out", output.path)
         if output.draw is not None:
             for item in items:
                 if not item.video:
                     self._drawn(item)
+
+    @cached_property
+    def _names(self) -> Names:
+        return Names(self.items)
 
     def records(self, items: Iterable[Item] | None = None) -> Iterator[Record]:
         """The record of every picture and frame, in their order, once its pictures are written."""
@@ -211,7 +226,7 @@ class Run:
         self.summary.failures += 1
         self.listener.failed(name, why)
 
-    def painted(self) -> Iterator[tuple[str, Path]]:
+    def painted(self) -> Iterator[tuple[str, Place]]:
         """(what, where) of the pictures that were written: the one drawing of a single picture, else their folder."""
         output, summary = self.output, self.summary
         if output.draw is not None and summary.pictures:
@@ -222,7 +237,7 @@ class Run:
         for folder, _ in output.more if summary.pictures else ():
             yield "pictures", folder
 
-    def _journalled(self, out: Path, settings: Mapping[str, Any], each: Callable[[Record], Record]) -> None:
+    def _journalled(self, out: Place, settings: Mapping[str, Any], each: Callable[[Record], Record]) -> None:
         path = journal_path(out, self.writer)
         there, resume = path.exists(), self.output.resume
         if there and not resume:
@@ -233,7 +248,7 @@ class Run:
             if resume and there:
                 logger.info("%d of %d inputs were done already", journal.resumed, len(self.items))
             elif resume:
-                replaced = f"; {out} will be replaced" if not self.writer.folder and out.exists() else ""
+                replaced = f"; {out} will be replaced" if not self.writer.folder and os.path.exists(out) else ""
                 logger.info(
                     "%s is not there, so no run was interrupted: beginning at the first input%s", path, replaced
                 )
@@ -249,8 +264,8 @@ class Run:
                     journal.lost,
                 )
             self._finish(out, journal, each)
-        except OutputError as error:
-            raise OutputError(f"{error}; what is done is in {path}, --resume goes on from there") from error
+        except (OutputError, StoreError) as error:
+            raise type(error)(f"{error}; what is done is in {path}, --resume goes on from there") from error
         finally:
             journal.close()
         journal.remove()
@@ -259,7 +274,7 @@ class Run:
         """Whether the files that were made of a record are all there; of objects in a store it is taken for granted."""
         return all(os.path.exists(path) for path in self._outputs_of(record) if isinstance(path, Path))
 
-    def _outputs_of(self, record: Record) -> Iterator[Path]:
+    def _outputs_of(self, record: Record) -> Iterator[Place]:
         if "error" in record:
             return
         name, frame, output = record["file"], record.get("frame"), self.output
@@ -271,7 +286,7 @@ class Run:
             for label in self.task.crop_names(record):
                 yield output.crops / self._names.part(name, label, ".jpg", frame)
 
-    def _finish(self, out: Path, journal: Journal, each: Callable[[Record], Record]) -> None:
+    def _finish(self, out: Place, journal: Journal, each: Callable[[Record], Record]) -> None:
         """Write the output from the records of the journal."""
         records = map(each, journal.records(self.items))
         if self.writer.folder:
@@ -354,13 +369,14 @@ class Run:
                 for label, picture in make(image):
                     self._write_spared(str(folder), folder / fitting(stem / f"{label}.png"), picture)
 
-    def _write_spared(self, option: str, target: Path, picture: Image) -> None:
+    def _write_spared(self, option: str, target: Place, picture: Image) -> None:
         self._guard.spare(option, target)
         _write_picture(target, picture)
 
-    def _drawn(self, item: Item, frame: int | None = None) -> Path:
+    def _drawn(self, item: Item, frame: int | None = None) -> Place:
         """Where the annotated picture goes. UsageError where a source is there."""
-        target = Path(str(self.output.draw), self._names.drawn(item.name, frame))
+        assert self.output.draw is not None
+        target = self.output.draw / self._names.drawn(item.name, frame)
         self._guard.spare("--draw", target)
         return target
 
@@ -389,8 +405,10 @@ def run(
     return whole.write({"model": fingerprint, "format": whole.writer.name})
 
 
-def journal_path(out: Path, writer: Writer = JSON_LINES) -> Path:
-    """Where the journal of an output lies: beside a file, inside a folder."""
+def journal_path(out: Place, writer: Writer = JSON_LINES) -> Path:
+    """Where the journal of an output lies: beside a file, inside a folder, on this machine for an object in a store."""
+    if isinstance(out, RemotePath):
+        return cache_home() / "runs" / f"{hash_of(str(out)):016x}.partial.jsonl"
     return out / ".detkit.partial.jsonl" if writer.folder else out.with_name(f"{out.name}.partial.jsonl")
 
 
@@ -398,7 +416,7 @@ def _ready(future: Future[None] | None) -> bool:
     return future is None or future.done()
 
 
-def _write_picture(target: Path, picture: Image) -> None:
+def _write_picture(target: Place, picture: Image) -> None:
     try:
         write_bytes(target, encode_image(picture, target.suffix))
     except InputError as error:
