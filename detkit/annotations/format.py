@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
 
 FLAGS = ("crowd", "difficult", "ignore", "truncated", "occluded")
+# What of shapes: outlines ("polygons"), of several rings ("parts"), masks, those that share pixels ("shared pixels"),
+# key points with their names ("skeletons"), and the corners of turned boxes.
+SHAPES = ("polygons", "parts", "masks", "shared pixels", "keypoints", "skeletons", "corners")
 # What a format may hold beside boxes, class names and file names.
 ALL = frozenset((
-    *FLAGS, "area", "image ids", "category ids", "box ids", "sizes", "images without boxes", "classes without boxes",
+    *FLAGS, *SHAPES,
+    "area", "image ids", "category ids", "box ids", "sizes", "images without boxes", "classes without boxes",
     "negative sizes", "boxes beyond the image", "equal class names", "empty class names",
 ))  # fmt: skip
 

@@ -6,7 +6,7 @@ of the commands, error texts and what `convert` says to be lost are made from th
 
 from __future__ import annotations
 
-from detkit.annotations.format import ALL, BY_HAND, FLAGS, Format, Signs
+from detkit.annotations.format import ALL, BY_HAND, FLAGS, SHAPES, Format, Signs
 from detkit.errors import UsageError
 
 _HERE = "detkit.annotations.formats"
@@ -28,7 +28,7 @@ _ALL = (
     Format(
         "jsonl", "JSON Lines", f"{_HERE}.json_lines", ".jsonl",
         Signs(keys=("file",)),
-        holds=ALL - {"classes without boxes", "negative sizes", "equal class names"},
+        holds=ALL - {"skeletons", "classes without boxes", "negative sizes", "equal class names"},
     ),
     Format(
         "voc", "VOC XML", f"{_HERE}.voc_xml", ".xml",
@@ -61,7 +61,8 @@ _ALL = (
             for corners in (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"),
                             ("x_min", "y_min", "x_max", "y_max"), ("left", "top", "right", "bottom"))
         )),
-        holds=ALL - {"classes without boxes", "image ids", "negative sizes", "equal class names", "empty class names"},
+        holds=ALL - {*SHAPES, "classes without boxes", "image ids", "negative sizes", "equal class names",
+                     "empty class names"},
     ),
     Format(
         "labelme", "LabelMe", f"{_HERE}.labelme_json", ".json",
