@@ -13,10 +13,13 @@ from detkit.annotations.format import Format
 from detkit.annotations.problems import boxes_text
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError, OutputError
+from detkit.shapes.masks import Masks
 from detkit.shapes.outlining import with_one_ring, with_polygons
 from detkit.shapes.painting import unshared
 
 T = TypeVar("T")
+# By more a box differs from the one around its outline.
+_HALF_A_PIXEL = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,18 +84,40 @@ def shape_losses(ground_truth: GroundTruth, form: Format) -> list[str]:
     said = []
     outlined = int((shapes.has("masks", count) | shapes.has("polygons", count)).sum())
     if outlined and not {"masks", "polygons"} & holds:
-        said.append(f"{title} has no masks or polygons: {_lose(outlined)} {'its' if outlined == 1 else 'theirs'}.")
+        said.append(f"{title} has no masks or polygons: {_theirs(outlined)}{_instead(form, 'masks')}.")
     for column, name in (("keypoints", "key points"), ("corners", "turned boxes")):
         number = int(shapes.has(column, count).sum())
         if number and column not in holds:
-            said.append(f"{title} has no {name}: {_lose(number)} {'its' if number == 1 else 'theirs'}.")
+            said.append(f"{title} has no {name}: {_theirs(number)}{_instead(form, column)}.")
     both = int((shapes.has("corners", count) & (shapes.has("masks", count) | shapes.has("polygons", count))).sum())
     if both and form.name == "coco":
         said.append(f"COCO JSON has one segmentation: {boxes_text(both)} with a mask, too, {_their(both)} corners.")
+    said += _box_losses(ground_truth, form)
     named = [skeleton for skeleton in ground_truth.categories.skeletons if skeleton is not None]
     if named and "keypoints" in holds and "skeletons" not in holds:
         said.append(f"{title} has no names of key points and no skeletons: those of {_classes(len(named))} are lost.")
     return said
+
+
+def _box_losses(ground_truth: GroundTruth, form: Format) -> list[str]:
+    """Boxes that differ from those around their outline, in formats that have these alone."""
+    shapes, holds = ground_truth.shapes, form.holds
+    if "own boxes" in holds:
+        return []
+    around = np.full((len(ground_truth), 4), np.nan)
+    if shapes.corners is not None and "corners" in holds:
+        low, high = shapes.corners.min(axis=1), shapes.corners.max(axis=1)
+        around = np.concatenate((low, high - low), axis=1)
+    for column, there in ((shapes.masks, "masks" in holds), (shapes.polygons, "polygons" in holds)):
+        if column is not None and there:
+            rows = column.areas > 0 if isinstance(column, Masks) else column.counts > 0
+            around[rows] = column.bounds[rows]
+    number = int((np.abs(around - ground_truth.boxes) > _HALF_A_PIXEL).any(axis=1).sum())
+    if not number:
+        return []
+    are = "is not the one around its outline and becomes it" if number == 1 else (
+        "are not those around their outlines and become them")  # fmt: skip
+    return [f"{form.title} has no boxes beside shapes: {boxes_text(number)} {are}."]
 
 
 def _sizes(ground_truth: GroundTruth) -> NDArray[np.int64]:
@@ -124,8 +149,13 @@ def _masks(count: int) -> str:
     return "1 mask" if count == 1 else f"{count} masks"
 
 
-def _lose(count: int) -> str:
-    return f"{boxes_text(count)} {'loses' if count == 1 else 'lose'}"
+def _theirs(count: int) -> str:
+    return "1 box loses its own" if count == 1 else f"{count} boxes lose theirs"
+
+
+def _instead(form: Format, column: str) -> str:
+    name = dict(form.instead).get(column)
+    return f" ('{name}' holds them)" if name else ""
 
 
 def _their(count: int) -> str:

@@ -11,6 +11,9 @@ from detkit.errors import UsageError
 
 _HERE = "detkit.annotations.formats"
 # What the formats of annotation tools keep beside boxes.
+_IN_YOLO = frozenset(
+    ("classes without boxes", "images without boxes", "sizes", "equal class names", "empty class names")
+)
 _PICTURES = frozenset(("images without boxes", "boxes beyond the image"))
 
 _ALL = (
@@ -47,10 +50,22 @@ _ALL = (
         folder=True,
         one_file=True,
         inner="labels",
-        holds=frozenset(
-            ("classes without boxes", "images without boxes", "sizes", "equal class names", "empty class names")
-        ),
+        holds=_IN_YOLO,
         class_ids="places",
+        instead=(("masks", "yolo-seg"), ("keypoints", "yolo-pose"), ("corners", "yolo-obb")),
+    ),
+    *(
+        Format(
+            f"yolo-{what}", f"YOLO-{what}", f"{_HERE}.yolo_{what}_txt", ".txt",
+            Signs(),
+            folder=True,
+            one_file=True,
+            inner="labels",
+            holds=_IN_YOLO | holds | ({"own boxes"} if what == "pose" else set()),
+            class_ids="places",
+            of_shapes=what == "pose",
+        )
+        for what, holds in (("seg", {"polygons", "corners"}), ("pose", {"keypoints"}), ("obb", {"corners"}))
     ),
     Format(
         "csv", "CSV", f"{_HERE}.csv_table", ".csv",
@@ -69,7 +84,8 @@ _ALL = (
         Signs(keys=("shapes", "imagePath", "imageData")),
         folder=True,
         one_file=True,
-        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image")),
+        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image",
+                         "polygons", "parts", "masks", "shared pixels", "corners")),
     ),
     Format(
         "openimages", "Open Images CSV", f"{_HERE}.open_images_csv", ".csv",
