@@ -116,6 +116,7 @@ def _register() -> None:
         models,
         proposals,
         rcnn,
+        segment,
         slide,
         track,
         train,
@@ -127,6 +128,7 @@ def _register() -> None:
     app.command("rcnn")(rcnn.rcnn)
     app.command("hog-detect")(hog_detect.hog_detect)
     app.command("slide")(slide.slide)
+    app.command("segment")(segment.segment)
     app.command("track")(track.track)
     app.add_typer(train.app, name="train")
     app.add_typer(models.app, name="models")

@@ -40,6 +40,29 @@ Pictures = Callable[[Image], Iterator[tuple[str, Image]]]
 
 
 @dataclass(frozen=True)
+class Made:
+    """A file for each picture and frame, made of what was found in it.
+
+    option   of the command line that names the folder
+    content  the file's bytes
+    """
+
+    option: str
+    folder: Path
+    ending: str
+    content: Callable[[Any], bytes]
+
+
+@dataclass(frozen=True)
+class Also:
+    """A further file of a run's records: the option that names it, and what writes it."""
+
+    option: str
+    path: Path
+    writer: Writer
+
+
+@dataclass(frozen=True)
 class Output:
     """Where a run's results go.
 
@@ -49,6 +72,8 @@ class Output:
     gt       annotations whose ids COCO results take
     resume   go on where an interrupted run with the same path stopped
     more     (folder, what makes further pictures of a picture), each
+    files    what else is written for each picture
+    also     further files of the same records, of a run with a path
     spare    files beside the sources that nothing may be written over
     """
 
@@ -60,6 +85,8 @@ class Output:
     resume: bool = False
     more: tuple[tuple[Path, Pictures], ...] = ()
     spare: tuple[str | Path, ...] = ()
+    files: tuple[Made, ...] = ()
+    also: tuple[Also, ...] = ()
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
@@ -170,11 +197,12 @@ class Run:
         self._names = Names(items)
         self._guard = Guard(*(item.path for item in items))
         if output.path is not None:
-            Guard(*(item.path for item in items), *output.spare).spare("--out", output.path)
-        if output.draw is not None:
-            for item in items:
-                if not item.video:
-                    self._drawn(item)
+            inputs = Guard(*(item.path for item in items), *output.spare)
+            for option, path in (("--out", output.path), *((one.option, one.path) for one in output.also)):
+                inputs.spare(option, path)
+        for item in items if output.draw is not None or output.files else ():
+            if not item.video:
+                self._check_paths(item)
 
     def records(self, items: Iterable[Item] | None = None) -> Iterator[Record]:
         """The record of every picture and frame, in their order, once its pictures are written."""
@@ -249,11 +277,21 @@ class Run:
             deque(records, maxlen=0)
             for name, content in self.writer.beside(self._whole()):
                 write_bytes(out / name, content)
+            self._write_also(journal)
             return
         with write_atomically(out) as file:
             beside = self._write(file, records)
         for ending, content in beside:
             write_bytes(out.with_name(out.name + ending), content)
+        self._write_also(journal)
+
+    def _write_also(self, journal: Journal) -> None:
+        for one in self.output.also:
+            assert one.writer.write is not None
+            with write_atomically(one.path) as file:
+                beside = list(one.writer.write(file, journal.records(self.items), self._whole()))
+            for ending, content in beside:
+                write_bytes(one.path.with_name(one.path.name + ending), content)
 
     def _write(self, file: IO[bytes], records: Iterator[Record]) -> list[tuple[str, bytes]]:
         assert self.writer.write is not None
@@ -276,7 +314,8 @@ class Run:
             with ThreadPoolExecutor(cores) as painters:
                 under_way: deque[tuple[Future[None] | None, Result]] = deque()
                 for result in results:
-                    painted = painters.submit(self._paint, result) if result.image is not None else None
+                    wanted = result.image is not None or (self.output.files and result.error is None)
+                    painted = painters.submit(self._paint, result) if wanted else None
                     under_way.append((painted, result))
                     while under_way and (len(under_way) > 2 * cores or _ready(under_way[0][0])):
                         yield self._accounted(*under_way.popleft())
@@ -305,9 +344,13 @@ class Run:
         return record, result.last
 
     def _paint(self, result: Result) -> None:
-        """Write the annotated picture, the cut-outs and what else is made of a picture."""
+        """Write the annotated picture, the cut-outs and what else is made of a picture and of what is found in it."""
         output, image, item = self.output, result.image, result.item
-        assert image is not None
+        for made in output.files:
+            target = self._made(made, item, result.frame)
+            write_bytes(target, made.content(result.found))
+        if image is None:
+            return
         if output.draw is not None:
             _write_picture(self._drawn(item, result.frame), self.task.draw(image, result.found, item.name))
         stem = self._names.stem(item.name, result.frame)
@@ -322,6 +365,19 @@ class Run:
     def _write_spared(self, option: str, target: Path, picture: Image) -> None:
         self._guard.spare(option, target)
         _write_picture(target, picture)
+
+    def _check_paths(self, item: Item) -> None:
+        """UsageError where what is made of a picture would replace a source."""
+        if self.output.draw is not None:
+            self._drawn(item)
+        for made in self.output.files:
+            self._made(made, item)
+
+    def _made(self, made: Made, item: Item, frame: int | None = None) -> Path:
+        """Where a file of `Output.files` goes. UsageError where a source is there."""
+        target = Path(made.folder, self._names.with_ending(item.name, made.ending, frame))
+        self._guard.spare(made.option, target)
+        return target
 
     def _drawn(self, item: Item, frame: int | None = None) -> Path:
         """Where the annotated picture goes. UsageError where a source is there."""
