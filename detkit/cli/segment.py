@@ -241,6 +241,7 @@ def _single(run: Run) -> bool:
 
 def _teller(chosen: SharesFormat, run: Run, totals: Totals) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """What tells a record on stdout, in the format, and counts it."""
+    from detkit.cli.console import show
     from detkit.cli.tables import print_table
     from detkit.runs.segmented import SHARES_HEADER, csv_rows, one_share_line, share_text, shares_line, shares_rows
 
@@ -259,12 +260,12 @@ def _teller(chosen: SharesFormat, run: Run, totals: Totals) -> Callable[[dict[st
             stream.write(shares_rows(record))
             stream.flush()
         elif _single(run):
-            print(f"{record['file']}  {record['width']}x{record['height']}")
+            show(f"{record['file']}  {record['width']}x{record['height']}")
             rows = [[one["class"], share_text(one["share"]), one["pixels"]] for one in record["classes"]]
             if rows:
                 print_table(None, [("class", "left"), ("share", "right"), ("pixels", "right")], rows)
         else:
-            print(one_share_line(record), flush=True)
+            show(one_share_line(record))
         return record
 
     return tell

@@ -93,6 +93,10 @@ class Segmenting:
         """None: a region is no object."""
         return iter(())
 
+    def crop_names(self, record: Record) -> Iterator[str]:
+        """None."""
+        return iter(())
+
     def label_map(self, found: Segmentation) -> bytes:
         """The palette PNG of class numbers, or of the data set's own."""
         table = found.palette.table
