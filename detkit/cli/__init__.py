@@ -66,6 +66,7 @@ COMMANDS = (
     Row("hog-detect", _FIND, "people by histograms of oriented gradients"),
     Row("slide", _FIND, "any classifier as a sliding window"),
     Row("proposals", _FIND, "boxes that may hold anything, best first"),
+    Row("segment", _FIND, "a class for every pixel, by any semantic network"),
     Row("track", _FIND, "objects followed through a video, drawn and counted"),
     Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
     Row("bench", _MEASURE, "how fast a network runs, and where"),

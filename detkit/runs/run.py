@@ -49,6 +49,29 @@ Spectator = Callable[[str, Image], None]
 
 
 @dataclass(frozen=True)
+class Made:
+    """A file for each picture and frame, made of what was found in it.
+
+    option   of the command line that names the folder
+    content  the file's bytes
+    """
+
+    option: str
+    folder: Place
+    ending: str
+    content: Callable[[Any], bytes]
+
+
+@dataclass(frozen=True)
+class Also:
+    """A further file of a run's records: the option that names it, and what writes it."""
+
+    option: str
+    path: Path
+    writer: Writer
+
+
+@dataclass(frozen=True)
 class Output:
     """Where a run's results go.
 
@@ -61,6 +84,8 @@ class Output:
     more     (folder, what makes further pictures of a picture), each
     spare    files beside the sources that nothing may be written over
     seen     who else sees each picture that could be read
+    files    what else is written for each picture
+    also     further files of the same records, of a run with a path
     """
 
     path: Place | None = None
@@ -72,6 +97,8 @@ class Output:
     more: tuple[tuple[Place, Pictures], ...] = ()
     spare: tuple[str | Path, ...] = ()
     seen: Spectator | None = None
+    files: tuple[Made, ...] = ()
+    also: tuple[Also, ...] = ()
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
@@ -185,12 +212,13 @@ class Run:
         if self._pictures or output.path is not None:
             self._guard.add(item.path for item in items)
         if output.path is not None:
-            self._guard.spare("--out", output.path)
-            Guard(*output.spare).spare("--out", output.path)
-        if output.draw is not None:
-            for item in items:
-                if not item.video:
-                    self._drawn(item)
+            beside = Guard(*output.spare)
+            for option, path in (("--out", output.path), *((one.option, one.path) for one in output.also)):
+                self._guard.spare(option, path)
+                beside.spare(option, path)
+        for item in items if output.draw is not None or output.files else ():
+            if not item.video:
+                self._check_paths(item)
 
     @cached_property
     def _names(self) -> Names:
@@ -280,6 +308,8 @@ class Run:
         name, frame, output = record["file"], record.get("frame"), self.output
         if self.writer.content is not None and output.path is not None:
             yield output.path / self._names.record_file(record, self.writer.ending)
+        for made in output.files:
+            yield made.folder / self._names.with_ending(name, made.ending, frame)
         if output.draw is not None:
             yield output.draw / self._names.drawn(name, frame)
         if output.crops is not None:
@@ -293,11 +323,21 @@ class Run:
             deque(records, maxlen=0)
             for name, content in self.writer.beside(self._whole()):
                 write_bytes(out / name, content)
+            self._write_also(journal)
             return
         with write_atomically(out) as file:
             beside = self._write(file, records)
         for ending, content in beside:
             write_bytes(out.with_name(out.name + ending), content)
+        self._write_also(journal)
+
+    def _write_also(self, journal: Journal) -> None:
+        for one in self.output.also:
+            assert one.writer.write is not None
+            with write_atomically(one.path) as file:
+                beside = list(one.writer.write(file, journal.records(self.items), self._whole()))
+            for ending, content in beside:
+                write_bytes(one.path.with_name(one.path.name + ending), content)
 
     def _write(self, file: IO[bytes], records: Iterator[Record]) -> list[tuple[str, bytes]]:
         assert self.writer.write is not None
@@ -323,7 +363,8 @@ class Run:
             with ThreadPoolExecutor(cores) as painters:
                 under_way: deque[tuple[Future[None] | None, Result]] = deque()
                 for result in results:
-                    painted = painters.submit(self._paint, result) if result.image is not None else None
+                    wanted = result.image is not None or (self.output.files and result.error is None)
+                    painted = painters.submit(self._paint, result) if wanted else None
                     under_way.append((painted, result))
                     while under_way and (len(under_way) > 2 * cores or _ready(under_way[0][0])):
                         yield self._accounted(*under_way.popleft())
@@ -352,9 +393,13 @@ class Run:
         return record, result.last
 
     def _paint(self, result: Result) -> None:
-        """Write the annotated picture, the cut-outs and what else is made of a picture."""
+        """Write the annotated picture, the cut-outs and what else is made of a picture and of what is found in it."""
         output, image, item = self.output, result.image, result.item
-        assert image is not None
+        for made in output.files:
+            target = self._made(made, item, result.frame)
+            write_bytes(target, made.content(result.found))
+        if image is None:
+            return
         if output.draw is not None:
             _write_picture(self._drawn(item, result.frame), self.task.draw(image, result.found, item.name))
         if output.seen is not None:
@@ -372,6 +417,19 @@ class Run:
     def _write_spared(self, option: str, target: Place, picture: Image) -> None:
         self._guard.spare(option, target)
         _write_picture(target, picture)
+
+    def _check_paths(self, item: Item) -> None:
+        """UsageError where what is made of a picture would replace a source."""
+        if self.output.draw is not None:
+            self._drawn(item)
+        for made in self.output.files:
+            self._made(made, item)
+
+    def _made(self, made: Made, item: Item, frame: int | None = None) -> Place:
+        """Where a file of `Output.files` goes. UsageError where a source is there."""
+        target = made.folder / self._names.with_ending(item.name, made.ending, frame)
+        self._guard.spare(made.option, target)
+        return target
 
     def _drawn(self, item: Item, frame: int | None = None) -> Place:
         """Where the annotated picture goes. UsageError where a source is there."""
