@@ -21,6 +21,7 @@ FLOORS = (
     ("graphs",),
     ("proposals",),
     ("detectors",),
+    ("inside",),
     ("training",),
     ("runs", "report"),
     ("cli", "__main__"),

@@ -113,6 +113,7 @@ def _register() -> None:
         demo,
         evaluate,
         hog_detect,
+        look,
         models,
         proposals,
         rcnn,
@@ -132,6 +133,7 @@ def _register() -> None:
     app.add_typer(models.app, name="models")
     app.command("eval")(evaluate.evaluate)
     app.command("proposals")(proposals.proposals)
+    app.command("look")(look.look)
     app.command("convert")(convert.convert)
     app.command("bench")(bench.bench)
 
