@@ -69,6 +69,7 @@ COMMANDS = (
     Row("segment", _FIND, "a class for every pixel, by any semantic network"),
     Row("track", _FIND, "objects followed through a video, drawn and counted"),
     Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
+    Row("look", _MEASURE, "inside: layers, activations, what a box depends on"),
     Row("bench", _MEASURE, "how fast a network runs, and where"),
     Row("train", _MAKE, "detectors from your own annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),
