@@ -31,6 +31,7 @@ class Detector(ABC):
     selection   which boxes become detections
     batch   pictures that `detect` takes at once with profit
     path    the file that it comes from; None where it was made in memory
+    by_name    whether `prepare` looks something up by the picture's name
 
     `prepare` may run in several threads at once, away from the pictures' order; `detect` runs in one thread, on the
     prepared pictures of one batch.
@@ -40,6 +41,7 @@ class Detector(ABC):
     selection: Selection = Selection()
     batch: int = 1
     path: Path | None = None
+    by_name: bool = False
 
     @abstractmethod
     def prepare(self, image: Image, name: str = "") -> Any:
