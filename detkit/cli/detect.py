@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import typer
 
-from detkit.cli.console import RunProgress, counted, counts_of, say, start_logging
+from detkit.cli.console import RunProgress, counted, counts_of, say, show, start_logging
 from detkit.cli.options import DetectionOptions
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
@@ -128,7 +128,7 @@ def _table(run: Run) -> None:
         if single and "error" not in record:
             print_detections(record)
         elif "error" not in record:
-            print(one_line(record), flush=True)
+            show(one_line(record))
     if not single and run.summary.found:
         print_totals(run.summary.found, run.summary.pictures)
     sys.stdout.flush()

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detkit.cli.console import show
 from detkit.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from detkit.detectors.hog.hog_model import HogModel
     from detkit.graphs.session import Network
 
-app = typer.Typer(no_args_is_help=True, help="Models by name: list, info, pull, path.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Models by name: list, info, pull, path.")
 
 # The defaults of the registry, as the table shows them: a network that is two defaults shows the later one.
 _DEFAULT_OF = {
@@ -86,7 +87,7 @@ def info(
     for key, field in fields.items():
         value = field.shown if isinstance(field, Cut) else field
         text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-        print(f"{key:<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
+        show(f"{key:<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
 
 
 @app.command()
