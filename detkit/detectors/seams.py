@@ -162,7 +162,7 @@ def _mutual(agreement: Floats) -> NDArray[np.int64]:
 
 
 def _spoken_for(same: NDArray[np.int64], scores: Floats, whole: Bools) -> NDArray[np.int64]:
-    """(N,): the row of the whole box that stands for a box, -1 for boxes that stand for themselves; best score first."""
+    """(N,): the row of the whole box that stands for a box, best score first; -1 where a box stands for itself."""
     by = np.full(len(scores), -1, np.int64)
     both = np.concatenate((same, same[:, ::-1]))
     both = both[np.argsort(both[:, 0], kind="stable")]

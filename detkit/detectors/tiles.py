@@ -22,7 +22,7 @@ _WHOLE_IN_TILES = 4
 
 
 class Parts(Protocol):
-    """A picture of which parts can be had: an array uint8 (H, W, 3), or a `large_images.LargeImage`."""
+    """A picture of which parts can be had: an array uint8 (H, W, 3), or what is sliced like one."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
