@@ -43,6 +43,10 @@ class Detector(ABC):
     path: Path | None = None
     by_name: bool = False
 
+    def read(self, path: Path) -> Any:
+        """What `prepare` takes of a file: the picture, uint8 (H, W, 3) RGB. InputError where it cannot be read."""
+        return read_image(path)
+
     @abstractmethod
     def prepare(self, image: Image, name: str = "") -> Any:
         """What `detect` wants of a picture; `name` is what outputs call it, where something is looked up by it."""
@@ -63,10 +67,10 @@ class Detector(ABC):
         name   of the picture in a file of proposals; a file's own name where none is given
         """
         if isinstance(image, list | tuple):
-            pictures = [self.prepare(*_named(one, name)) for one in image]
+            pictures = [self.prepare(*self._named(one, name)) for one in image]
             parts = [self.detect(pictures[k : k + self.batch]) for k in range(0, len(pictures), self.batch)]
             return [found for part in parts for found in part]
-        return self.detect([self.prepare(*_named(image, name))])[0]  # type: ignore[arg-type]
+        return self.detect([self.prepare(*self._named(image, name))])[0]  # type: ignore[arg-type]
 
     @property
     def fingerprint(self) -> str:
@@ -77,8 +81,7 @@ class Detector(ABC):
         """What it is and how it runs, a line each, for those who want to know."""
         return [] if self.path is None else [str(self.path)]
 
-
-def _named(image: Picture, name: str) -> tuple[Image, str]:
-    if isinstance(image, str | os.PathLike):
-        return read_image(image), name or Path(image).name
-    return as_image(np.asarray(image)), name
+    def _named(self, image: Picture, name: str) -> tuple[Image, str]:
+        if isinstance(image, str | os.PathLike):
+            return self.read(Path(image)), name or Path(image).name
+        return as_image(np.asarray(image)), name

@@ -25,7 +25,7 @@ from detkit.detectors.base import Detector
 from detkit.errors import InputError, OutputError, UsageError
 from detkit.files import is_device, write_atomically, write_bytes
 from detkit.guard import Guard
-from detkit.images import Image, encode_image
+from detkit.images import Image, encode_image, read_image
 from detkit.runs.batch import Reading, Result, work_all
 from detkit.runs.journal import Journal
 from detkit.runs.names import Names, fitting
@@ -167,6 +167,9 @@ class Run:
         self.writer = output.writer()
         self._pictures = bool(output.draw or output.crops or output.more)
         self._reading = replace(reading, keep_images=self._pictures, videos=task.videos)
+        own = getattr(task, "read", None)  # pictures that are drawn on are wanted as a whole
+        if own is not None and reading.read is read_image and not self._pictures:
+            self._reading = replace(self._reading, read=own)
         self.summary = Summary()
         self._names = Names(items)
         self._guard = Guard(*(item.path for item in items))
