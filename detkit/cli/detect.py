@@ -45,10 +45,11 @@ def run_detection(
     otherwise = "table" if sys.stdout.isatty() else "jsonl"
     plain = _output(options, otherwise)
     plain.writer()
-    detector = build()
+    single = build()
+    detector = options.tiled(single)
     for line in detector.about() if options.verbose else ():
         say(line)
-    made = tuple((place(folder), make(detector)) for folder, make in more if folder is not None)
+    made = tuple((place(folder), make(single)) for folder, make in more if folder is not None)
     spare = [
         detector.path or options.model,
         options.gt,
@@ -135,6 +136,7 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "classes": options.classes,
         "nms": options.nms.value,
         "agnostic": options.agnostic,
+        **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
         "draw": options.draw,
         "crops": options.crops,
         **({"report": str(options.report)} if options.report else {}),

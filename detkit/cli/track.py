@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.cli.console import RunProgress, counted, progress, say, start_logging
-from detkit.cli.options import DeviceOption, QuietOption, ResumeOption, ThreadsOption, VerboseOption, WorkersOption
+from detkit.cli.options import (
+    DeviceOption,
+    OverlapOption,
+    QuietOption,
+    ResumeOption,
+    ThreadsOption,
+    TileOption,
+    VerboseOption,
+    WorkersOption,
+    tiled,
+)
 from detkit.errors import DetkitError, ExitStatus, UsageError
 
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.runs.footage import Pace, Whereabouts
     from detkit.runs.run import Run
     from detkit.runs.sources import Item
@@ -100,6 +111,8 @@ def track(
             "--class", metavar="NAME", help="Track only this class. May be repeated.", rich_help_panel=_BOXES
         ),
     ] = None,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     tracker: Annotated[
         TrackerChoice, typer.Option(help="How boxes are joined.", rich_help_panel=_TRACKS)
     ] = TrackerChoice.BYTETRACK,
@@ -209,11 +222,13 @@ def track(
     )  # fmt: skip
     wanted.check(sources, [*(zones or ()), *([model] if model else []), *([motion] if motion else [])])
     if files:
+        if tile is not None:
+            raise UsageError("--tile is for pictures and videos, not for files of detections")
         _track_files(wanted, [Path(source) for source in sources])
         return
     build = _Detecting(
         detector.value, model, Selection(CONF if conf is None else conf, iou, classes=names),
-        Runtime(device, threads, batch), workers, verbose,
+        Runtime(device, threads, batch), workers, verbose, tile, overlap,
     )  # fmt: skip
     _track_pictures(wanted, sources, build)
 
@@ -279,6 +294,14 @@ class _Detecting:
     runtime: Any
     workers: int | None
     verbose: bool
+    tile: int | None
+    overlap: float | None
+
+    def detector(self) -> Detector:
+        """The detector, over tiles where they are asked for."""
+        from detkit.detectors.by_command import detector_of
+
+        return tiled(detector_of(self.command, self.model, self.selection, self.runtime), self.tile, self.overlap)
 
 
 def _found_in_files(sources: Sequence[str]) -> bool:
@@ -339,7 +362,6 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     """Tracks of what a detector finds in videos and folders of frames."""
     import cv2
 
-    from detkit.detectors.by_command import detector_of
     from detkit.runs.batch import Reading
     from detkit.runs.footage import Pace, sampled
     from detkit.runs.run import Run
@@ -351,7 +373,7 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     found = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
     items, numbers = sampled(found, wanted.every)
     _check_one_video(wanted, items)
-    detector = detector_of(detecting.command, detecting.model, detecting.selection, detecting.runtime)
+    detector = detecting.detector()
     for line in detector.about() if detecting.verbose else ():
         say(line)
     cv2.setNumThreads(1)
