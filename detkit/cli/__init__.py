@@ -133,7 +133,7 @@ def _register() -> None:
     app.command("eval")(evaluate.evaluate)
     app.command("proposals")(proposals.proposals)
     app.command("convert")(convert.convert)
-    app.command("bench")(bench.bench)
+    app.add_typer(bench.app, name="bench")
 
 
 _register()
