@@ -19,7 +19,7 @@ class _NetworkUnlessNamed(TyperGroup):
         return super().parse_args(ctx, args if own else ["network", *args])
 
 
-app = typer.Typer(cls=_NetworkUnlessNamed, help="Measure a network, or motion models.")
+app = typer.Typer(cls=_NetworkUnlessNamed, add_completion=False, help="Measure a network, or motion models.")
 
 
 @app.command("network")

@@ -21,7 +21,7 @@ def demo(
     quiet: QuietOption = False,
 ) -> None:
     """Run every method on four pictures that come with detkit, by the commands that it shows."""
-    from detkit.cli import app
+    from detkit.cli import Loaded
     from detkit.cli.console import say
     from detkit.files import write_bytes
 
@@ -30,7 +30,7 @@ def demo(
         if not own.exists():
             write_bytes(own, picture.read_bytes())
     worst = 0
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = Loaded()
     for about, (command, *arguments) in demo_commands(out):
         if not quiet:
             print(f"\n# {about}\n$ detkit {shlex.join([command, *arguments])}", flush=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from detkit.detectors.hog.hog_model import HogModel
     from detkit.graphs.session import Network
 
-app = typer.Typer(no_args_is_help=True, help="Models by name: list, info, pull, path.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Models by name: list, info, pull, path.")
 
 # The defaults of the registry, as the table shows them: a network that is two defaults shows the later one.
 _DEFAULT_OF = {
