@@ -195,9 +195,16 @@ def as_image(image: NDArray[Any]) -> Image:
     return _three_channels(to_eight_bits(array))
 
 
-def encode_image(image: Image, suffix: str, quality: int = 92) -> bytes:
-    """The bytes of a picture file of the kind that `suffix` (".jpg", ".png" ...) names."""
-    parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix.lower() in (".jpg", ".jpeg") else []
+def encode_image(image: Image, suffix: str, quality: int | None = None) -> bytes:
+    """The bytes of a picture file of the kind that `suffix` (".jpg", ".png" ...) names.
+
+    quality   1 to 100 of JPEG (92 where none is given) and of WebP (without loss where none is given)
+    """
+    parameters: list[int] = []
+    if suffix.lower() in (".jpg", ".jpeg"):
+        parameters = [cv2.IMWRITE_JPEG_QUALITY, 92 if quality is None else quality]
+    elif suffix.lower() == ".webp" and quality is not None:
+        parameters = [cv2.IMWRITE_WEBP_QUALITY, quality]
     try:
         ok, buffer = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     except cv2.error as error:

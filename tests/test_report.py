@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,40 +61,11 @@ def page(pictures: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    quiet = "headless disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
-    profile = tmp_path_factory.mktemp("profile")
-    flags = [*(f"--{flag}" for flag in quiet.split()), f"--user-data-dir={profile}", "--window-size=1300,1000"]
-    for flag in [*flags, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield window
-    window.quit()
-
-
-def requested(browser: Any, address: str) -> list[str]:
-    """Addresses that are asked for when a page is opened, data: aside."""
-    browser.get("about:blank")
-    browser.get_log("performance")  # what was before: the browser's own first page
-    browser.get(address)
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    addresses = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [address for address in addresses if not address.startswith("data:")]
-
-
-def test_page_in_a_browser(page: Path, browser: Any) -> None:
+def test_page_in_a_browser(page: Path, browser: Any, requested: Callable[[str], list[str]]) -> None:
     elsewhere = "http://127.0.0.1:9/x.png"
-    assert requested(browser, f"data:text/html,<img src='{elsewhere}'>") == [elsewhere]  # it would be seen
+    assert requested(f"data:text/html,<img src='{elsewhere}'>") == [elsewhere]  # it would be seen
     browser.get_log("browser")
-    assert requested(browser, page.as_uri()) == [page.as_uri()]
+    assert requested(page.as_uri()) == [page.as_uri()]
     assert browser.title == f"{EVIL}.json against truth & co.json".split("/")[-1]
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import typer
 
 from detkit.cli.console import RunProgress, counted, counts_of, say, start_logging
 from detkit.cli.options import DetectionOptions
+from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
 from detkit.images import set_max_pixels
 from detkit.runs.batch import Reading
+from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run, Summary
 from detkit.runs.sources import find_items
 from detkit.runs.tasks import Detection
@@ -49,7 +52,8 @@ def run_detection(
         *own.values(),
         *(s[1:] for s in options.sources if s[:1] == "@"),
     ]
-    output = _output(options, otherwise, made, tuple(path for path in spare if isinstance(path, str | Path)))
+    spared = tuple(path for path in spare if isinstance(path, str | Path))
+    output = _output(options, otherwise, made, spared)
     settings = {"command": command, "format": output.format, "model": detector.fingerprint, **_settings(options), **own}
     # Decoders and onnxruntime fill the cores; OpenCV's own threads would only compete with them.
     cv2.setNumThreads(1)
@@ -60,22 +64,29 @@ def run_detection(
     items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
     watching = output.path is None and output.format == "table" and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
-    run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
-    for name, why in problems:
-        run.fail(name, why)
     whole = Summary()
-    if output.path is not None:
-        run.write(settings, whole.seen)
-    elif output.format == "table":
-        _table(run)
-    else:
-        run.write_to(sys.stdout.buffer)
+    with report_of_run(options.report, items, output, spared) as report:
+        output = replace(output, seen=None if report is None else report.see)
+        run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
+        for name, why in problems:
+            run.fail(name, why)
+        each = whole.seen if report is None else lambda record: report.add(whole.seen(record))
+        if output.path is not None:
+            run.write(settings, each)
+        elif output.format == "table":
+            _table(run, each)
+        else:
+            run.write_to(sys.stdout.buffer, each)
+        if report is not None:
+            report.write(f"detkit {command}", facts_of_run(options, own, detector), options.confs[0])
     if not options.quiet:
         if len(items) > 1:
             _tell(run.summary)
         if whole.found:
             say(f"found {counts_of(whole.found)}")
         tell_painted(run)
+        if options.report is not None:
+            say(f"report: {options.report}")
     if run.summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 
@@ -113,16 +124,17 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "agnostic": options.agnostic,
         "draw": str(options.draw) if options.draw else None,
         "crops": str(options.crops) if options.crops else None,
+        **({"report": str(options.report)} if options.report else {}),
     }
 
 
-def _table(run: Run) -> None:
+def _table(run: Run, each: Callable[[Record], Record]) -> None:
     """The boxes of one picture, or a line a picture and what all have in the end."""
     from detkit.cli.tables import print_detections, print_totals
     from detkit.runs.record import one_line
 
     single = len(run.items) == 1 and not run.items[0].video
-    for record in run.records():
+    for record in map(each, run.records()):
         if single and "error" not in record:
             print_detections(record)
         elif "error" not in record:

@@ -153,6 +153,14 @@ class DetectionOptions:
     crops: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
     ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page of all pictures with their boxes there, to filter, sort and look through.",
+            **_OUTPUT,
+        ),
+    ] = None
     resume: ResumeOption = False
     device: DeviceOption = "auto"
     threads: ThreadsOption = None

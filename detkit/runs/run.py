@@ -28,7 +28,7 @@ from detkit.images import Image, encode_image
 from detkit.runs.batch import Reading, Result, work_all
 from detkit.runs.journal import Journal
 from detkit.runs.names import Names
-from detkit.runs.record import Record
+from detkit.runs.record import Record, key_of
 from detkit.runs.sources import Item, find_items
 from detkit.runs.tasks import Detection, Task
 from detkit.runs.writers import JSON_LINES, Whole, Writer, ids_of, writer_named, writer_of
@@ -37,6 +37,8 @@ logger = logging.getLogger("detkit")
 
 # A picture -> more pictures of it, each with a name.
 Pictures = Callable[[Image], Iterator[tuple[str, Image]]]
+# Sees a picture by what records call it (`record_key`), in threads and in any order.
+Spectator = Callable[[str, Image], None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Output:
     resume   go on where an interrupted run with the same path stopped
     more     (folder, what makes further pictures of a picture), each
     spare    files beside the sources that nothing may be written over
+    seen     who else sees each picture that could be read
     """
 
     path: Path | None = None
@@ -60,6 +63,7 @@ class Output:
     resume: bool = False
     more: tuple[tuple[Path, Pictures], ...] = ()
     spare: tuple[str | Path, ...] = ()
+    seen: Spectator | None = None
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
@@ -164,7 +168,7 @@ class Run:
     ) -> None:
         self.task, self.items, self.output, self.listener = task, items, output, listener
         self.writer = output.writer()
-        self._pictures = bool(output.draw or output.crops or output.more)
+        self._pictures = bool(output.draw or output.crops or output.more or output.seen)
         self._reading = replace(reading, keep_images=self._pictures, videos=task.videos)
         self.summary = Summary()
         self._names = Names(items)
@@ -310,6 +314,8 @@ class Run:
         assert image is not None
         if output.draw is not None:
             _write_picture(self._drawn(item, result.frame), self.task.draw(image, result.found, item.name))
+        if output.seen is not None:
+            output.seen(key_of(item.name, result.frame), image)
         stem = self._names.stem(item.name, result.frame)
         if output.crops is not None:
             for label, cut in self.task.crops(image, result.found):
