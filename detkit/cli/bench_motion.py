@@ -25,7 +25,7 @@ def bench_motion(
     networks: Annotated[
         str, typer.Option(metavar="NAME,...", help="What is trained and measured: rnn, lstm, tcn; or none.")
     ] = "rnn,lstm,tcn",
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = 600,
     folds: Annotated[
         int, typer.Option(min=2, help="Parts of whole sequences; each is measured after training on the others.")
     ] = 3,

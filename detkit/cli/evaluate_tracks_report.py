@@ -85,6 +85,6 @@ def _bars(found: Coverage, seconds: np.ndarray) -> list[Bar]:
         share = float((by >= 0).mean())
         numbers = len(np.unique(by[by >= 0]))
         about = f"covered in {share:.0%} of {len(rows)} boxes, under {numbers} number{'s' * (numbers != 1)}"
-        whole = [(float(times[0]), float(times[-1]), "")]
-        bars.append(Bar(str(int(found.ids[rows[0]])), "true tracks", parts, about, marks, whole[0][:2]))
+        whole = (float(times[0]), float(times[-1]))
+        bars.append(Bar(str(int(found.ids[rows[0]])), "true track", parts, about, marks, whole))
     return bars

@@ -60,7 +60,7 @@ def _lane(video: Tracked, found: Counted | None, items: Sequence[Item], film: by
         ("most at once", f"{max(Counter(table.frames.tolist()).values(), default=0):,}"),
     ]
     events: list[tuple[float, str]] = []
-    tables = []
+    tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = []
     if found is not None:
         for name, crossings in found.crossings.items():
             ways = Counter("forward" if crossing.forward else "backward" for crossing in crossings)

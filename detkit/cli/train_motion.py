@@ -29,7 +29,7 @@ def train_motion(
     ] = MemoryChoice.lstm,
     boxes: BoxesOption = None,
     fps: FpsOption = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of 256 stretches of tracks.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of 256 stretches of tracks.")] = 600,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")] = False,
     overwrite: OverwriteOption = False,
     seed: SeedOption = 0,

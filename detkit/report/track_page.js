@@ -34,7 +34,7 @@ function say(event, text) {
 function lanes(bars, gap) {
   const ends = [];
   return bars.map(bar => {
-    const start = bar.parts[0][0], end = bar.parts[bar.parts.length - 1][1];
+    const [start, end] = bar.span;
     let lane = ends.findIndex(last => last + gap < start);
     if (lane < 0) lane = ends.push(0) - 1;
     ends[lane] = end;
@@ -128,8 +128,8 @@ function section(root, lane) {
     let top = 4;
     const placed = [];
     for (const group of groups) {
-      const own = lane.bars.map((bar, index) => [bar, index]).filter(([bar]) => bar.group === group && bar.parts.length);
-      own.sort((a, b) => a[0].parts[0][0] - b[0].parts[0][0]);
+      const own = lane.bars.map((bar, index) => [bar, index]).filter(([bar]) => bar.group === group);
+      own.sort((a, b) => a[0].span[0] - b[0].span[0]);
       const rows = lanes(own.map(pair => pair[0]), span / 400);
       if (groups.length > 1) top += 14;
       placed.push([group, top]);
@@ -142,19 +142,19 @@ function section(root, lane) {
         if (groups.length > 1) make('text', {x: left, y: index - 3, class: 'group'}, svg).textContent = bar;
         continue;
       }
-      const item = make('g', {class: 'bar', 'data-bar': index}, svg), last = bar.parts[bar.parts.length - 1];
-      make('line', {class: 'way', x1: at(bar.parts[0][0]), x2: at(last[1]), y1: y + 6, y2: y + 6}, item);
+      const item = make('g', {class: 'bar', 'data-bar': index}, svg), [begun, ended] = bar.span, first = bar.parts[0];
+      make('line', {class: 'way', x1: at(begun), x2: at(ended), y1: y + 6, y2: y + 6}, item);
       for (const [start, end, key] of bar.parts) {
         const part = make('rect', {class: 'part', x: at(start), y, width: Math.max(at(end) - at(start), 1.5), height: 12, rx: 2}, item);
         part.style.fill = colour(key);
       }
-      if (at(bar.parts[0][1]) - at(bar.parts[0][0]) > 7 * bar.name.length + 6)
-        make('text', {x: at(bar.parts[0][0]) + 4, y: y + 9.5}, item).textContent = bar.name;
+      if (first && at(first[1]) - at(first[0]) > 7 * bar.name.length + 6)
+        make('text', {x: at(first[0]) + 4, y: y + 9.5}, item).textContent = bar.name;
       for (const [time] of bar.marks) make('circle', {class: 'mark', cx: at(time), cy: y + 6, r: 3.5}, item);
       item.addEventListener('mousemove', event => {
         const marks = bar.marks.length ? '\n' + bar.marks.slice(0, 6).map(([time, text]) => `${clock(time)} ${text}`).join('\n') : '';
         tip.style.whiteSpace = 'pre-line';
-        say(event, `${bar.group} ${bar.name}: ${(last[1] - bar.parts[0][0]).toFixed(1)} s, from ${clock(bar.parts[0][0])} to ${clock(last[1])}${bar.about ? '\n' + bar.about : ''}${marks}`);
+        say(event, `${bar.group} ${bar.name}: ${(ended - begun).toFixed(1)} s, from ${clock(begun)} to ${clock(ended)}${bar.about ? '\n' + bar.about : ''}${marks}`);
       });
       item.addEventListener('mouseleave', () => { tip.hidden = true; });
     }

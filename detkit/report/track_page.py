@@ -16,7 +16,7 @@ from detkit.report.document import Fact, asset, embedded, facts, opening, page_b
 from detkit.report.thumbnails import encode_small
 
 LARGEST_VIDEO = 48 << 20  # bytes of a video that is held in the page
-STEPS = 600  # of the curves of counts, which are the most of their time
+STEPS = 600  # of the curves of counts, over the time of a video
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def track_page(title: str, about: list[Fact], lanes: Sequence[Lane], note: str =
 
 
 def counts_over_time(bars: Iterable[Bar], start: float, end: float) -> dict[str, list[tuple[float, int]]]:
-    """How many tracks of each group there are at each of up to STEPS moments, from the first to the last part of each."""
+    """How many tracks of each group there are at each of up to STEPS moments, their gaps included."""
     ticks = np.linspace(start, end, STEPS) if end > start else np.array([start])
     sums: dict[str, NDArray[np.int64]] = {}
     for bar in bars:
@@ -138,7 +138,8 @@ def _video(number: int, lane: Lane) -> str:
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<h3>{escape(title)}</h3><div class=wide><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<h3>{escape(title)}</h3><div class=wide>{table}</div>"
 
 
 def _data(lane: Lane) -> dict[str, Any]:

@@ -50,10 +50,10 @@ class MotionSamples:
             _, first, sizes = np.unique(column, return_index=True, return_counts=True)
             firsts.append(np.repeat(first, sizes) + count)
             rates.append(np.full(len(frame), walk.rate))
-            length_of = len(walk.truth)
-            padded = np.concatenate((walk.truth, np.full((FARTHEST * max(SKIPS), *walk.truth.shape[1:]), np.nan)))
+            later = np.full((FARTHEST * max(SKIPS), *walk.truth.shape[1:]), np.nan)
+            padded = np.concatenate((walk.truth, later))
             truths.append(padded.transpose(1, 0, 2).reshape(-1, 4))
-            places.append(begun + column * (length_of + FARTHEST * max(SKIPS)) + frame)
+            places.append(begun + column * len(padded) + frame)
             count += len(frame)
             begun += len(truths[-1])
         if not count:
@@ -66,9 +66,7 @@ class MotionSamples:
         return len(self._boxes)
 
     def batch(self, count: int, rng: np.random.Generator) -> Stretches:
-        """`count` stretches that end at boxes drawn evenly; half of them mirrored, all at a pace and with a noise of their
-        own.
-        """
+        """`count` stretches that end at boxes drawn evenly; half are mirrored, each has a pace and a noise of its own."""
         end = rng.integers(len(self), size=count)
         skip = rng.choice(SKIPS, size=count, p=(0.6, 0.2, 0.2))
         rows = end - skip * np.arange(self.length - 1, -1, -1)[:, None]  # (K, B)

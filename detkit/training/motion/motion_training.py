@@ -36,7 +36,7 @@ class MotionRecipe:
     """
 
     network: str = "lstm"
-    steps: int = 1500
+    steps: int = 600
     batch: int = 256
     length: int = 16
     rate: float = 5e-3
