@@ -66,7 +66,7 @@ class MotionSamples:
         return len(self._boxes)
 
     def batch(self, count: int, rng: np.random.Generator) -> Stretches:
-        """`count` stretches that end at boxes drawn evenly; half are mirrored, each has a pace and a noise of its own."""
+        """`count` stretches that end at boxes drawn evenly; half mirrored, each with a pace and a noise of its own."""
         end = rng.integers(len(self), size=count)
         skip = rng.choice(SKIPS, size=count, p=(0.6, 0.2, 0.2))
         rows = end - skip * np.arange(self.length - 1, -1, -1)[:, None]  # (K, B)
