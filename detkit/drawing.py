@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -75,17 +75,25 @@ def crops(image: Image, detections: Detections) -> Iterator[tuple[str, Image]]:
 
     What lies outside of its mask, where it has one, is white.
     """
+    rows = detections.sorted()
     height, width = image.shape[:2]
-    for number, row in enumerate(detections.sorted(), start=1):
-        x1, y1, x2, y2 = row.boxes[0].tolist()
+    for place, label, (left, top, right, bottom) in crop_places(rows.boxes, rows.class_names, width, height):
+        part = image[top:bottom, left:right]
+        if rows.masks is not None:
+            part = np.where(rows.masks.decode(place)[top:bottom, left:right, None], part, np.uint8(_AROUND))
+        yield label, part
+
+
+def crop_places(
+    boxes: Iterable[Sequence[float]], names: Iterable[str], width: int, height: int
+) -> Iterator[tuple[int, str, tuple[int, int, int, int]]]:
+    """(row, name of its cut-out, left, top, right and bottom pixel) of the boxes, best first, that cut anything out."""
+    for place, ((x1, y1, x2, y2), name) in enumerate(zip(boxes, names, strict=True)):
         left, top = max(0, int(np.floor(x1))), max(0, int(np.floor(y1)))
         right, bottom = min(width, int(np.ceil(x2))), min(height, int(np.ceil(y2)))
         if right > left and bottom > top:
-            name = re.sub(r"[^\w-]+", "-", row.class_names[0]).strip("-") or "object"
-            part = image[top:bottom, left:right]
-            if row.masks is not None:
-                part = np.where(row.masks.decode(0)[top:bottom, left:right, None], part, np.uint8(_AROUND))
-            yield f"{number:03d}-{name}", part
+            label = re.sub(r"[^\w-]+", "-", name).strip("-") or "object"
+            yield place, f"{place + 1:03d}-{label}", (left, top, right, bottom)
 
 
 def _draw_mask(canvas: Image, mask: Masks, color: Color, line: int) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
-from detkit.errors import InputError, OutputError
+from detkit.errors import DetkitError, InputError, OutputError
 
 # Device and inode.
 FileId = tuple[int, int]
@@ -19,6 +20,46 @@ FileId = tuple[int, int]
 def reason(error: OSError) -> str:
     """The system's own words for an error, without the errno and the path."""
     return error.strerror or str(error)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> Iterator[IO[bytes]]:
+    """An ordinary file to read, so that nothing waits for a pipe that nobody fills, or reads a device that never ends.
+
+    `error`, with the file's name, where there is none, it is something else, or reading it fails inside the block.
+    """
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise error(f"{os.fspath(path)}: is a folder, and a file is needed here")
+        if not stat.S_ISREG(status.st_mode):
+            raise error(f"{os.fspath(path)}: is not an ordinary file; save it as one first")
+        with open(path, "rb") as file:
+            yield file
+    except OSError as failure:
+        raise error(f"{os.fspath(path)}: cannot be read: {reason(failure)}") from failure
+    except MemoryError as failure:
+        raise error(f"{os.fspath(path)}: needs more memory than this machine has") from failure
+    except ValueError as failure:
+        if "null byte" not in str(failure):
+            raise
+        raise error(f"{os.fspath(path)!r}: no file has a NUL byte in its name") from failure
+
+
+@contextmanager
+def as_text(file: IO[bytes]) -> Iterator[TextIO]:
+    """Text, UTF-8 with its line ends as they are written, over a binary file, which stays open whatever happens."""
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    try:
+        yield text
+    finally:
+        text.detach()
+
+
+def read_file(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> bytes:
+    """The bytes of an ordinary file; `error` as `opened` raises it."""
+    with opened(path, error) as file:
+        return file.read()
 
 
 def is_device(path: str | os.PathLike[str]) -> bool:
@@ -109,17 +150,14 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
-def sha256(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file, in hexadecimal. InputError where it cannot be read."""
+def sha256(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> str:
+    """The SHA-256 of a file, in hexadecimal; `error` as `opened` raises it."""
     import hashlib
 
     digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
+    with opened(path, error) as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from detkit.errors import InputError
-from detkit.files import reason
+from detkit.files import read_file
 from detkit.label_maps.png import panoptic_ids, read_label_png
 
 # A picture's ids (H, W), and of each segment its id, the row of its class, and whether it is a crowd.
@@ -54,15 +54,13 @@ class PanopticFile:
 def read_panoptic(path: Path) -> PanopticFile:
     """A panoptic JSON file. InputError, one line, where it is none or its folder of PNG files is not there."""
     try:
-        content = orjson.loads(path.read_bytes())
+        content = orjson.loads(read_file(path))
         pictures = {
             one["image_id"]: (str(one["file_name"]), [_segment(part) for part in one["segments_info"]])
             for one in content["annotations"]
         }
         doubled = len(content["annotations"]) - len(pictures)
         categories = tuple({"id": one["id"], **one} for one in content.get("categories", ()))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path}: is no panoptic JSON of COCO's (annotations with segments_info)") from error
     if doubled:

@@ -119,8 +119,7 @@ class Commands(TyperGroup):
             self.commands = whole
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        if sys.stdout is None:  # closed by who started it
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+        _open_streams()
         try:
             status = self._status(*args, **extra)
             sys.stdout.flush()
@@ -166,6 +165,17 @@ class Commands(TyperGroup):
         except BrokenPipeError as error:
             _drop_stdout()  # the reader has gone (`| head`)
             raise typer.Exit(int(ExitStatus.OK)) from error
+
+
+def _open_streams() -> None:
+    """Streams that were closed by who started it lead nowhere, so that no file takes their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def _drop_stdout() -> None:

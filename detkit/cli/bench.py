@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from detkit.cli.bench_motion import bench_motion
+from detkit.cli.console import show
 from detkit.cli.options import DeviceOption, JsonOption, ThreadsOption
 
 
@@ -60,7 +61,7 @@ def bench(
         return
     from detkit.cli.tables import print_table
 
-    print(f"{report['model']}  head {report['head']}  {report['provider']}  {report['threads']} threads")
+    show(f"{report['model']}  head {report['head']}  {report['provider']}  {report['threads']} threads")
     rows = [[stage, f"{1000 * times['median']:.2f}", f"{1000 * times['best']:.2f}", f"{times['share']:.0%}"]
             for stage, times in report["stages"].items()]  # fmt: skip
     print_table("\nmilliseconds a picture", [("stage", "left"), ("median", "right"), ("best", "right"),
@@ -69,7 +70,7 @@ def bench(
     print_table("\nthroughput of the network alone", [("threads", "right"), ("batch", "right"),
                                                       ("pictures/s", "right")], rows)  # fmt: skip
     if report["fixed_batch"]:
-        print(f"\nthe graph's batch is fixed at {report['fixed_batch']}")
+        show(f"\nthe graph's batch is fixed at {report['fixed_batch']}")
 
 
 app.command("motion")(bench_motion)

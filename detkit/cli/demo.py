@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.console import show
 from detkit.cli.options import QuietOption
 
 PICTURES = Path(__file__).parents[1] / "demo"
@@ -33,7 +34,7 @@ def demo(
     commands = Loaded()
     for about, (command, *arguments) in demo_commands(out):
         if not quiet:
-            print(f"\n# {about}\n$ detkit {shlex.join([command, *arguments])}", flush=True)
+            show(f"\n# {about}\n$ detkit {shlex.join([command, *arguments])}")
         worst = max(worst, commands[command].main(arguments + ["-q"] * quiet, standalone_mode=False) or 0)
     if not quiet:
         say(f"the results of each method are in its folder in {out}; yours: detkit yolo PICTURE --draw out")

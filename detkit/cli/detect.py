@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import typer
 
-from detkit.cli.console import RunProgress, counted, counts_of, say, start_logging
+from detkit.cli.console import RunProgress, counted, counts_of, say, show, start_logging
 from detkit.cli.options import DetectionOptions
 from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
@@ -70,13 +70,13 @@ def run_detection(
         run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
         for name, why in problems:
             run.fail(name, why)
-        each = whole.seen if report is None else lambda record: report.add(whole.seen(record))
+        shown = _unchanged if report is None else report.add
         if output.path is not None:
-            run.write(settings, each)
+            run.write(settings, lambda record: shown(whole.seen(record)))
         elif output.format == "table":
-            _table(run, each)
+            _table(run, shown)
         else:
-            run.write_to(sys.stdout.buffer, each)
+            run.write_to(sys.stdout.buffer, shown)
         if report is not None:
             report.write(f"detkit {command}", facts_of_run(options, own, detector), options.confs[0])
     if not options.quiet:
@@ -89,6 +89,10 @@ def run_detection(
             say(f"report: {options.report}")
     if run.summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
+
+
+def _unchanged(record: Record) -> Record:
+    return record
 
 
 def _output(
@@ -138,7 +142,7 @@ def _table(run: Run, each: Callable[[Record], Record]) -> None:
         if single and "error" not in record:
             print_detections(record)
         elif "error" not in record:
-            print(one_line(record), flush=True)
+            show(one_line(record))
     if not single and run.summary.found:
         print_totals(run.summary.found, run.summary.pictures)
     sys.stdout.flush()

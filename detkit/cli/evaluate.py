@@ -12,7 +12,7 @@ import typer
 
 from detkit.annotations.formats import FORMATS, titles
 from detkit.cli.bars import Bars, FailUnderOption, worse
-from detkit.cli.console import counted, terminal_width, write_figures
+from detkit.cli.console import counted, show, terminal_width, write_figures
 
 if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
@@ -288,7 +288,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_igno
         count = len(truth.categories)
         truth = regions_of_all_classes(truth)
         if len(truth.categories) < count:
-            typer.echo("DontCare is no class here: no detection inside such a region counts", err=True)
+            show("DontCare is no class here: no detection inside such a region counts", err=True)
 
     def predictions(path: Path) -> Predictions:
         match = inputs.match.value
@@ -296,7 +296,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_igno
 
     data = _Data(truth, predictions(inputs.detections), predictions(inputs.compare) if inputs.compare else None)
     for sentence in format_of(truth.source).rules(truth, inputs.ground_truth) if inputs.listed is None else ():
-        typer.echo(sentence, err=True)
+        show(sentence, err=True)
     if inputs.listed is not None:
         rows = listed_rows(inputs.listed, truth.images)
         data = data.of(lambda table: table.of_images(rows))
@@ -315,7 +315,7 @@ def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, 
         return settings
     count = int((truth.ignore & ~truth.crowd).sum())
     if count and not settings.ignore_flags:
-        typer.echo(
+        show(
             f"{counted(count, 'box is', 'boxes are')} flagged `ignore`, which COCO's evaluation does not read; "
             "--honour-ignore lets them count neither way",
             err=True,
@@ -323,13 +323,13 @@ def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, 
     if settings.protocol != Protocol.COCO.value:
         return settings
     if count and settings.ignore_flags:
-        typer.echo(
+        show(
             f"{counted(count, 'box is', 'boxes are')} flagged `ignore` and "
             f"{'counts' if count == 1 else 'count'} neither way; pycocotools would count them",
             err=True,
         )
     if 0 in truth.ids:
-        typer.echo("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
+        show("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
     return settings
 
 
@@ -391,7 +391,7 @@ class _Outputs:
     def show(self, results: _Results, inputs: _Inputs) -> None:
         """Print and write everything."""
         if self.json != "-":
-            typer.echo("\n\n".join(_texts(results, per_class=self.per_class)))
+            show("\n\n".join(_texts(results, per_class=self.per_class)))
         if self.json:
             _write_json(self.json, results)
         if self.best_conf:

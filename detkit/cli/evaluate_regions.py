@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from detkit.cli.bars import Bars
-from detkit.cli.console import counted, refuse_options, say, terminal_width, write_figures
+from detkit.cli.console import counted, refuse_options, say, show, terminal_width, write_figures
 
 # Options of `detkit eval` that mean something here.
 _OPTIONS = ("detections", "ground_truth", "protocol", "json", "explain", "fail_under", "per_class")
@@ -128,8 +128,8 @@ def _panoptic(found: Path, truth: Path) -> _Figures:
 def _print(result: _Figures, wanted: RegionEvaluation) -> None:
     from detkit.report.region_text import class_table, region_table
 
-    typer.echo(result.heading)
+    show(result.heading)
     if wanted.per_class:
         width = terminal_width(120)
-        typer.echo(class_table(result.names, result.classes, width) + "\n")
-    typer.echo(region_table(result.figures, wanted.explain))
+        show(class_table(result.names, result.classes, width) + "\n")
+    show(region_table(result.figures, wanted.explain))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from detkit.cli.bars import Bars
-from detkit.cli.console import refuse_options, say, terminal_width, write_figures
+from detkit.cli.console import refuse_options, say, show, terminal_width, write_figures
 from detkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -140,6 +140,6 @@ def _print(figures: Mapping[str, TrackFigures], whole: TrackFigures, rules: str,
     from detkit.report.track_text import track_heading, track_meanings, track_table
 
     width = terminal_width(120)
-    typer.echo(f"{track_heading(figures, whole, rules)}\n{track_table(figures, whole, width)}")
+    show(f"{track_heading(figures, whole, rules)}\n{track_table(figures, whole, width)}")
     if explain:
-        typer.echo(f"\n{track_meanings()}")
+        show(f"\n{track_meanings()}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detkit.cli.console import show
 from detkit.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def info(
     for key, field in fields.items():
         value = field.shown if isinstance(field, Cut) else field
         text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-        print(f"{key:<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
+        show(f"{key:<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
 
 
 @app.command()

@@ -220,9 +220,12 @@ def thresholds(text: str) -> tuple[float, dict[str, float]]:
 def _thresholds_of_file(path: Path) -> dict[str, float]:
     import orjson
 
+    from detkit.errors import InputError
+    from detkit.files import read_file
+
     try:
-        content = orjson.loads(path.read_bytes())
-    except OSError:
+        content = orjson.loads(read_file(path))
+    except InputError:
         what = f"{str(path)!r} is no number, no class=number and no file that can be read"
         raise typer.BadParameter(what, param_hint="--conf") from None
     except ValueError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detkit.cli.console import show
 from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, ResumeOption, VerboseOption
 from detkit.errors import ExitStatus
 
@@ -182,11 +183,11 @@ def proposals(
     elif short:
         for record in map(counted, run.records()):
             if "error" not in record:
-                print(f"{record['file']}  {plural(len(record['boxes']), 'box', 'boxes')}", flush=True)
+                show(f"{record['file']}  {plural(len(record['boxes']), 'box', 'boxes')}")
     else:
         run.write_to(sys.stdout.buffer, counted)
     for line in () if cover is None else cover.lines():
-        print(line, file=sys.stdout if path is not None or short else sys.stderr)
+        show(line, err=not (path is not None or short))
     if not quiet:
         tell_painted(run)
     if run.summary.failures:

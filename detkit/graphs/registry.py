@@ -20,7 +20,8 @@ import orjson
 
 from detkit.errors import InputError, ModelError, OutputError
 from detkit.files import reason, sha256
-from detkit.graphs.checksums import has_checksum, locked
+from detkit.graphs.checksums import has_checksum
+from detkit.locks import locked
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0

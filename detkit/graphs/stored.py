@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from detkit.errors import ModelError
-from detkit.files import reason
+from detkit.files import opened
 from detkit.graphs.other_files import what_it_is
 
 # Field numbers of the messages that hold graphs, nodes and tensors (onnx.proto).
@@ -168,13 +168,11 @@ def _looked_into(path: str | os.PathLike[str], look: Callable[[memoryview], Foun
     if other is not None:
         raise ModelError(f"{path}: {other}")
     try:
-        with open(path, "rb") as file:
+        with opened(path, ModelError) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ModelError(f"{path}: is empty (0 bytes)")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
                 return look(view)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
     except (IndexError, ValueError) as error:
         raise ModelError(f"{path}: is not an ONNX file, or is damaged") from error
 

@@ -27,7 +27,8 @@ from detkit.metrics.average_precision import COCO_RECALLS
 from detkit.metrics.curves import FROC_FPPI, MISS_RATE_FPPI, mean_precision_curve
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import number
-from detkit.report.text import fit, printable
+from detkit.report.text import fit
+from detkit.spelling import printable
 
 INK = "#20242b"
 GRID = "#9aa3af"

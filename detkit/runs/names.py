@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -9,6 +11,9 @@ from typing import Any
 
 from detkit.picture_names import WRITABLE
 from detkit.runs.sources import Item
+
+# What file systems allow a name to have.
+_LONGEST = 255
 
 
 class Names:
@@ -43,7 +48,13 @@ class Names:
         made = stem.with_name(stem.name + ending)
         while made.as_posix() in self._own:  # the name of another source, whose own output is called so
             made = made.with_name(made.name + ending)
-        return made
+        return fitting(made)
+
+    def part(self, name: str, label: str, ending: str, frame: int | None = None) -> PurePosixPath:
+        """The path of a part of a picture, a cut-out say: `a-001-cat.jpg`."""
+        stem = self.stem(name, frame)
+        rest = f"-{label}{ending}"
+        return fitting(stem.parent) / (_fitting(stem.name, _LONGEST - len(os.fsencode(rest))) + rest)
 
     def drawn(self, name: str, frame: int | None = None) -> PurePosixPath:
         """The path of the annotated picture: of the same kind where pictures of that kind are written, else PNG."""
@@ -60,5 +71,20 @@ class Names:
         name, frame = record["file"], record.get("frame")
         path = PurePosixPath(name)
         if frame is None and path.with_suffix(ending).name.lower() in OTHER_TEXTS:
-            return path.with_name(path.name + ending)
+            return fitting(path.with_name(path.name + ending))
         return self.with_ending(name, ending, frame)
+
+
+def fitting(path: PurePosixPath) -> PurePosixPath:
+    """The path with names that file systems take: a longer one is cut, and a hash of it keeps it its own."""
+    return PurePosixPath(*(_fitting(part) for part in path.parts))
+
+
+def _fitting(name: str, longest: int = _LONGEST) -> str:
+    encoded = os.fsencode(name)
+    if len(encoded) <= longest:
+        return name
+    ending = PurePosixPath(name).suffix
+    ending = "" if len(ending) > 20 else ending
+    mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}{ending}"
+    return encoded[: longest - len(mark.encode())].decode("utf-8", "ignore") + mark

@@ -9,6 +9,7 @@ as all of it, and reads pictures by whatever function `Reading` names.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections import Counter, deque
@@ -27,7 +28,7 @@ from detkit.guard import Guard
 from detkit.images import Image, encode_image
 from detkit.runs.batch import Reading, Result, work_all
 from detkit.runs.journal import Journal
-from detkit.runs.names import Names
+from detkit.runs.names import Names, fitting
 from detkit.runs.record import Record, key_of
 from detkit.runs.sources import Item, find_items
 from detkit.runs.tasks import Detection, Task
@@ -182,7 +183,9 @@ class Run:
 
     def records(self, items: Iterable[Item] | None = None) -> Iterator[Record]:
         """The record of every picture and frame, in their order, once its pictures are written."""
-        return (record for record, _ in self._records(self.items if items is None else items))
+        items = self.items if items is None else items
+        count = len(items) if isinstance(items, Sequence) else None
+        return (record for record, _ in self._records(items, count=count))
 
     def write_to(self, stream: IO[bytes], each: Callable[[Record], Record] = lambda record: record) -> Summary:
         """All records into a stream, in the output's format, which must be one file; `each` sees them on their way."""
@@ -234,17 +237,39 @@ class Run:
                 logger.info(
                     "%s is not there, so no run was interrupted: beginning at the first input%s", path, replaced
                 )
-            waiting = [item for item in self.items if not journal.done(item)]
-            for record, last in self._records(waiting, journal.frames_done):
+            waiting = (item for item in self.items if not journal.done(item, self._outputs_there))
+            for record, last in self._records(waiting, journal.frames_done, len(self.items) - journal.resumed):
                 if self.writer.content is not None and "error" not in record:
                     write_bytes(out / self._names.record_file(record, self.writer.ending), self.writer.content(record))
                 journal.add(record, last)
+            if journal.changed or journal.lost:
+                logger.info(
+                    "done again: %d inputs that were others than before, %d whose outputs were gone",
+                    journal.changed,
+                    journal.lost,
+                )
             self._finish(out, journal, each)
         except OutputError as error:
             raise OutputError(f"{error}; what is done is in {path}, --resume goes on from there") from error
         finally:
             journal.close()
         journal.remove()
+
+    def _outputs_there(self, record: Record) -> bool:
+        """Whether the files that were made of a record are all there; of objects in a store it is taken for granted."""
+        return all(os.path.exists(path) for path in self._outputs_of(record) if isinstance(path, Path))
+
+    def _outputs_of(self, record: Record) -> Iterator[Path]:
+        if "error" in record:
+            return
+        name, frame, output = record["file"], record.get("frame"), self.output
+        if self.writer.content is not None and output.path is not None:
+            yield output.path / self._names.record_file(record, self.writer.ending)
+        if output.draw is not None:
+            yield output.draw / self._names.drawn(name, frame)
+        if output.crops is not None:
+            for label in self.task.crop_names(record):
+                yield output.crops / self._names.part(name, label, ".jpg", frame)
 
     def _finish(self, out: Path, journal: Journal, each: Callable[[Record], Record]) -> None:
         """Write the output from the records of the journal."""
@@ -269,11 +294,14 @@ class Run:
         return Whole(names, self.items, ids, self.task.wanted)
 
     def _records(
-        self, items: Iterable[Item], first_frame: Callable[[Item], int] = lambda item: 0
+        self,
+        items: Iterable[Item],
+        first_frame: Callable[[Item], int] = lambda item: 0,
+        count: int | None = None,
     ) -> Iterator[tuple[Record, bool]]:
         """(record, whether it is its item's last) of every result, once its pictures are written."""
         started = time.monotonic()
-        self.listener.started(len(items) if isinstance(items, Sequence) else len(self.items))
+        self.listener.started(len(self.items) if count is None else count)
         results = work_all(self.task, items, self._reading, first_frame)
         cores = available_cores()
         try:
@@ -316,14 +344,15 @@ class Run:
             _write_picture(self._drawn(item, result.frame), self.task.draw(image, result.found, item.name))
         if output.seen is not None:
             output.seen(key_of(item.name, result.frame), image)
-        stem = self._names.stem(item.name, result.frame)
         if output.crops is not None:
             for label, cut in self.task.crops(image, result.found):
-                self._write_spared("--crops", output.crops / stem.parent / f"{stem.name}-{label}.jpg", cut)
+                part = self._names.part(item.name, label, ".jpg", result.frame)
+                self._write_spared("--crops", output.crops / part, cut)
+        stem = self._names.stem(item.name, result.frame)
         for folder, make in output.more:
             with suppress(InputError):  # of a picture that is too small, say: the result has said so
                 for label, picture in make(image):
-                    self._write_spared(str(folder), folder / stem / f"{label}.png", picture)
+                    self._write_spared(str(folder), folder / fitting(stem / f"{label}.png"), picture)
 
     def _write_spared(self, option: str, target: Path, picture: Image) -> None:
         self._guard.spare(option, target)

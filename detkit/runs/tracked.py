@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 
 from detkit.classes import classes_called
 from detkit.errors import InputError, UsageError
-from detkit.files import is_device
+from detkit.files import as_text, is_device
 from detkit.runs.footage import Footage, Pace, Whereabouts, footage_of
 from detkit.runs.record import Record, jsonl_line, record_key
 from detkit.runs.run import Output
@@ -164,16 +163,15 @@ def _jsonl(file: IO[bytes], videos: Sequence[Tracked]) -> None:
 
 
 def _csv(file: IO[bytes], videos: Sequence[Tracked]) -> None:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for video in videos:
-        for shot, record in zip(video.footage.shots, video.records(), strict=True):
-            size = (record.get("width"), record.get("height"))
-            for found in record.get("detections", ()):
-                place = (record_key(record), shot.number - 1, round(shot.time, 6), found["track"])
-                writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"], *size))
-    text.detach()
+    with as_text(file) as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for video in videos:
+            for shot, record in zip(video.footage.shots, video.records(), strict=True):
+                size = (record.get("width"), record.get("height"))
+                for found in record.get("detections", ()):
+                    place = (record_key(record), shot.number - 1, round(shot.time, 6), found["track"])
+                    writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"], *size))
 
 
 def _mot(file: IO[bytes], videos: Sequence[Tracked]) -> None:

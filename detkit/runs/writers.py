@@ -5,7 +5,6 @@ A format is one file for all records, or one file a picture in a folder. A new o
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ import orjson
 
 from detkit.classes import COCO_NAMES, coco_ids
 from detkit.errors import UsageError
+from detkit.files import as_text
 from detkit.runs.count_table import counts_table
 from detkit.runs.record import Record, jsonl_line, one_line, record_key
 from detkit.runs.sources import Item
@@ -128,14 +128,13 @@ def write_csv(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besid
     """A header, then a line a box; a picture without boxes has none, and is named by JSON Lines only."""
     from detkit.annotations.formats.csv_table import CSV_HEADER, csv_writer
 
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv_writer(text)
-    writer.writerow(CSV_HEADER)
-    for record in records:
-        for found in record.get("detections", ()):
-            place = (record_key(record), record["width"], record["height"])
-            writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"]))
-    text.detach()
+    with as_text(file) as text:
+        writer = csv_writer(text)
+        writer.writerow(CSV_HEADER)
+        for record in records:
+            for found in record.get("detections", ()):
+                place = (record_key(record), record["width"], record["height"])
+                writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"]))
     yield from ()
 
 
