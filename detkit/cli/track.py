@@ -180,6 +180,15 @@ def track(
         Path | None,
         typer.Option(metavar="DIR", help="Write cut-outs there, a folder a track.", rich_help_panel=_OUTPUT),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page there: tracks over time, how many are in view, crossings, and key frames, or the video "
+            "of --draw.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     resume: ResumeOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -218,7 +227,7 @@ def track(
     )
     wanted = _Wanted(
         None if out in (None, "-") else Path(str(out)), Pictures(draw, crops), places, counts, following, fps, every,
-        resume, quiet,
+        resume, quiet, report,
     )  # fmt: skip
     wanted.check(sources, [*(zones or ()), *([model] if model else []), *([motion] if motion else [])])
     if files:
@@ -246,6 +255,7 @@ class _Wanted:
     every: int
     resume: bool
     quiet: bool
+    report: Path | None = None
 
     def check(self, sources: Sequence[str], others: Iterable[str | Path]) -> None:
         """UsageError where an output is none, or would overwrite an input or another output."""
@@ -254,8 +264,10 @@ class _Wanted:
         from detkit.runs.tracked import track_format
 
         track_format(self.out)
+        if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
+            raise typer.BadParameter(f"the report is a page: {self.report} should end in .html", param_hint="--report")
         guard = Guard(*sources, *others)
-        written = [("--out", self.out), ("--counts", self.counts)]
+        written = [("--out", self.out), ("--counts", self.counts), ("--report", self.report)]
         written += [("--draw", self.pictures.draw)] if self.pictures.video else []
         given = [(option, path) for option, path in written if path is not None]
         for option, path in given:
@@ -269,6 +281,22 @@ class _Wanted:
         from detkit.runs.tracked import TrackWriter
 
         return TrackWriter(self.following, where, pace)
+
+    def tell(
+        self, writer: TrackWriter, counts: Sequence[Counted], items: Sequence[Item] = (), model: str | None = None
+    ) -> None:
+        """Write the page, where one is wanted."""
+        if self.report is None:
+            return
+        from detkit.cli.track_report import write_track_report
+        from detkit.report.document import Fact, now
+
+        settings = f"{self.following.tracker}; lost {self.following.settings.lost:g} s; every {self.every}"
+        about = [Fact("Date", now()), Fact("Model", model or ""), Fact("Tracker", settings)]
+        film = self.pictures.draw if self.pictures.video else None
+        write_track_report(self.report, writer.videos, counts, about, items=items, film=film)
+        if not self.quiet:
+            say(f"report: {self.report}")
 
     def count(self, writer: TrackWriter) -> list[Counted]:
         """Count at the places, and print and write what was counted."""
@@ -353,7 +381,8 @@ def _track_files(wanted: _Wanted, paths: Sequence[Path]) -> None:
     else:
         with write_atomically(wanted.out) as file:
             writer.write(file, records, track_format(wanted.out))
-    wanted.count(writer)
+    counts = wanted.count(writer)
+    wanted.tell(writer, counts)
     if not wanted.quiet:
         _tell(writer)
 
@@ -395,6 +424,7 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
         run.write(_settings(wanted, detecting, detector.fingerprint))
     counted_at = wanted.count(writer)
     _paint(wanted, items, reading, writer, counted_at)
+    wanted.tell(writer, counted_at, items, "; ".join(detector.about()))
     if not wanted.quiet:
         _tell(writer, run)
     if run.summary.failures:
