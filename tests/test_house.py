@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "detkit"
 # From the ground up. A module imports from its own floor or from those below; ARCHITECTURE.md draws them.
 FLOORS = (
     ("errors",),
-    ("files", "settings", "cores", "compiled", "boxes", "ordering", "picture_names", "spelling"),
+    ("remote", "files", "stores", "hashes", "array_files", "locks", "settings", "cores", "compiled"),
+    ("boxes", "ordering", "picture_names", "spelling"),
     ("picture_files", "shapes"),
     ("classes", "guard", "images", "videos", "detections", "dataset", "tracks"),
     ("nms", "nms_kernels", "pyramid", "drawing", "drawing_tracks", "label_maps"),
@@ -35,6 +36,7 @@ HOMES = {
     "onnxruntime": ("graphs/session.py", "graphs/quantization.py"),
     "torch": ("training/",),
     "numba": ("compiled.py",),
+    "obstore": ("stores.py",),
 }
 
 

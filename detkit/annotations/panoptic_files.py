@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from detkit.errors import InputError
-from detkit.files import reason
+from detkit.files import read_file
 from detkit.label_maps.png import panoptic_ids, read_label_png
 
 # A picture's ids (H, W), and of each segment its id, the row of its class, and whether it is a crowd.
@@ -66,7 +66,7 @@ class PanopticFile:
 def read_panoptic(path: Path, data: bytes | None = None) -> PanopticFile:
     """A panoptic JSON file. InputError, one line, where it is none or its folder of PNG files is not there."""
     try:
-        content = orjson.loads(path.read_bytes() if data is None else data)
+        content = orjson.loads(read_file(path) if data is None else data)
         pictures = {
             one["image_id"]: (str(one["file_name"]), [_segment(part) for part in one["segments_info"]])
             for one in content["annotations"]
@@ -74,8 +74,6 @@ def read_panoptic(path: Path, data: bytes | None = None) -> PanopticFile:
         doubled = len(content["annotations"]) - len(pictures)
         categories = tuple({"id": one["id"], **one} for one in content.get("categories", ()))
         images = {one["id"]: one for one in content.get("images", ())}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path}: is no panoptic JSON of COCO's (annotations with segments_info)") from error
     if doubled:

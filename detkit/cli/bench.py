@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.console import show
 from detkit.cli.options import DeviceOption, JsonOption, ThreadsOption
 
 
@@ -46,7 +47,7 @@ def bench(
         return
     from detkit.cli.tables import print_table
 
-    print(f"{report['model']}  head {report['head']}  {report['provider']}  {report['threads']} threads")
+    show(f"{report['model']}  head {report['head']}  {report['provider']}  {report['threads']} threads")
     rows = [[stage, f"{1000 * times['median']:.2f}", f"{1000 * times['best']:.2f}", f"{times['share']:.0%}"]
             for stage, times in report["stages"].items()]  # fmt: skip
     print_table("\nmilliseconds a picture", [("stage", "left"), ("median", "right"), ("best", "right"),
@@ -55,4 +56,4 @@ def bench(
     print_table("\nthroughput of the network alone", [("threads", "right"), ("batch", "right"),
                                                       ("pictures/s", "right")], rows)  # fmt: skip
     if report["fixed_batch"]:
-        print(f"\nthe graph's batch is fixed at {report['fixed_batch']}")
+        show(f"\nthe graph's batch is fixed at {report['fixed_batch']}")

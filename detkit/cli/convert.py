@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from detkit.annotations.formats import FORMATS
-from detkit.cli.console import counted
+from detkit.cli.console import counted, show
 
 # The names of the table, which imports no reader.
 AnnotationFormat = Enum("AnnotationFormat", [(name.upper(), name) for name in FORMATS], type=str)  # type: ignore[misc]
@@ -73,10 +73,10 @@ def convert(
     made = fitted(ground_truth, form, polygons=polygons, tolerance=simplify)
     lost = write_ground_truth(made.ground_truth, out, to.value)
     for sentence in made.changes:
-        typer.echo(sentence, err=True)
+        show(sentence, err=True)
     for sentence in (*made.lost, *lost):
-        typer.echo(f"lost: {sentence}", err=True)
-    typer.echo(
+        show(f"lost: {sentence}", err=True)
+    show(
         f"{out}: {counted(len(ground_truth), 'box', 'boxes')} of "
         f"{counted(len(ground_truth.categories), 'class', 'classes')} in "
         f"{counted(len(ground_truth.images), 'image')}, from {ground_truth.source} to {to.value}",

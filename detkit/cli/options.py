@@ -67,6 +67,15 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
 ]
+ReadersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Pictures that are fetched at a time. Default: as --workers; from a store 16, with a GPU 64.",
+        rich_help_panel="How it runs",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
 MaxPixelsOption = Annotated[
@@ -96,7 +105,8 @@ class DetectionOptions:
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, folders (searched through), globs, videos, @list.txt, or - for paths on stdin.",
+            help="Pictures, folders (searched through), globs, videos, addresses in a store (s3://bucket/photos), "
+            "@list.txt, or - for paths on stdin.",
             show_default=False,
         ),
     ]
@@ -148,10 +158,18 @@ class DetectionOptions:
         typer.Option(metavar="FILE", help="Annotations whose image and category ids -f coco takes.", **_OUTPUT),
     ] = None
     draw: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
     ] = None
     crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page of all pictures with their boxes there, to filter, sort and look through.",
+            **_OUTPUT,
+        ),
     ] = None
     resume: ResumeOption = False
     device: DeviceOption = "auto"
@@ -161,6 +179,7 @@ class DetectionOptions:
         typer.Option(min=1, help="Pictures per run of the network, where it allows more; for slide windows.", **_RUN),
     ] = None
     workers: WorkersOption = None
+    readers: ReadersOption = None
     max_pixels: MaxPixelsOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
@@ -212,9 +231,12 @@ def thresholds(text: str) -> tuple[float, dict[str, float]]:
 def _thresholds_of_file(path: Path) -> dict[str, float]:
     import orjson
 
+    from detkit.errors import InputError
+    from detkit.files import read_file
+
     try:
-        content = orjson.loads(path.read_bytes())
-    except OSError:
+        content = orjson.loads(read_file(path))
+    except InputError:
         what = f"{str(path)!r} is no number, no class=number and no file that can be read"
         raise typer.BadParameter(what, param_hint="--conf") from None
     except ValueError:

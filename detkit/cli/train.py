@@ -6,7 +6,7 @@ import typer
 
 from detkit.cli import train_hog, train_rcnn, train_yolo
 
-app = typer.Typer(no_args_is_help=True, help="Train a detector on your own annotations.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train a detector on your own annotations.")
 app.command("hog")(train_hog.train_hog)
 app.command("rcnn")(train_rcnn.train_rcnn)
 app.command("yolo")(train_yolo.train_yolo)

@@ -1,5 +1,7 @@
 """What every detector is: a callable `image -> Detections` that works in two steps, and tells what it is made of.
 
+`PictureModel` is the same for whatever is found in a picture; a detector is one that finds boxes.
+
 Settings travel as values: `Selection` (which boxes), `Runtime` (where it runs) and one value of the detector's own
 options. Each of their fields may also be given by its name: `Yolo("model.onnx", conf=0.4, device="cpu")`.
 """
@@ -10,7 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +24,14 @@ from detkit.images import Image, as_image, read_image
 
 # A picture as it may be given: an array as `images.as_image` takes it, or the path of a file.
 Picture = NDArray[Any] | str | os.PathLike[str]
+# What is found in a picture.
+Found = TypeVar("Found")
 
 
-class Detector(ABC):
-    """An image, uint8 (H, W, 3) RGB, to `Detections`.
+class PictureModel(ABC, Generic[Found]):
+    """An image, uint8 (H, W, 3) RGB, to what is found in it.
 
     names   of the classes
-    selection   which boxes become detections
     batch   pictures that `detect` takes at once with profit
     path    the file that it comes from; None where it was made in memory
 
@@ -37,7 +40,6 @@ class Detector(ABC):
     """
 
     names: tuple[str, ...] = ()
-    selection: Selection = Selection()
     batch: int = 1
     path: Path | None = None
 
@@ -46,16 +48,16 @@ class Detector(ABC):
         """What `detect` wants of a picture; `name` is what outputs call it, where something is looked up by it."""
 
     @abstractmethod
-    def detect(self, prepared: Sequence[Any]) -> list[Detections]:
-        """The detections of prepared pictures, in their order."""
+    def detect(self, prepared: Sequence[Any]) -> list[Found]:
+        """What is found in prepared pictures, in their order."""
 
     @overload
-    def __call__(self, image: Picture, name: str = "") -> Detections: ...  # type: ignore[overload-overlap]
+    def __call__(self, image: Picture, name: str = "") -> Found: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, image: Sequence[Picture], name: str = "") -> list[Detections]: ...
+    def __call__(self, image: Sequence[Picture], name: str = "") -> list[Found]: ...
 
-    def __call__(self, image: Picture | Sequence[Picture], name: str = "") -> Detections | list[Detections]:
+    def __call__(self, image: Picture | Sequence[Picture], name: str = "") -> Found | list[Found]:
         """What is in one picture, an array as `images.as_image` takes it or a file; of a list, one result each.
 
         name   of the picture in a file of proposals; a file's own name where none is given
@@ -74,6 +76,15 @@ class Detector(ABC):
     def about(self) -> list[str]:
         """What it is and how it runs, a line each, for those who want to know."""
         return [] if self.path is None else [str(self.path)]
+
+
+class Detector(PictureModel[Detections]):
+    """An image, uint8 (H, W, 3) RGB, to `Detections`.
+
+    selection   which boxes become detections
+    """
+
+    selection: Selection = Selection()
 
 
 def _named(image: Picture, name: str) -> tuple[Image, str]:

@@ -11,7 +11,7 @@ from detkit.boxes import Floats
 from detkit.classes import class_name
 from detkit.detections import Detections
 from detkit.detectors.base import Detector
-from detkit.drawing import crops, draw
+from detkit.drawing import crop_places, crops, draw
 from detkit.images import Image
 from detkit.proposals import Proposals
 from detkit.proposals.methods import Propose
@@ -46,6 +46,9 @@ class Task(Protocol):
     def crops(self, image: Image, found: Any) -> Iterator[tuple[str, Image]]:
         """Cut-outs with a name for each."""
 
+    def crop_names(self, record: Record) -> Iterator[str]:
+        """The names that `crops` gave the cut-outs of a record."""
+
 
 class Detection:
     """A detector over pictures and videos."""
@@ -77,6 +80,12 @@ class Detection:
     def crops(self, image: Image, found: Detections) -> Iterator[tuple[str, Image]]:
         """What each box cuts out."""
         return crops(image, found)
+
+    def crop_names(self, record: Record) -> Iterator[str]:
+        """Those of `crops`."""
+        found = sorted(record["detections"], key=lambda one: -one["score"])
+        boxes, names = [one["box"] for one in found], [one["class"] for one in found]
+        return (label for _, label, _ in crop_places(boxes, names, record["width"], record["height"]))
 
 
 class Proposing:
@@ -119,4 +128,8 @@ class Proposing:
 
     def crops(self, image: Image, found: Proposals) -> Iterator[tuple[str, Image]]:
         """None: a proposal is no object yet."""
+        return iter(())
+
+    def crop_names(self, record: Record) -> Iterator[str]:
+        """None."""
         return iter(())

@@ -6,7 +6,6 @@ region proposals (2.1) -> warp with context (appendix A) -> features of a networ
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from detkit.detectors.rcnn.region_proposals import REGIONS, proposal_source
 from detkit.detectors.rcnn.regions import RegionOptions, suppressed
 from detkit.detectors.selection import Selection
 from detkit.errors import ModelError
+from detkit.files import sha256
 from detkit.graphs.registry import resolve
 from detkit.graphs.runtime import Runtime
 from detkit.images import Image
@@ -122,10 +122,7 @@ def feature_network(settings: FeatureSettings, folder: Path, context: bool, runt
     relative = folder / settings.model
     model: str | Path = relative if relative.is_file() else settings.model
     path = resolve(model, "slide")
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path}: the network that makes the features cannot be read: {error.strerror}") from error
+    found = sha256(path, ModelError)
     if found != settings.sha256:
         raise ModelError(f"{path}: is not the network that the R-CNN was trained with: its SHA-256 is {found}")
     wanted = Features(settings.row, settings.grid, settings.size, settings.context if context else 0)
