@@ -20,6 +20,7 @@ no category table               the ids serve as names
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,7 @@ _SHAPES = {
     "annotations": frozenset(("segmentation", "keypoints", "num_keypoints", "corners")),
     "categories": frozenset(("keypoints", "skeleton")),
 }
+_SEGMENTS = re.compile(rb'"segments_info"\s*:\s*\[')
 # From this size on the array parser is worth its fixed cost.
 FAST_FROM_BYTES = 1 << 17
 # What results may have in place of boxes, in pycocotools' order, and the columns of `Shapes`.
@@ -113,6 +115,10 @@ class Results:
 def read(request: Request) -> Contents | Predictions:
     """The tables of an annotation file, or the detections of a results list in the rows of the ground truth."""
     if not is_results(request.data):
+        if _SEGMENTS.search(request.data):  # behind a long list of images, where recognition does not look
+            from detkit.annotations.formats import coco_panoptic
+
+            return coco_panoptic.read(request)
         return read_annotations(request)
     if request.target is None:
         raise InputError(
