@@ -74,7 +74,11 @@ def as_text(file: IO[bytes]) -> Iterator[TextIO]:
 
 
 def read_file(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> bytes:
-    """The bytes of an ordinary file; `error` as `opened` raises it."""
+    """The bytes of an ordinary file, or of an object in a store; `error` as `opened` raises it."""
+    if isinstance(path, RemotePath):
+        from detkit.stores import read_object
+
+        return read_object(path)
     with opened(path, error) as file:
         return file.read()
 

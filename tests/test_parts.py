@@ -37,7 +37,7 @@ def photos(tmp_path):
 class Boxes:
     """A task that needs no network: a box as large as the picture is bright."""
 
-    names, wanted, batch, videos = ("bright", "dark"), (), 2, ""
+    names, wanted, batch, videos, parts = ("bright", "dark"), (), 2, "", None
 
     def prepare(self, image, name=""):
         return image

@@ -30,7 +30,7 @@ SETTINGS = {"command": "test", "model": "abc", "format": "jsonl"}
 class Means:
     """A task without a network, that dies with its process where a picture says so."""
 
-    names, wanted, batch, videos = (), (), 1, ""
+    names, wanted, batch, videos, parts = (), (), 1, "", None
 
     def __init__(self, deaths: Path) -> None:
         self._deaths = deaths

@@ -52,21 +52,22 @@ def run_detection(
     otherwise = "table" if sys.stdout.isatty() else "jsonl"
     _output(options, otherwise).writer()
 
-    def made(detector: Detector) -> tuple[Detection, Output]:
+    def made(single: Detector) -> tuple[Detection, Output]:
         # Decoders and onnxruntime fill the cores; OpenCV's own threads would only compete with them.
         cv2.setNumThreads(1)
         if options.max_pixels is not None:
             set_max_pixels(options.max_pixels)
-        pictures = tuple((place(folder), make(detector)) for folder, make in more if folder is not None)
+        detector = options.tiled(single)
+        pictures = tuple((place(folder), make(single)) for folder, make in more if folder is not None)
         lists = (source[1:] for source in options.sources if source[:1] == "@")
         spare = [detector.path or options.model, options.gt, *own.values(), *lists]
         kept = tuple(path for path in spare if isinstance(path, str | Path))
         return Detection(detector), _output(options, otherwise, pictures, kept)
 
-    detector = build()
+    task, output = made(build())
+    detector = task.detector
     for line in detector.about() if options.verbose else ():
         say(line)
-    task, output = made(detector)
     settings = {"command": command, "format": output.format, "model": detector.fingerprint, **_settings(options), **own}
 
     problems: list[tuple[str, str]] = []
@@ -158,6 +159,7 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "draw": options.draw,
         "crops": options.crops,
         **({"report": str(options.report)} if options.report else {}),
+        **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
     }
 
 

@@ -145,7 +145,7 @@ def evaluate(
     if protocol is Protocol.MOT:
         from detkit.cli.evaluate_tracks import TrackEvaluation, evaluate_tracks
 
-        evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, bars), context)
+        evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, bars, report), context)
         return
     if protocol in (Protocol.SEMANTIC, Protocol.PANOPTIC):
         from detkit.cli.evaluate_regions import RegionEvaluation, evaluate_regions

@@ -15,6 +15,7 @@ import typer
 from detkit.cli.at_scale import AddressOption, EngineOption, PartOption, PlanOption, Scale
 
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.detectors.selection import Selection
     from detkit.graphs.runtime import Runtime
 
@@ -89,6 +90,26 @@ MaxPixelsOption = Annotated[
         rich_help_panel="How it runs",
     ),
 ]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        metavar="SIZE",
+        help="Look at tiles of SIZE x SIZE pixels one by one, too, and put together what is found: for large pictures "
+        "and small objects. --max-det then counts for each tile.",
+        rich_help_panel="Large pictures",
+    ),
+]
+OverlapOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.75,
+        metavar="SHARE",
+        help="What neighbouring tiles share, of their side. Default: 0.2.",
+        rich_help_panel="Large pictures",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -140,6 +161,8 @@ class DetectionOptions:
     ] = None
     nms: Annotated[Nms, typer.Option(help="How overlapping boxes are suppressed.", **_BOXES)] = Nms.greedy
     agnostic: Annotated[bool, typer.Option("--agnostic", help="Suppress across classes, too.", **_BOXES)] = False
+    tile: TileOption = None
+    overlap: OverlapOption = None
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="PATH", help="Write results there; - is stdout.", **_OUTPUT),
@@ -215,6 +238,24 @@ class DetectionOptions:
         from detkit.graphs.runtime import Runtime
 
         return Runtime(self.device, self.threads, self.batch)
+
+    def tiled(self, detector: Detector) -> Detector:
+        """The detector, over tiles where --tile asks for them."""
+        return tiled(detector, self.tile, self.overlap)
+
+
+def tiled(detector: Detector, tile: int | None, overlap: float | None) -> Detector:
+    """A detector over tiles, or itself where no tile is given. UsageError for an overlap without a tile."""
+    if tile is None:
+        if overlap is not None:
+            from detkit.errors import UsageError
+
+            raise UsageError("--overlap is that of tiles: name their size with --tile")
+        return detector
+    from detkit.detectors.tiled import Tiled
+    from detkit.detectors.tiles import Tiling
+
+    return Tiled(detector, Tiling(tile) if overlap is None else Tiling(tile, overlap))
 
 
 def thresholds(text: str) -> tuple[float, dict[str, float]]:

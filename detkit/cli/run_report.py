@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import PathLike
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from detkit.cli.options import DetectionOptions
     from detkit.detectors.base import Detector
     from detkit.images import Image
+    from detkit.remote import Place
     from detkit.report.document import Fact
     from detkit.report.gallery import Gallery
+    from detkit.runs.long_lists import Item
     from detkit.runs.run import Output
-    from detkit.runs.sources import Item
 
 _MANY = 1000  # pictures that a video may have, as long as nobody has counted them
 
@@ -64,9 +66,8 @@ def report_of_run(
     from detkit.report.thumbnails import side_for
     from detkit.runs.run import journal_path
 
-    out = output.path if isinstance(output.path, Path) else None
-    check_page(target, "--report", [*(item.path for item in items), *spare], out)
-    paths = {item.name: item.path for item in items if isinstance(item.path, Path) and not item.video}
+    check_page(target, "--report", chain((item.path for item in items), spare), output.path)
+    paths = {item.name: item.path for item in items if not item.video and isinstance(item.path, Path)}
     side = side_for(sum(_MANY if item.video else 1 for item in items))
     journal = None if output.path is None else journal_path(output.path, output.writer())
     resume = output.resume and journal is not None and journal.exists()
@@ -80,7 +81,7 @@ def report_of_run(
 
 
 def check_page(
-    target: Path, option: str, inputs: Sequence[str | PathLike[str] | None], other: Path | None = None
+    target: Path, option: str, inputs: Iterable[str | os.PathLike[str] | None], other: Place | None = None
 ) -> None:
     """Refuse a page that is none by its name, or lies where an input or another output is.
 
@@ -91,9 +92,11 @@ def check_page(
 
     if target.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"the report is a page: {target} should end in .html", param_hint=option)
-    if other is not None and other.absolute() == target.absolute():
+    if isinstance(other, Path) and other.absolute() == target.absolute():
         raise UsageError(f"{option} and --out name the same file: {target}")
-    Guard(*inputs).spare(option, target)
+    guard = Guard()
+    guard.add(inputs)
+    guard.spare(option, target)
     check_writable(target)
 
 

@@ -88,6 +88,7 @@ class Reading:
     readers      pictures that are fetched at a time; None takes `workers`
     keep_images  whether results carry their picture
     videos       why videos are no inputs; "" where they are
+    parts        opens a file of this machine of which only parts may be wanted, in place of fetching and decoding it
     every        of a video, only frames whose index is a multiple
     """
 
@@ -96,6 +97,7 @@ class Reading:
     readers: int | None = None
     keep_images: bool = False
     videos: str = ""
+    parts: Callable[[Path], Any] | None = None
     every: int = 1
 
 
@@ -188,6 +190,9 @@ def _submit_all(
 
 def _load_picture(worker: Worker, item: Item, reading: Reading, decoding: Semaphore) -> _Loaded:
     try:
+        if reading.parts is not None and isinstance(item.path, Path):
+            with decoding:
+                return _prepare(worker, _Loaded(item, image=reading.parts(item.path)), reading.keep_images)
         content = reading.fetch(item.path)
         with decoding:  # readers may be many more than cores
             return _prepare(worker, _Loaded(item, image=decode_named(item.path, content)), reading.keep_images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.hashes import HashSet
+from detkit.hashes import HashSet, hash_of
 from detkit.picture_names import WRITABLE
 from detkit.runs.long_lists import Item
 
@@ -118,10 +117,6 @@ class Names:
         return self.with_ending(name, ending, frame)
 
 
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
-
-
 def fitting(path: PurePosixPath) -> PurePosixPath:
     """The path with names that file systems take: a longer one is cut, and a hash of it keeps it its own."""
     return PurePosixPath(*(_fitting(part) for part in path.parts))
@@ -133,5 +128,9 @@ def _fitting(name: str, longest: int = _LONGEST) -> str:
         return name
     ending = PurePosixPath(name).suffix
     ending = "" if len(ending) > 20 else ending
-    mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}{ending}"
+    mark = f"~{hash_of(name):016x}{ending}"
     return encoded[: longest - len(mark.encode())].decode("utf-8", "ignore") + mark
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()

@@ -53,6 +53,29 @@ Spectator = Callable[[str, Image], None]
 
 
 @dataclass(frozen=True)
+class Made:
+    """A file for each picture and frame, made of what was found in it.
+
+    option   of the command line that names the folder
+    content  the file's bytes
+    """
+
+    option: str
+    folder: Place
+    ending: str
+    content: Callable[[Any], bytes]
+
+
+@dataclass(frozen=True)
+class Also:
+    """A further file of a run's records: the option that names it, and what writes it."""
+
+    option: str
+    path: Path
+    writer: Writer
+
+
+@dataclass(frozen=True)
 class Output:
     """Where a run's results go.
 
@@ -65,6 +88,8 @@ class Output:
     more     (folder, what makes further pictures of a picture), each
     spare    files beside the sources that nothing may be written over
     seen     who else sees each picture that could be read
+    files    what else is written for each picture
+    also     further files of the same records, of a run with a path
     """
 
     path: Place | None = None
@@ -76,6 +101,8 @@ class Output:
     more: tuple[tuple[Place, Pictures], ...] = ()
     spare: tuple[str | Path, ...] = ()
     seen: Spectator | None = None
+    files: tuple[Made, ...] = ()
+    also: tuple[Also, ...] = ()
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
@@ -169,19 +196,25 @@ class Run:
         self.writer = output.writer()
         self._pictures = bool(output.draw or output.crops or output.more or output.seen)
         remote = len(items) > 0 and isinstance(items[0].path, RemotePath)
-        readers = reading.readers or (READERS if remote else None)
-        self._reading = replace(reading, keep_images=self._pictures, videos=task.videos, readers=readers)
+        self._reading = replace(
+            reading,
+            keep_images=self._pictures,
+            videos=task.videos,
+            readers=reading.readers or (READERS if remote else None),
+            parts=None if self._pictures else task.parts,  # pictures that are drawn on are wanted as a whole
+        )
         self.summary = Summary()
         self._guard = Guard()
         if self._pictures or output.path is not None:
             self._guard.add(item.path for item in items)
         if output.path is not None:
-            self._guard.spare("--out", output.path)
-            Guard(*output.spare).spare("--out", output.path)
-        if output.draw is not None:
-            for item in items:
-                if not item.video:
-                    self._drawn(item)
+            beside = Guard(*output.spare)
+            for option, path in (("--out", output.path), *((one.option, one.path) for one in output.also)):
+                self._guard.spare(option, path)
+                beside.spare(option, path)
+        for item in items if output.draw is not None or output.files else ():
+            if not item.video:
+                self._check_paths(item)
 
     @property
     def names(self) -> Names | None:
@@ -261,20 +294,23 @@ class Run:
                     journal.changed,
                     journal.lost,
                 )
-            self._finish(out, settings, map(each, journal.records(self.items)))
+            self._finish(out, journal, each)
         except (OutputError, StoreError) as error:
             raise type(error)(f"{error}; what is done is in {path}, --resume goes on from there") from error
         finally:
             journal.close()
         journal.remove()
 
-    def _finish(self, out: Place, settings: Mapping[str, Any], records: Iterator[Record]) -> None:
+    def _finish(self, out: Place, journal: Journal, each: Callable[[Record], Record]) -> None:
         """Write the output, or the part, from the records of the journal."""
-        if self._part is None:
-            self.writer.write_all(out, records, self._whole())
+        records = map(each, journal.records(self.items))
+        if self._part is not None:
+            with write_atomically(self._part.place) as file:
+                self.summary = write_part(file, journal.settings, records, self.summary)
             return
-        with write_atomically(self._part.place) as file:
-            self.summary = write_part(file, settings, records, self.summary)
+        self.writer.write_all(out, records, self._whole())
+        for one in self.output.also:
+            one.writer.write_all(one.path, journal.records(self.items), self._whole())
 
     def _outputs_there(self, record: Record) -> bool:
         """Whether the files that were made of a record are all there; of objects in a store it is taken for granted."""
@@ -286,6 +322,8 @@ class Run:
         name, frame, output = record["file"], record.get("frame"), self.output
         if self.writer.content is not None and output.path is not None:
             yield output.path / self._names.record_file(record, self.writer.ending)
+        for made in output.files:
+            yield made.folder / self._names.with_ending(name, made.ending, frame)
         if output.draw is not None:
             yield output.draw / self._names.drawn(name, frame)
         if output.crops is not None:
@@ -326,7 +364,8 @@ class Run:
             with ThreadPoolExecutor(cores) as painters:
                 under_way: deque[tuple[Future[None] | None, Result]] = deque()
                 for result in results:
-                    painted = painters.submit(self._paint, result) if result.image is not None else None
+                    wanted = result.image is not None or (self.output.files and result.error is None)
+                    painted = painters.submit(self._paint, result) if wanted else None
                     under_way.append((painted, result))
                     while under_way and (len(under_way) > 2 * cores or _ready(under_way[0][0])):
                         yield self._accounted(*under_way.popleft())
@@ -355,9 +394,13 @@ class Run:
         return record, result.last
 
     def _paint(self, result: Result) -> None:
-        """Write the annotated picture, the cut-outs and what else is made of a picture."""
+        """Write the annotated picture, the cut-outs and what else is made of a picture and of what is found in it."""
         output, image, item = self.output, result.image, result.item
-        assert image is not None
+        for made in output.files:
+            target = self._made(made, item, result.frame)
+            write_bytes(target, made.content(result.found))
+        if image is None:
+            return
         if output.draw is not None:
             _write_picture(self._drawn(item, result.frame), self.task.draw(image, result.found, item.name))
         if output.seen is not None:
@@ -375,6 +418,19 @@ class Run:
     def _write_spared(self, option: str, target: Place, picture: Image) -> None:
         self._guard.spare(option, target)
         _write_picture(target, picture)
+
+    def _check_paths(self, item: Item) -> None:
+        """UsageError where what is made of a picture would replace a source."""
+        if self.output.draw is not None:
+            self._drawn(item)
+        for made in self.output.files:
+            self._made(made, item)
+
+    def _made(self, made: Made, item: Item, frame: int | None = None) -> Place:
+        """Where a file of `Output.files` goes. UsageError where a source is there."""
+        target = made.folder / self._names.with_ending(item.name, made.ending, frame)
+        self._guard.spare(made.option, target)
+        return target
 
     def _drawn(self, item: Item, frame: int | None = None) -> Place:
         """Where the annotated picture goes. UsageError where a source is there."""

@@ -65,7 +65,8 @@ class Writer:
     name     as in `--format`
     endings  of output files that mean it
     write    writes all records into a file; gives what belongs beside it, once they are through
-    ending, content   where it is one file a picture: the file's ending, and its bytes from a record
+    ending, content   where it is one file a picture: the file's ending, and its bytes from a record; None where it is
+                      made of more than the record (`Output.files`)
     beside   what else such a folder gets
     """
 
@@ -79,7 +80,7 @@ class Writer:
     @property
     def folder(self) -> bool:
         """Whether it is one file a picture."""
-        return self.content is not None
+        return self.write is None
 
     def write_all(self, out: Place, records: Iterable[Record], whole: Whole) -> None:
         """The output of a run that is through: the file of all records, or what belongs beside a file for each."""
