@@ -100,7 +100,7 @@ def test_a_part_that_kills_every_worker_is_named_and_the_others_are_done(engine,
     (photos / "5.png").rename(photos / "die always.png")
     job, task, output = job_of(photos, tmp_path / "all.jsonl")
     with pytest.raises(
-        DetkitError, match=r"1 of 6 parts could not be done: part 6 \(.*die always.png\): its worker died 3 times"
+        DetkitError, match=r"1 of 6 parts could not be done: part 6 \(.*die always.png\): its worker died, 3 times"
     ):
         run_by(engine, job, task, output, listed(photos), parts=6)
     folder = PartsFolder.beside(tmp_path / "all.jsonl")
