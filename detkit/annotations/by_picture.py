@@ -26,6 +26,7 @@ class Picture:
     classes  int64 (N,), rows of the table of classes
     corners  float64 (N, 4), xyxy, in order also where a width or height is negative
     flags    bool (N,) by name
+    scores   of a draft (N,); else none
     """
 
     stem: str
@@ -36,6 +37,7 @@ class Picture:
     classes: NDArray[np.int64]
     corners: NDArray[np.float64]
     flags: dict[str, NDArray[np.bool_]]
+    scores: list[float]
 
     @property
     def ending(self) -> str:
@@ -62,6 +64,7 @@ def pictures_of(ground_truth: GroundTruth, form: Format) -> Iterator[Picture]:
             ground_truth.class_index[rows],
             corners[rows],
             {key: column[rows] for key, column in flags.items()},
+            [ground_truth.scores[row] for row in rows.tolist()] if ground_truth.scores else [],
         )
 
 

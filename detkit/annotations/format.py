@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
 
 FLAGS = ("crowd", "difficult", "ignore", "truncated", "occluded")
-# What a format may hold beside boxes, class names and file names.
+# What a format may hold beside boxes, class names and file names. A few hold the `scores` of a draft, too, where they
+# do not make a detection of it.
 ALL = frozenset((
     *FLAGS, "area", "image ids", "category ids", "box ids", "sizes", "images without boxes", "classes without boxes",
     "negative sizes", "boxes beyond the image", "equal class names", "empty class names",
@@ -82,6 +83,7 @@ class Format:
     ignored    what a box flagged `ignore` is: a region of its class; of "every class" (KITTI); or a flag that the
                format's own evaluation does not read ("unread")
     renamed    what happens to class names that it cannot hold; {changed} is how many and the first
+    pictures   where a folder of it is written: that of the pictures, seen from there, where it is known
     """
 
     name: str
@@ -96,6 +98,7 @@ class Format:
     class_ids: Literal["", "own", "labels", "places"] = ""
     ignored: Literal["own class", "every class", "unread"] = "own class"
     renamed: str = ""
+    pictures: str = ""
 
     def read(self, request: Request) -> Contents | Predictions:
         """What the file or folder holds. InputError, one line, where it cannot be read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,18 @@ _FLAG_NAMES = {"crowd": "crowd or group"}
 _COUNTING_FLAGS = ("crowd", "difficult", "ignore")
 
 
-def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], format: str) -> list[str]:
+def write_ground_truth(
+    ground_truth: GroundTruth,
+    path: str | os.PathLike[str],
+    format: str,
+    images: str | os.PathLike[str] | None = None,
+) -> list[str]:
     """Write annotations and say what was lost, one sentence each.
 
     path    the file; for a format of one file a picture (VOC, YOLO, LabelMe, KITTI) a folder, which must be new or
             empty
     format  one of `FORMATS`
+    images  the folder of the pictures, which a format that names them from where its files lie (LabelMe) then does
     OutputError where it cannot be written, where a class has no name and the format goes by names, or where the format
     needs image sizes that are not known.
     """
@@ -45,6 +52,8 @@ def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], 
     if os.path.exists(path) and (not is_folder or any(path.iterdir())):
         what = "is not empty" if is_folder else "is a file"
         raise OutputError(f"{path}: {what}; {form.title} is a folder of files, give a new or empty one")
+    if images is not None and os.path.isdir(images):
+        form = replace(form, pictures=Path(os.path.relpath(images, path)).as_posix())
     files = dict(form.write(ground_truth))
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -59,6 +68,8 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
     """What `format` cannot hold of this ground truth, one sentence each; an empty list where all survives."""
     form = find_format(format)
     said = [*_flag_losses(ground_truth, form), *form.losses(ground_truth), *_class_name_losses(ground_truth, form)]
+    if ground_truth.scores and "scores" not in form.holds:
+        said.append(f"{form.title} has no score of an annotation: that of {boxes_text(len(ground_truth))} is lost.")
     said += [*_box_losses(ground_truth, form), *_table_losses(ground_truth, form)]
     if ground_truth.unread:
         counts = ", ".join(f"{what} ({count})" for what, count in ground_truth.unread.items())

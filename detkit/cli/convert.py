@@ -35,7 +35,8 @@ def convert(
         Path | None,
         typer.Option(
             "--images",
-            help="The folder of the pictures, or a CSV file with file,width,height: for formats without image sizes.",
+            help="The folder of the pictures, or a CSV file with file,width,height: for formats without image sizes, "
+            "and for LabelMe, which names pictures from where its files lie.",
         ),
     ] = None,
     names: Annotated[
@@ -44,19 +45,22 @@ def convert(
             "--names",
             exists=True,
             dir_okay=False,
-            help="Class names: one a line, data.yaml, JSON, or Open Images' label,name.",
+            help="Class names: one a line, data.yaml, JSON, or Open Images' label,name; or the .onnx file that made "
+            "detections.",
         ),
     ] = None,
+    conf: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of detections, take those with a higher score. Default: all."),
+    ] = None,
 ) -> None:
-    """Convert annotations to another format, and say what that format cannot hold."""
-    from detkit.annotations import read_ground_truth, write_ground_truth
+    """Convert annotations to another format, and say what that format cannot hold; detections become a draft."""
+    from detkit.annotations import read_draft, write_ground_truth
     from detkit.guard import Guard
 
     Guard(annotations, images, names).spare("OUT", out)
-    ground_truth = read_ground_truth(
-        annotations, format=from_format.value if from_format else None, names=names, images=images
-    )
-    lost = write_ground_truth(ground_truth, out, to.value)
+    ground_truth = read_draft(annotations, conf, from_format.value if from_format else None, _classes(names), images)
+    lost = write_ground_truth(ground_truth, out, to.value, images)
     for sentence in lost:
         show(f"lost: {sentence}", err=True)
     show(
@@ -65,3 +69,19 @@ def convert(
         f"{counted(len(ground_truth.images), 'image')}, from {ground_truth.source} to {to.value}",
         err=True,
     )
+    if ground_truth.scores:
+        show("a draft: these are detections, look through them before they are taken for the truth", err=True)
+
+
+def _classes(names: Path | None) -> Path | tuple[str, ...] | None:
+    """A file of names, or the names that a network carries. UsageError where it carries none."""
+    if names is None or names.suffix.lower() != ".onnx":
+        return names
+    from detkit.annotations.class_names import names_from_metadata
+    from detkit.errors import UsageError
+    from detkit.graphs.stored import metadata_of
+
+    found = names_from_metadata(metadata_of(names))
+    if not found:
+        raise UsageError(f"--names {names}: the network carries no class names; give a file of them")
+    return found

@@ -22,6 +22,7 @@ _ALL = (
             items=("image_id", "category_id", "bbox"),
             empty=True,
         ),
+        holds=ALL | {"scores"},
         class_ids="own",
         ignored="unread",
     ),
@@ -68,7 +69,7 @@ _ALL = (
         Signs(keys=("shapes", "imagePath", "imageData")),
         folder=True,
         one_file=True,
-        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image")),
+        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image", "scores")),
     ),
     Format(
         "openimages", "Open Images CSV", f"{_HERE}.open_images_csv", ".csv",

@@ -3,7 +3,8 @@
 Rectangles are read as they are, polygons, circles and masks as their bounds; points and lines bound no area and are
 left out. Polygons of one label with the same `group_id` are parts of one object, as LabelMe's own converters take
 them. `flags` of a shape that are called crowd, difficult, ignore, truncated or occluded are kept, and so is
-`difficult` or `score` beside them, where AnyLabeling writes it.
+`difficult` or `score` beside them, where AnyLabeling writes it. The scores of a draft are written as descriptions,
+which LabelMe shows beside the label: a `score` would make a detection of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import orjson
 
 from detkit.annotations.building import Builder, Contents, in_class_order
-from detkit.annotations.by_picture import pictures_of
+from detkit.annotations.by_picture import Picture, pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import shorten
@@ -33,8 +34,22 @@ def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]
         marks = [{key: True for key in FLAGS if picture.flags[key][k]} for k in range(len(picture.names))]
         yield (
             f"{picture.stem}.json",
-            labelme_json(picture.file, picture.width, picture.height, picture.names, picture.corners.tolist(), marks),
+            labelme_json(
+                _path(picture, form.pictures),
+                (picture.width, picture.height),
+                picture.names,
+                picture.corners.tolist(),
+                marks,
+                [f"score {score:.3g}" for score in picture.scores],
+            ),
         )
+
+
+def _path(picture: Picture, pictures: str) -> str:
+    """Of the picture's file, seen from the JSON file: beside it, where nothing else is known."""
+    if not pictures:
+        return picture.file.rpartition("/")[2]
+    return "../" * picture.stem.count("/") + f"{pictures}/{picture.file}"
 
 
 def read(request: Request) -> Contents:
@@ -118,32 +133,35 @@ def _bounds(kind: str, points: Any) -> list[float] | None:
 
 
 def labelme_json(
-    file: str,
-    width: int,
-    height: int,
+    path: str,
+    size: tuple[int, int],
     class_names: list[str],
     corners: list[list[float]],
     flags: list[dict[str, bool]],
+    descriptions: list[str],
 ) -> bytes:
-    """One LabelMe file of rectangles, without the picture in it; `flags` holds those that are set, for each box."""
+    """One LabelMe file of rectangles, without the picture in it, which has a path and a size (width, height).
+
+    `flags` holds those that are set, for each box; `descriptions`, texts that LabelMe shows, may be none.
+    """
     shapes = [
         {
             "label": name,
             "points": [box[:2], box[2:]],
             "group_id": None,
-            "description": "",
+            "description": text,
             "shape_type": "rectangle",
             "flags": marks,
         }
-        for name, box, marks in zip(class_names, corners, flags, strict=True)
+        for name, box, marks, text in zip(class_names, corners, flags, descriptions or [""] * len(corners), strict=True)
     ]
     document: dict[str, Any] = {
         "version": "5.5.0",
         "flags": {},
         "shapes": shapes,
-        "imagePath": file.rpartition("/")[2],
+        "imagePath": path,
         "imageData": None,
-        "imageHeight": height,
-        "imageWidth": width,
+        "imageHeight": size[1],
+        "imageWidth": size[0],
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
