@@ -41,7 +41,7 @@ def test_a_closed_stdout_is_no_error():
         (["yolo", "x", "--nms", "best"], "'best' is not one of 'greedy', 'soft'"),
         (["slide", "x", "--window", "a"], "not a size in pixels"),
         (["hog-detect", "x", "--batch", "2"], "--batch is for networks"),
-        (["eval", "a", "b", "--fail-under", "nan"], "an AP lies from 0 to 1"),
+        (["eval", "a", "b", "--fail-under", "nan"], "a figure lies from 0 to 1"),
     ],
 )
 def test_wrong_use_is_one_line(capsys, arguments, message):

@@ -49,6 +49,15 @@ def convert(
             "detections.",
         ),
     ] = None,
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="Write masks as polygons where the format has both, and say the cost.")
+    ] = False,
+    simplify: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="PIXELS", help="Leave out points of the polygons made of masks, within so many pixels."
+        ),
+    ] = 0.0,
     conf: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Of detections, take those with a higher score. Default: all."),
@@ -56,12 +65,22 @@ def convert(
 ) -> None:
     """Convert annotations to another format, and say what that format cannot hold; detections become a draft."""
     from detkit.annotations import read_draft, write_ground_truth
+    from detkit.annotations.fitting import fitted
     from detkit.guard import Guard
+    from detkit.shapes.shape_columns import ALL_SHAPES
 
+    form = FORMATS[to.value]
+    if polygons and "polygons" not in form.holds:
+        raise typer.BadParameter(f"{form.title} has no polygons", param_hint="--polygons")
     Guard(annotations, images, names).spare("OUT", out)
-    ground_truth = read_draft(annotations, conf, from_format.value if from_format else None, _classes(names), images)
-    lost = write_ground_truth(ground_truth, out, to.value, images)
-    for sentence in lost:
+    ground_truth = read_draft(
+        annotations, conf, from_format.value if from_format else None, _classes(names), images, ALL_SHAPES
+    )
+    made = fitted(ground_truth, form, polygons=polygons, tolerance=simplify)
+    lost = write_ground_truth(made.ground_truth, out, to.value, images)
+    for sentence in made.changes:
+        show(sentence, err=True)
+    for sentence in (*made.lost, *lost):
         show(f"lost: {sentence}", err=True)
     show(
         f"{out}: {counted(len(ground_truth), 'box', 'boxes')} of "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from detkit.cli.bars import Bars
 from detkit.cli.console import refuse_options, say, show, terminal_width, write_figures
 from detkit.errors import InputError
 
@@ -26,13 +27,13 @@ class TrackEvaluation:
     json        file of all figures; - is stdout, instead of the table
     benchmark   mot15, mot17 or mot20: whose rules hold; None: what the truth and its name tell
     explain     say what each figure asks
-    fail_under  the HOTA below which the exit status is 1
+    bars        what figures have to reach
     """
 
     json: str | None = None
     benchmark: str | None = None
     explain: bool = False
-    fail_under: float | None = None
+    bars: Bars = field(default_factory=Bars)
 
 
 def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context: typer.Context) -> None:
@@ -42,8 +43,6 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
     from detkit.metrics.mot import combined
     from detkit.tracking.sequence_files import find_sequences
 
-    if wanted.fail_under is not None and not 0 <= wanted.fail_under <= 1:
-        raise typer.BadParameter(f"a HOTA lies from 0 to 1, not at {wanted.fail_under:g}", param_hint="--fail-under")
     sequences, others = find_sequences(results, truth)
     if wanted.json not in (None, "-"):
         inputs = [path for one in sequences for path in (one.truth, one.result)]
@@ -60,6 +59,7 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
     named = whole.named()
     if not named["TP"] + named["FN"]:
         raise InputError(f"{truth}: has no box that counts: in a ground truth the seventh column is 1, not a score")
+    wanted.bars.missed(named)  # says now what is wrong with their names
     if wanted.json != "-":
         _print(figures, whole, " and ".join(sorted(names)), wanted.explain)
     if wanted.json:
@@ -72,10 +72,7 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
                 "sequences": {name: one.named() for name, one in figures.items()},
             },
         )
-    hota = named["HOTA"]
-    if wanted.fail_under is not None and hota < wanted.fail_under:
-        say(f"HOTA is {hota:.6f}, below the {wanted.fail_under:g} asked for")
-        raise typer.Exit(1)
+    wanted.bars.judge(named)
 
 
 def _measured(truth: Path, result: Path, name: str, benchmark: str | None) -> tuple[TrackFigures, str]:

@@ -68,6 +68,15 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
 ]
+ReadersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Pictures that are fetched at a time. Default: as --workers; from a store 16, with a GPU 64.",
+        rich_help_panel="How it runs",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
 MaxPixelsOption = Annotated[
@@ -117,7 +126,8 @@ class DetectionOptions:
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, folders (searched through), globs, videos, @list.txt, or - for paths on stdin.",
+            help="Pictures, folders (searched through), globs, videos, addresses in a store (s3://bucket/photos), "
+            "@list.txt, or - for paths on stdin.",
             show_default=False,
         ),
     ]
@@ -171,10 +181,18 @@ class DetectionOptions:
         typer.Option(metavar="FILE", help="Annotations whose image and category ids -f coco takes.", **_OUTPUT),
     ] = None
     draw: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
     ] = None
     crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page of all pictures with their boxes there, to filter, sort and look through.",
+            **_OUTPUT,
+        ),
     ] = None
     resume: ResumeOption = False
     device: DeviceOption = "auto"
@@ -184,6 +202,7 @@ class DetectionOptions:
         typer.Option(min=1, help="Pictures per run of the network, where it allows more; for slide windows.", **_RUN),
     ] = None
     workers: WorkersOption = None
+    readers: ReadersOption = None
     max_pixels: MaxPixelsOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False

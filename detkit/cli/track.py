@@ -378,7 +378,7 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
         say(line)
     cv2.setNumThreads(1)
 
-    where = {item.name: item.path for item in items}
+    where = {item.name: Path(item.path) for item in items}
     writer = wanted.writer(
         lambda record: where.get(record["file"], Path(record["file"])), Pace(wanted.fps, wanted.every, numbers)
     )

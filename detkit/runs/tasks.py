@@ -57,7 +57,7 @@ class Detection:
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
-        self.names, self.batch, self.read = detector.names, detector.batch, detector.read
+        self.names, self.batch, self.by_parts = detector.names, detector.batch, detector.by_parts
         wanted = detector.selection.wanted(detector.names)
         self.wanted = () if wanted is None else tuple(class_name(detector.names, number) for number in wanted.tolist())
 
