@@ -11,7 +11,6 @@ from detkit.files import is_device
 from detkit.images import Image, decode_image, read_image, upright
 from detkit.picture_files.picture_headers import TIFF, read_header
 from detkit.picture_files.tiff_parts import Blocks, blocks_of, part_of
-from detkit.remote import Place, RemotePath
 
 # Pixels from which parts pay.
 _LARGE = 16_000_000
@@ -66,28 +65,22 @@ class LargeImage:
         return decode_image(content), left, top
 
 
-def open_image(path: Place | str | os.PathLike[str]) -> Image | LargeImage:
-    """The picture in a file: by its parts, where `open_parts` gives them, else as `read_image` gives it."""
-    parts = open_parts(path)
-    return read_image(path) if parts is None else parts
+def open_image(path: str | os.PathLike[str]) -> Image | LargeImage:
+    """The picture in a file: by its parts, where it is large and its format allows it, else as `read_image` gives it.
 
-
-def open_parts(path: Place | str | os.PathLike[str]) -> LargeImage | None:
-    """A large picture whose format is read by parts; None for every other, and for what is none.
-
-    It may have more pixels than `images.set_max_pixels` allows; its parts may not.
+    A picture that is read by parts may have more pixels than `images.set_max_pixels` allows; its parts may not.
     """
     try:
-        if isinstance(path, RemotePath) or is_device(path):
-            return None
+        if is_device(path):
+            return read_image(path)
         with open(path, "rb") as file:
             if file.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-                return None
+                return read_image(path)
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError):
-        return None  # whoever reads it says what is wrong with it
+        return read_image(path)  # which says what is wrong with it
     header = read_header(content)
     if header is None or header.kind != TIFF or header.strange or header.width * header.height < _LARGE:
-        return None
+        return read_image(path)
     blocks = blocks_of(content)
-    return None if blocks is None else LargeImage(Path(path), content, blocks, header.orientation)
+    return read_image(path) if blocks is None else LargeImage(Path(path), content, blocks, header.orientation)

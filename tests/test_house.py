@@ -121,14 +121,14 @@ def test_functions_take_at_most_eight_parameters():
 
 def test_people_are_told_in_one_place():
     """`show` and `say` keep what names hold from the terminal; `models path` prints for programs."""
-    told = []
+    told = set()
     for path in modules():
         if place(path) in ("cli/console.py", "__main__.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func if isinstance(node, ast.Call) else None
-            if (isinstance(called, ast.Name) and called.id == "print") or (
-                isinstance(called, ast.Attribute) and called.attr in ("echo", "secho")
-            ):
-                told.append(place(path))
-    assert sorted(told) == ["cli/__init__.py", "cli/models.py"]
+            plain = isinstance(called, ast.Name) and called.id == "print"
+            if plain or (isinstance(called, ast.Attribute) and called.attr in ("echo", "secho")):
+                told.add(place(path))
+    # Those under training/ are commands of their own, for whoever builds the bundled networks.
+    assert {name for name in told if not name.startswith("training/")} == {"cli/__init__.py", "cli/models.py"}

@@ -21,7 +21,6 @@ from detkit.detections import Detections
 from detkit.detectors.selection import Selection
 from detkit.files import sha256
 from detkit.images import Image, as_image, read_image
-from detkit.large_images import open_image
 
 # A picture as it may be given: an array as `images.as_image` takes it, or the path of a file.
 Picture = NDArray[Any] | str | os.PathLike[str]
@@ -35,7 +34,8 @@ class PictureModel(ABC, Generic[Found]):
     names   of the classes
     batch   pictures that `detect` takes at once with profit
     path    the file that it comes from; None where it was made in memory
-    by_parts   whether `prepare` takes pictures of which only parts are in memory, `large_images.LargeImage`
+    by_name    whether `prepare` looks something up by the picture's name
+    reads_parts   whether `read` may give a picture of which `prepare` takes parts
 
     `prepare` may run in several threads at once, away from the pictures' order; `detect` runs in one thread, on the
     prepared pictures of one batch.
@@ -44,7 +44,12 @@ class PictureModel(ABC, Generic[Found]):
     names: tuple[str, ...] = ()
     batch: int = 1
     path: Path | None = None
-    by_parts: bool = False
+    by_name: bool = False
+    reads_parts: bool = False
+
+    def read(self, path: Path) -> Any:
+        """What `prepare` takes of a file: the picture, uint8 (H, W, 3) RGB. InputError where it cannot be read."""
+        return read_image(path)
 
     @abstractmethod
     def prepare(self, image: Image, name: str = "") -> Any:
@@ -80,9 +85,9 @@ class PictureModel(ABC, Generic[Found]):
         """What it is and how it runs, a line each, for those who want to know."""
         return [] if self.path is None else [str(self.path)]
 
-    def _named(self, image: Picture, name: str) -> tuple[Any, str]:
+    def _named(self, image: Picture, name: str) -> tuple[Image, str]:
         if isinstance(image, str | os.PathLike):
-            return open_image(image) if self.by_parts else read_image(image), name or Path(image).name
+            return self.read(Path(image)), name or Path(image).name
         return as_image(np.asarray(image)), name
 
 
@@ -90,8 +95,6 @@ class Detector(PictureModel[Detections]):
     """An image, uint8 (H, W, 3) RGB, to `Detections`.
 
     selection   which boxes become detections
-    by_name     whether `prepare` looks something up by the picture's name
     """
 
     selection: Selection = Selection()
-    by_name: bool = False

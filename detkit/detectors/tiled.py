@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from detkit.detectors.seams import View, merged
 from detkit.detectors.tiles import Parts, Rect, Tiling, meeting, shrunk
 from detkit.errors import InputError, UsageError
 from detkit.images import Image
+from detkit.large_images import open_image
 from detkit.settings import settled
 from detkit.shapes.masks import Masks
 
@@ -36,7 +38,7 @@ class Tiled(Detector):
     a side is shrunk by a whole number, to at most that. UsageError for a detector that looks pictures up by name.
     """
 
-    by_parts = True
+    reads_parts = True
 
     def __init__(self, detector: Detector, tiling: Tiling = Tiling(), **settings: Any) -> None:
         if detector.by_name:
@@ -54,6 +56,10 @@ class Tiled(Detector):
         """What the detector is, and how pictures are cut."""
         side, overlap = self.tiling.tile, self.tiling.overlap
         return [*self.detector.about(), f"tiles of {side} x {side} that overlap by {overlap:g}, and the whole picture"]
+
+    def read(self, path: Path) -> Parts:
+        """The picture; of a large TIFF file, parts are read when they are needed."""
+        return open_image(path)
 
     def prepare(self, image: Parts, name: str = "") -> Parts:
         """The picture: its parts are prepared when they are needed, so that few are in memory at a time."""

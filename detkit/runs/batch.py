@@ -20,7 +20,6 @@ from detkit.cores import available_cores
 from detkit.errors import InputError
 from detkit.files import write_bytes
 from detkit.images import Image, decode_named, read_content
-from detkit.large_images import open_parts
 from detkit.remote import Place, RemotePath
 from detkit.runs.long_lists import Item
 from detkit.videos import frames
@@ -72,7 +71,7 @@ class _Loaded:
     width: int = 0
     height: int = 0
     prepared: Any = None
-    image: Any = None
+    image: Image | None = None
     error: str | None = None
     frame: int | None = None
     time: float | None = None
@@ -89,8 +88,8 @@ class Reading:
     readers      pictures that are fetched at a time; None takes `workers`
     keep_images  whether results carry their picture
     videos       why videos are no inputs; "" where they are
+    parts        opens a file of this machine of which only parts may be wanted, in place of fetching and decoding it
     every        of a video, only frames whose index is a multiple
-    by_parts     whether large pictures are opened and not read, where their format allows it
     """
 
     fetch: Fetch = read_content
@@ -98,8 +97,8 @@ class Reading:
     readers: int | None = None
     keep_images: bool = False
     videos: str = ""
+    parts: Callable[[Path], Any] | None = None
     every: int = 1
-    by_parts: bool = False
 
 
 def work_all(
@@ -191,9 +190,9 @@ def _submit_all(
 
 def _load_picture(worker: Worker, item: Item, reading: Reading, decoding: Semaphore) -> _Loaded:
     try:
-        parts = open_parts(item.path) if reading.by_parts else None
-        if parts is not None:
-            return _prepare(worker, _Loaded(item, image=parts), keep_image=False)
+        if reading.parts is not None and isinstance(item.path, Path):
+            with decoding:
+                return _prepare(worker, _Loaded(item, image=reading.parts(item.path)), reading.keep_images)
         content = reading.fetch(item.path)
         with decoding:  # readers may be many more than cores
             return _prepare(worker, _Loaded(item, image=decode_named(item.path, content)), reading.keep_images)
