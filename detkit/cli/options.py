@@ -67,6 +67,31 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
 ]
+EveryOption = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Of a video or a stream, each N-th frame only.", rich_help_panel="How it runs"
+    ),
+]
+LatestOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--latest/--no-latest",
+        help="Of a stream: leave out the frames that come while one is worked on, or read all in their order. "
+        "Default: --latest.",
+        rich_help_panel="How it runs",
+        show_default=False,
+    ),
+]
+ReconnectOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Ask so long for a stream that was lost. Default: 30.",
+        rich_help_panel="How it runs",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
 MaxPixelsOption = Annotated[
@@ -96,7 +121,8 @@ class DetectionOptions:
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, folders (searched through), globs, videos, @list.txt, or - for paths on stdin.",
+            help="Pictures, folders (searched through), globs, videos, @list.txt, or - for paths on stdin; "
+            "http(s):// pictures; a stream: the number of a camera, rtsp://, http(s)://.",
             show_default=False,
         ),
     ]
@@ -169,6 +195,9 @@ class DetectionOptions:
         typer.Option(min=1, help="Pictures per run of the network, where it allows more; for slide windows.", **_RUN),
     ] = None
     workers: WorkersOption = None
+    every: EveryOption = 1
+    latest: LatestOption = None
+    reconnect: ReconnectOption = None
     max_pixels: MaxPixelsOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False

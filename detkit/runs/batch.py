@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from detkit.cores import available_cores
 from detkit.errors import InputError
 from detkit.images import Image, read_image
+from detkit.runs.live import LiveItem, WebItem
 from detkit.runs.sources import Item
-from detkit.videos import frames
+from detkit.videos import Frame, frames
 
 # The picture of a path, from wherever pictures come.
 Reader = Callable[[Path], Image]
@@ -82,7 +83,8 @@ class Reading:
     workers      threads that read and prepare; None takes the cores that this process may use
     keep_images  whether results carry their picture
     videos       why videos are no inputs; "" where they are
-    every        of a video, only frames whose index is a multiple
+    every        of a video or a stream, only frames whose index is a multiple
+    live         whether pictures are worked on as they come, and none is read ahead
     """
 
     read: Reader = read_image
@@ -90,6 +92,7 @@ class Reading:
     keep_images: bool = False
     videos: str = ""
     every: int = 1
+    live: bool = False
 
 
 def work_all(
@@ -109,8 +112,9 @@ def work_all(
         batch: list[_Loaded] = []
         loading = _submit_all(executor, worker, items, reading, first_frame)
         exhausted = False
+        ahead = 1 if reading.live else count + 2 * worker.batch
         while not exhausted or pending or batch:
-            while not exhausted and len(pending) < count + 2 * worker.batch:
+            while not exhausted and len(pending) < ahead:
                 future = next(loading, None)
                 exhausted = future is None
                 if future is not None:
@@ -179,7 +183,8 @@ def _submit_all(
 
 def _load_picture(worker: Worker, item: Item, reading: Reading) -> _Loaded:
     try:
-        return _prepare(worker, _Loaded(item, image=reading.read(item.path)), reading.keep_images)
+        image = item.read() if isinstance(item, WebItem) else reading.read(item.path)
+        return _prepare(worker, _Loaded(item, image=image), reading.keep_images)
     except InputError as error:
         return _Loaded(item, error=_without_path(error, item))
 
@@ -197,9 +202,10 @@ def _prepare(worker: Worker, loaded: _Loaded, keep_image: bool) -> _Loaded:
 
 
 def _frames(item: Item, first: int, every: int) -> Iterator[_Loaded]:
-    """The frames of a video from index `first` on, with their times in seconds."""
+    """The frames of a video from index `first` on, with their times in seconds; or those of a stream."""
+    frame: Frame | None = None
     try:
-        for frame in frames(item.path, first, every):
+        for frame in item.frames(every) if isinstance(item, LiveItem) else frames(item.path, first, every):
             yield _Loaded(
                 item,
                 image=frame.image,
@@ -209,7 +215,10 @@ def _frames(item: Item, first: int, every: int) -> Iterator[_Loaded]:
                 cut_off=frame.cut_off,
             )
     except InputError as error:
-        yield _Loaded(item, error=_without_path(error, item))
+        lost = _Loaded(item, error=_without_path(error, item))
+        if frame is not None:  # what came before stays
+            lost.frame, lost.time = frame.index + 1, round(frame.seconds, 6)
+        yield lost
 
 
 def _without_path(error: InputError, item: Item) -> str:
