@@ -71,15 +71,25 @@ class Images(Table):
 
 
 @dataclass(frozen=True)
+class Skeleton:
+    """The key points of a class: their names, and which of them are joined, counted from 0."""
+
+    points: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Categories(Table):
     """The classes of a data set: `names[k]` and the id that its file gives it, `ids[k]`.
 
-    given   whether the file gives them as ids; False for running numbers and for places in a list of names
+    given       whether the file gives them as ids; False for running numbers and for places in a list of names
+    skeletons   of each class, None where it has no key points; () where no class has
     """
 
     names: tuple[str, ...] = field(metadata=PER_ROW)
     ids: tuple[int | str, ...] = field(metadata=PER_ROW)
     given: bool = False
+    skeletons: tuple[Skeleton | None, ...] = field(default=(), metadata=PER_ROW)
 
     def __len__(self) -> int:
         return len(self.names)

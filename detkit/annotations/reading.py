@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detkit.annotations.alignment import match_classes, match_images
 from detkit.annotations.building import Contents, note_odd_boxes
@@ -19,9 +20,10 @@ from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import recognise
 from detkit.annotations.sizes import UNSIZED, Sizes
 from detkit.annotations.text_files import paused_gc
-from detkit.dataset import GroundTruth, Predictions
+from detkit.dataset import GroundTruth, Images, Predictions
 from detkit.errors import InputError
 from detkit.files import reason
+from detkit.shapes.shape_columns import Shapes
 
 PathLike = str | os.PathLike[str]
 
@@ -44,7 +46,8 @@ def read_ground_truth(
     names   class names of ids 0, 1, 2 ... for YOLO, or a file of them; Open Images' table of labels
     images  a folder of pictures, or a CSV file with file,width,height: gives the sizes that the format does not hold,
             and for YOLO and Open Images also the images without boxes
-    shapes  what is wanted beside boxes where the format has it: "masks", "keypoints" or "corners"
+    shapes  what is wanted beside boxes where the format has it: "masks", "keypoints" or "corners"; "all" for each of
+            them as the file has it, polygons as polygons
     InputError, one line, where it cannot be read or holds detections instead.
     """
     path, part = _split(path)
@@ -70,6 +73,9 @@ def read_ground_truth(
             raise InputError(f"{path}: holds no images")
         if sizes is not None:
             ground_truth = _fill_sizes(ground_truth, sizes)
+        if shapes == "masks" and ground_truth.shapes.polygons is not None:
+            drawn = _drawn_shapes(path, ground_truth.shapes, ground_truth.images, ground_truth.image_index)
+            ground_truth = replace(ground_truth, shapes=drawn)
         check_shares(path, ground_truth.images, ground_truth.boxes)
         note_odd_boxes(problems, ground_truth.images, ground_truth, "annotations")
         problems.log()
@@ -104,6 +110,7 @@ def read_predictions(
         if isinstance(found, Contents):
             _need_boxes(path, found, problems)
         predictions = found if isinstance(found, Predictions) else _aligned(path, found, ground_truth, problems)
+        predictions = _drawn(path, predictions, ground_truth, shapes)
         note_odd_boxes(problems, ground_truth.images, predictions, "detections")
         _note_scores(problems, predictions)
         _note_strangers(problems, ground_truth, predictions)
@@ -155,6 +162,21 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
     return settled_boxes(
         path, Predictions(image_index, class_index, own.boxes, scores, own.shapes)[keep], target, problems
     )
+
+
+def _drawn_shapes(path: Path, shapes: Shapes, images: Images, image_index: NDArray[np.int64]) -> Shapes:
+    sizes = np.stack((images.heights, images.widths), axis=1)[image_index]
+    try:
+        return shapes.drawn(sizes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; name the folder of the images (--images)") from error
+
+
+def _drawn(path: Path, found: Predictions, target: GroundTruth, wanted: str) -> Predictions:
+    """The same with masks in place of polygons, drawn in the pictures of the ground truth."""
+    if wanted != "masks" or found.shapes.polygons is None:
+        return found
+    return replace(found, shapes=_drawn_shapes(path, found.shapes, target.images, found.image_index))
 
 
 def _note_scores(problems: Problems, found: Predictions) -> None:

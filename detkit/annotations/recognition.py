@@ -169,7 +169,7 @@ def _folder(path: Path) -> Format:
     text_format = _texts(label_folder(path), texts)
     if text_format:
         votes[text_format.name] = texts[0]
-    for form in (form for form in FORMATS.values() if form.folder and not form.signs.line):
+    for form in (form for form in FORMATS.values() if form.folder and form.signs.tells and not form.signs.line):
         folder = inner_folder(path, form.inner, form.ending)
         for file in files_under(folder, (form.ending,))[:_FILES_LOOKED_AT]:
             try:

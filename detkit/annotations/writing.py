@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from detkit.annotations.by_picture import corners_of
+from detkit.annotations.fitting import fitted, shape_losses
 from detkit.annotations.format import FLAGS, Format
 from detkit.annotations.formats import find_format, format_of
 from detkit.annotations.problems import boxes_text, quoted
@@ -23,7 +24,7 @@ _COUNTING_FLAGS = ("crowd", "difficult", "ignore")
 
 
 def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], format: str) -> list[str]:
-    """Write annotations and say what was lost, one sentence each.
+    """Write annotations and say what was lost, one sentence each; shapes take the form that `fitted` gives them.
 
     path    the file; for a format of one file a picture (VOC, YOLO, LabelMe, KITTI) a folder, which must be new or
             empty
@@ -34,7 +35,9 @@ def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], 
     path = Path(path)
     form = find_format(format)
     _check_class_names(ground_truth, form)
-    lost = losses(ground_truth, format)
+    made = fitted(ground_truth, form)
+    lost = [*made.lost, *losses(ground_truth, format)]
+    ground_truth = made.ground_truth
     if not form.folder:
         if os.path.isdir(path):
             raise OutputError(f"{path}: is a folder; {form.title} is one file, give its name")
@@ -58,11 +61,12 @@ def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], 
 def losses(ground_truth: GroundTruth, format: str) -> list[str]:
     """What `format` cannot hold of this ground truth, one sentence each; an empty list where all survives."""
     form = find_format(format)
-    said = [*_flag_losses(ground_truth, form), *form.losses(ground_truth), *_class_name_losses(ground_truth, form)]
+    said = [*shape_losses(ground_truth, form), *_flag_losses(ground_truth, form), *form.losses(ground_truth)]
+    said += _class_name_losses(ground_truth, form)
     said += [*_box_losses(ground_truth, form), *_table_losses(ground_truth, form)]
     if ground_truth.unread:
         counts = ", ".join(f"{what} ({count})" for what, count in ground_truth.unread.items())
-        said.append(f"boxes and classes are read, not what else the file holds: {counts}.")
+        said.append(f"what else the file holds is not read: {counts}.")
     return said
 
 

@@ -47,17 +47,34 @@ def convert(
             help="Class names: one a line, data.yaml, JSON, or Open Images' label,name.",
         ),
     ] = None,
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="Write masks as polygons where the format has both, and say the cost.")
+    ] = False,
+    simplify: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="PIXELS", help="Leave out points of the polygons made of masks, within so many pixels."
+        ),
+    ] = 0.0,
 ) -> None:
     """Convert annotations to another format, and say what that format cannot hold."""
     from detkit.annotations import read_ground_truth, write_ground_truth
+    from detkit.annotations.fitting import fitted
     from detkit.guard import Guard
+    from detkit.shapes.shape_columns import ALL_SHAPES
 
+    form = FORMATS[to.value]
+    if polygons and "polygons" not in form.holds:
+        raise typer.BadParameter(f"{form.title} has no polygons", param_hint="--polygons")
     Guard(annotations, images, names).spare("OUT", out)
     ground_truth = read_ground_truth(
-        annotations, format=from_format.value if from_format else None, names=names, images=images
+        annotations, format=from_format.value if from_format else None, names=names, images=images, shapes=ALL_SHAPES
     )
-    lost = write_ground_truth(ground_truth, out, to.value)
-    for sentence in lost:
+    made = fitted(ground_truth, form, polygons=polygons, tolerance=simplify)
+    lost = write_ground_truth(made.ground_truth, out, to.value)
+    for sentence in made.changes:
+        show(sentence, err=True)
+    for sentence in (*made.lost, *lost):
         show(f"lost: {sentence}", err=True)
     show(
         f"{out}: {counted(len(ground_truth), 'box', 'boxes')} of "

@@ -18,12 +18,15 @@ from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
 from detkit.images import set_max_pixels
+from detkit.remote import Place, place
 from detkit.runs.batch import Reading
 from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run, Summary
 from detkit.runs.tasks import Detection
 
-More = tuple[tuple[Path | None, Callable[[Any], Pictures]], ...]
+# Where a GPU waits for them, and nobody says it.
+GPU_READERS = 64
+More = tuple[tuple[str | None, Callable[[Any], Pictures]], ...]
 
 
 def run_detection(
@@ -42,10 +45,11 @@ def run_detection(
     otherwise = "table" if sys.stdout.isatty() else "jsonl"
     plain = _output(options, otherwise)
     plain.writer()
-    detector = build()
+    single = build()
+    detector = options.tiled(single)
     for line in detector.about() if options.verbose else ():
         say(line)
-    made = tuple((folder, make(detector)) for folder, make in more if folder is not None)
+    made = tuple((place(folder), make(single)) for folder, make in more if folder is not None)
     spare = [
         detector.path or options.model,
         options.gt,
@@ -67,7 +71,7 @@ def run_detection(
     watching = output.path is None and output.format == "table" and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
     whole = Summary()
-    reading = Reading(workers=options.workers, every=options.every, live=sources.live)
+    reading = replace(reading_of(options), every=options.every, live=sources.live)
     with sources.ended_by_signals(), report_of_run(options.report, items, output, spared) as report:
         output = replace(output, seen=None if report is None else report.see)
         run = Run(Detection(detector), items, output, reading, progress)
@@ -101,21 +105,27 @@ def _unchanged(record: Record) -> Record:
 def _output(
     options: DetectionOptions,
     otherwise: str,
-    more: tuple[tuple[Path, Pictures], ...] = (),
+    more: tuple[tuple[Place, Pictures], ...] = (),
     spare: tuple[str | Path, ...] = (),
 ) -> Output:
-    path = None if options.out in (None, "-") else Path(str(options.out))
+    path = None if options.out in (None, "-") else place(str(options.out))
     output = Output(
         path,
         None if options.format is None else options.format.value,
-        options.draw,
-        options.crops,
+        None if options.draw is None else place(options.draw),
+        None if options.crops is None else place(options.crops),
         options.gt,
         options.resume,
         more,
         spare,
     )
     return output.named(otherwise)
+
+
+def reading_of(options: DetectionOptions) -> Reading:
+    """How pictures are read: so many more are fetched at a time as what waits for them is faster."""
+    waits = options.device.startswith(("cuda", "tensorrt"))
+    return Reading(workers=options.workers, readers=options.readers or (GPU_READERS if waits else None))
 
 
 def _settings(options: DetectionOptions) -> dict[str, Any]:
@@ -130,8 +140,9 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "nms": options.nms.value,
         "agnostic": options.agnostic,
         **({"every": options.every} if options.every > 1 else {}),
-        "draw": str(options.draw) if options.draw else None,
-        "crops": str(options.crops) if options.crops else None,
+        **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
+        "draw": options.draw,
+        "crops": options.crops,
         **({"report": str(options.report)} if options.report else {}),
     }
 

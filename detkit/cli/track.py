@@ -16,16 +16,20 @@ from detkit.cli.live_sources import LiveOptions, all_sources
 from detkit.cli.options import (
     DeviceOption,
     LatestOption,
+    OverlapOption,
     QuietOption,
     ReconnectOption,
     ResumeOption,
     ThreadsOption,
+    TileOption,
     VerboseOption,
     WorkersOption,
+    tiled,
 )
 from detkit.errors import DetkitError, ExitStatus, UsageError
 
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.runs.footage import Pace, Whereabouts
     from detkit.runs.run import Run
     from detkit.runs.sources import Item
@@ -110,6 +114,8 @@ def track(
             "--class", metavar="NAME", help="Track only this class. May be repeated.", rich_help_panel=_BOXES
         ),
     ] = None,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     tracker: Annotated[
         TrackerChoice, typer.Option(help="How boxes are joined.", rich_help_panel=_TRACKS)
     ] = TrackerChoice.BYTETRACK,
@@ -230,11 +236,13 @@ def track(
     )  # fmt: skip
     wanted.check(sources, [*(zones or ()), *([model] if model else []), *([motion] if motion else [])])
     if files:
+        if tile is not None:
+            raise UsageError("--tile is for pictures and videos, not for files of detections")
         _track_files(wanted, [Path(source) for source in sources])
         return
     build = _Detecting(
         detector.value, model, Selection(CONF if conf is None else conf, iou, classes=names),
-        Runtime(device, threads, batch), workers, verbose,
+        Runtime(device, threads, batch), workers, verbose, tile, overlap,
     )  # fmt: skip
     _track_pictures(wanted, sources, build)
 
@@ -320,6 +328,14 @@ class _Detecting:
     runtime: Any
     workers: int | None
     verbose: bool
+    tile: int | None
+    overlap: float | None
+
+    def detector(self) -> Detector:
+        """The detector, over tiles where they are asked for."""
+        from detkit.detectors.by_command import detector_of
+
+        return tiled(detector_of(self.command, self.model, self.selection, self.runtime), self.tile, self.overlap)
 
 
 def _found_in_files(sources: Sequence[str]) -> bool:
@@ -381,7 +397,6 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     """Tracks of what a detector finds in videos and folders of frames."""
     import cv2
 
-    from detkit.detectors.by_command import detector_of
     from detkit.runs.batch import Reading
     from detkit.runs.footage import Pace, sampled
     from detkit.runs.run import Run
@@ -394,12 +409,12 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     _check_one_video(wanted, items)
     if found.live and (wanted.pictures.draw or wanted.pictures.crops):
         raise UsageError("--draw and --crops read the pictures once more, which a stream cannot give; record it first")
-    detector = detector_of(detecting.command, detecting.model, detecting.selection, detecting.runtime)
+    detector = detecting.detector()
     for line in detector.about() if detecting.verbose else ():
         say(line)
     cv2.setNumThreads(1)
 
-    where = {item.name: Path(item.name) if found.live else item.path for item in items}
+    where = {item.name: Path(item.name) if found.live else Path(item.path) for item in items}
     writer = wanted.writer(
         lambda record: where.get(record["file"], Path(record["file"])), Pace(wanted.fps, wanted.every, numbers)
     )

@@ -50,7 +50,8 @@ class Journal:
 
     def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool) -> None:
         self.path = path
-        self._settings = {"detkit": _VERSION, **settings}
+        # As they are read back: a tuple is a list then.
+        self._settings = orjson.loads(orjson.dumps({"detkit": _VERSION, **settings}))
         self._places: dict[str, int] = {}  # record key -> offset of its line
         self._frames: dict[str, list[int]] = {}  # videos: the frames that are there, ascending
         self._complete: set[str] = set()  # items all of whose records are there

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from detkit.errors import InputError, UsageError
-from detkit.images import Image, decode_image
 from detkit.runs.sources import Complain, Item
 from detkit.streams import Kind, StreamAddress, Tuning, fetch, kind_of, stream_frames
 from detkit.videos import Frame
@@ -37,13 +36,9 @@ class WebItem(Item):
     def video(self) -> bool:
         return False
 
-    def read(self) -> Image:
-        """The picture. InputError where it cannot be had."""
-        content = fetch(_address(self))
-        try:
-            return decode_image(content)
-        except InputError as error:
-            raise InputError(f"{self.path}: {error}") from error
+    def content(self) -> bytes:
+        """The bytes of the picture's file. InputError where they cannot be had."""
+        return fetch(_address(self))
 
 
 def live_items(sources: Sequence[str], tuning: Tuning, complain: Complain) -> tuple[list[Item], list[str]]:

@@ -6,11 +6,14 @@ of the commands, error texts and what `convert` says to be lost are made from th
 
 from __future__ import annotations
 
-from detkit.annotations.format import ALL, BY_HAND, FLAGS, Format, Signs
+from detkit.annotations.format import ALL, BY_HAND, FLAGS, SHAPES, Format, Signs
 from detkit.errors import UsageError
 
 _HERE = "detkit.annotations.formats"
 # What the formats of annotation tools keep beside boxes.
+_IN_YOLO = frozenset(
+    ("classes without boxes", "images without boxes", "sizes", "equal class names", "empty class names")
+)
 _PICTURES = frozenset(("images without boxes", "boxes beyond the image"))
 
 _ALL = (
@@ -28,7 +31,7 @@ _ALL = (
     Format(
         "jsonl", "JSON Lines", f"{_HERE}.json_lines", ".jsonl",
         Signs(keys=("file",)),
-        holds=ALL - {"classes without boxes", "negative sizes", "equal class names"},
+        holds=ALL - {"skeletons", "classes without boxes", "negative sizes", "equal class names"},
     ),
     Format(
         "voc", "VOC XML", f"{_HERE}.voc_xml", ".xml",
@@ -47,10 +50,22 @@ _ALL = (
         folder=True,
         one_file=True,
         inner="labels",
-        holds=frozenset(
-            ("classes without boxes", "images without boxes", "sizes", "equal class names", "empty class names")
-        ),
+        holds=_IN_YOLO,
         class_ids="places",
+        instead=(("masks", "yolo-seg"), ("keypoints", "yolo-pose"), ("corners", "yolo-obb")),
+    ),
+    *(
+        Format(
+            f"yolo-{what}", f"YOLO-{what}", f"{_HERE}.yolo_{what}_txt", ".txt",
+            Signs(),
+            folder=True,
+            one_file=True,
+            inner="labels",
+            holds=_IN_YOLO | holds | ({"own boxes"} if what == "pose" else set()),
+            class_ids="places",
+            of_shapes=what == "pose",
+        )
+        for what, holds in (("seg", {"polygons", "corners"}), ("pose", {"keypoints"}), ("obb", {"corners"}))
     ),
     Format(
         "csv", "CSV", f"{_HERE}.csv_table", ".csv",
@@ -61,14 +76,16 @@ _ALL = (
             for corners in (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"),
                             ("x_min", "y_min", "x_max", "y_max"), ("left", "top", "right", "bottom"))
         )),
-        holds=ALL - {"classes without boxes", "image ids", "negative sizes", "equal class names", "empty class names"},
+        holds=ALL - {*SHAPES, "classes without boxes", "image ids", "negative sizes", "equal class names",
+                     "empty class names"},
     ),
     Format(
         "labelme", "LabelMe", f"{_HERE}.labelme_json", ".json",
         Signs(keys=("shapes", "imagePath", "imageData")),
         folder=True,
         one_file=True,
-        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image")),
+        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image",
+                         "polygons", "parts", "masks", "shared pixels", "corners")),
     ),
     Format(
         "openimages", "Open Images CSV", f"{_HERE}.open_images_csv", ".csv",
