@@ -118,6 +118,41 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, without a window; tests that need it skip without it."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    quiet = "headless disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
+    profile = tmp_path_factory.mktemp("profile")
+    flags = [*(f"--{flag}" for flag in quiet.split()), f"--user-data-dir={profile}", "--window-size=1300,1000"]
+    for flag in [*flags, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield window
+    window.quit()
+
+
+@pytest.fixture
+def requested(browser: Any) -> Callable[[str], list[str]]:
+    """Opens a page; gives the addresses that are asked for meanwhile, data: aside."""
+
+    def opened(address: str) -> list[str]:
+        browser.get("about:blank")
+        browser.get_log("performance")  # what was before: the browser's own first page
+        browser.get(address)
+        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+        addresses = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        return [address for address in addresses if not address.startswith("data:")]
+
+    return opened
+
+
 class Bucket:
     """A bucket of a server on this machine that speaks S3, and the environment in which clients find it."""
 
@@ -184,38 +219,3 @@ def s3(s3_server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     stores._store.cache_clear()
     for key in s3_server.held():
         s3_server.delete(key)
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, without a window; tests that need it skip without it."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    quiet = "headless disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
-    profile = tmp_path_factory.mktemp("profile")
-    flags = [*(f"--{flag}" for flag in quiet.split()), f"--user-data-dir={profile}", "--window-size=1300,1000"]
-    for flag in [*flags, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield window
-    window.quit()
-
-
-@pytest.fixture
-def requested(browser: Any) -> Callable[[str], list[str]]:
-    """Opens a page; gives the addresses that are asked for meanwhile, data: aside."""
-
-    def opened(address: str) -> list[str]:
-        browser.get("about:blank")
-        browser.get_log("performance")  # what was before: the browser's own first page
-        browser.get(address)
-        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-        addresses = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        return [address for address in addresses if not address.startswith("data:")]
-
-    return opened

@@ -13,6 +13,7 @@ import typer
 
 from detkit.cli.at_scale import run_at_scale
 from detkit.cli.console import RunProgress, counted, counts_of, say, show, start_logging
+from detkit.cli.live_sources import LiveOptions, all_sources
 from detkit.cli.options import DetectionOptions
 from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
@@ -21,7 +22,6 @@ from detkit.images import set_max_pixels
 from detkit.remote import Place, place
 from detkit.runs.batch import Reading
 from detkit.runs.jobs import Job
-from detkit.runs.long_lists import Listing
 from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run
 from detkit.runs.sources import find_items
@@ -52,37 +52,44 @@ def run_detection(
     otherwise = "table" if sys.stdout.isatty() else "jsonl"
     _output(options, otherwise).writer()
 
-    def made(single: Detector) -> tuple[Detection, Output]:
+    def built() -> tuple[Detector, Detector]:
+        single = build()
+        return single, options.tiled(single)
+
+    def made(single: Detector, detector: Detector) -> tuple[Detection, Output]:
         # Decoders and onnxruntime fill the cores; OpenCV's own threads would only compete with them.
         cv2.setNumThreads(1)
         if options.max_pixels is not None:
             set_max_pixels(options.max_pixels)
-        detector = options.tiled(single)
         pictures = tuple((place(folder), make(single)) for folder, make in more if folder is not None)
         lists = (source[1:] for source in options.sources if source[:1] == "@")
         spare = [detector.path or options.model, options.gt, *own.values(), *lists]
         kept = tuple(path for path in spare if isinstance(path, str | Path))
         return Detection(detector), _output(options, otherwise, pictures, kept)
 
-    task, output = made(build())
-    detector = task.detector
+    single, detector = built()
     for line in detector.about() if options.verbose else ():
         say(line)
+    task, output = made(single, detector)
     settings = {"command": command, "format": output.format, "model": detector.fingerprint, **_settings(options), **own}
 
     problems: list[tuple[str, str]] = []
 
-    def listed() -> Listing:
-        return find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
+    def complain(name: str, why: str) -> None:
+        problems.append((name, why))
 
+    reading = replace(reading_of(options), every=options.every)
+    live = LiveOptions(options.latest, options.reconnect)
     whole = Summary()
     if scale.whole:
-        items = listed()
+        sources = all_sources(options.sources, live, complain, resume=options.resume)
+        items = sources.items
         watching = output.path is None and output.format == "table" and sys.stdout.isatty()
         progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
-        with report_of_run(options.report, items, output, output.spare) as report:
+        reading = replace(reading, live=sources.live)
+        with sources.ended_by_signals(), report_of_run(options.report, items, output, output.spare) as report:
             output = replace(output, seen=None if report is None else report.see)
-            run = Run(task, items, output, reading_of(options), progress)
+            run = Run(task, items, output, reading, progress)
             for name, why in problems:
                 run.fail(name, why)
             shown = _unchanged if report is None else report.add
@@ -94,11 +101,15 @@ def run_detection(
                 run.write_to(sys.stdout.buffer, shown)
             if report is not None:
                 report.write(f"detkit {command}", facts_of_run(options, own, detector), options.confs[0])
-        summary, painted, told = run.summary, run.painted(), len(items) > 1
+        summary, painted, told = run.summary, run.painted(), len(items) > 1 or sources.live
     else:
-        job = Job(lambda: made(build()), settings, reading_of(options))
+        if live != LiveOptions():
+            raise UsageError(f"--latest and --reconnect are for streams, and {scale.option} makes parts of a list")
+        job = Job(lambda: made(*built()), settings, reading)
         progress = RunProgress("parts" if scale.engine else "pictures", shown=not options.quiet)
-        summary = run_at_scale(scale, job, (task, output), listed, progress, whole.seen)
+        summary = run_at_scale(
+            scale, job, (task, output), lambda: find_items(options.sources, complain, sys.stdin), progress, whole.seen
+        )
         for name, why in problems:
             summary.failures += 1
             progress.failed(name, why)
@@ -156,10 +167,11 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "classes": options.classes,
         "nms": options.nms.value,
         "agnostic": options.agnostic,
+        **({"every": options.every} if options.every > 1 else {}),
+        **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
         "draw": options.draw,
         "crops": options.crops,
         **({"report": str(options.report)} if options.report else {}),
-        **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
     }
 
 

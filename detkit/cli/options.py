@@ -70,6 +70,31 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
 ]
+EveryOption = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Of a video or a stream, each N-th frame only.", rich_help_panel="How it runs"
+    ),
+]
+LatestOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--latest/--no-latest",
+        help="Of a stream: leave out the frames that come while one is worked on, or read all in their order. "
+        "Default: --latest.",
+        rich_help_panel="How it runs",
+        show_default=False,
+    ),
+]
+ReconnectOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Ask so long for a stream that was lost. Default: 30.",
+        rich_help_panel="How it runs",
+    ),
+]
 ReadersOption = Annotated[
     int | None,
     typer.Option(
@@ -128,8 +153,8 @@ class DetectionOptions:
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, folders (searched through), globs, videos, addresses in a store (s3://bucket/photos), "
-            "@list.txt, or - for paths on stdin.",
+            help="Pictures, folders (searched through), globs, videos, addresses (s3://bucket/photos, http(s)://), "
+            "@list.txt, or - for paths on stdin; a stream: the number of a camera, rtsp://, http(s)://.",
             show_default=False,
         ),
     ]
@@ -205,6 +230,9 @@ class DetectionOptions:
     ] = None
     workers: WorkersOption = None
     readers: ReadersOption = None
+    every: EveryOption = 1
+    latest: LatestOption = None
+    reconnect: ReconnectOption = None
     max_pixels: MaxPixelsOption = None
     part: PartOption = None
     plan: PlanOption = None

@@ -51,7 +51,7 @@ class Journal:
     def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool) -> None:
         self.path = path
         # As they are read back: a tuple is a list then.
-        self.settings = orjson.loads(orjson.dumps({"detkit": _VERSION, **settings}))
+        self._settings = orjson.loads(orjson.dumps({"detkit": _VERSION, **settings}))
         self._places: dict[str, int] = {}  # record key -> offset of its line
         self._frames: dict[str, list[int]] = {}  # videos: the frames that are there, ascending
         self._complete: set[str] = set()  # items all of whose records are there
@@ -69,7 +69,7 @@ class Journal:
             self._file.seek(self._end)
             self._file.truncate()
             if not self._end:
-                self._append(self.settings)
+                self._append(self._settings)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {reason(error)}") from error
         self.resumed = len(self._complete)
@@ -165,11 +165,11 @@ class Journal:
                 header = orjson.loads(file.readline())
             except orjson.JSONDecodeError:
                 return  # killed before the first line was complete
-            if header != self.settings:
+            if header != self._settings:
                 changed = [
-                    f"{key} was {header.get(key)!r} and is {self.settings.get(key)!r}"
-                    for key in sorted(header.keys() | self.settings.keys())
-                    if header.get(key) != self.settings.get(key)
+                    f"{key} was {header.get(key)!r} and is {self._settings.get(key)!r}"
+                    for key in sorted(header.keys() | self._settings.keys())
+                    if header.get(key) != self._settings.get(key)
                 ]
                 self._file.close()
                 raise UsageError(

@@ -205,8 +205,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def write_part(file: IO[bytes], header: Mapping[str, Any], records: Iterable[Record], summary: Summary) -> Summary:
-    """A part: its header, its records, and what they are in all, which is given back. What failed is `summary`'s."""
-    file.write(orjson.dumps({**header, "detkit": _VERSION}) + b"\n")
+    """A part: its header, its records, and in the end what they are, which is given back; `summary` has what failed."""
+    file.write(orjson.dumps({"detkit": _VERSION, **header}) + b"\n")
     whole = Summary(failures=summary.failures, seconds=round(summary.seconds, 3))
     for record in records:
         file.write(jsonl_line(whole.seen(record)))

@@ -294,23 +294,22 @@ class Run:
                     journal.changed,
                     journal.lost,
                 )
-            self._finish(out, journal, each)
+            self._finish(out, settings, map(each, journal.records(self.items)))
+            for one in self.output.also:
+                one.writer.write_all(one.path, journal.records(self.items), self._whole())
         except (OutputError, StoreError) as error:
             raise type(error)(f"{error}; what is done is in {path}, --resume goes on from there") from error
         finally:
             journal.close()
         journal.remove()
 
-    def _finish(self, out: Place, journal: Journal, each: Callable[[Record], Record]) -> None:
+    def _finish(self, out: Place, settings: Mapping[str, Any], records: Iterator[Record]) -> None:
         """Write the output, or the part, from the records of the journal."""
-        records = map(each, journal.records(self.items))
-        if self._part is not None:
-            with write_atomically(self._part.place) as file:
-                self.summary = write_part(file, journal.settings, records, self.summary)
+        if self._part is None:
+            self.writer.write_all(out, records, self._whole())
             return
-        self.writer.write_all(out, records, self._whole())
-        for one in self.output.also:
-            one.writer.write_all(one.path, journal.records(self.items), self._whole())
+        with write_atomically(self._part.place) as file:
+            self.summary = write_part(file, settings, records, self.summary)
 
     def _outputs_there(self, record: Record) -> bool:
         """Whether the files that were made of a record are all there; of objects in a store it is taken for granted."""
