@@ -68,6 +68,7 @@ COMMANDS = (
     Row("proposals", _FIND, "boxes that may hold anything, best first"),
     Row("track", _FIND, "objects followed through a video, drawn and counted"),
     Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
+    Row("val", _MEASURE, "detect in a data set and measure, in one go"),
     Row("bench", _MEASURE, "how fast a network runs, and where"),
     Row("train", _MAKE, "detectors from your own annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from detkit.images import set_max_pixels
 from detkit.runs.batch import Reading
 from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run, Summary
-from detkit.runs.sources import find_items
+from detkit.runs.sources import Item, find_items
 from detkit.runs.tasks import Detection
 
 More = tuple[tuple[Path | None, Callable[[Any], Pictures]], ...]
@@ -33,9 +34,34 @@ def run_detection(
     own: Mapping[str, Any],
     more: More = (),
 ) -> None:
-    """Run the detector that `build` makes over the sources; `own` are the command's own options.
+    """Run the detector that `build` makes over the sources and say what came of it; `own` are the command's options.
 
     more   (folder, what makes pictures of a picture for the detector), where a folder is named
+    """
+    run, found = detect_all(command, options, build, own, more)
+    if not options.quiet:
+        if len(run.items) > 1:
+            tell(run.summary)
+        if found:
+            say(f"found {counts_of(found)}")
+        tell_painted(run)
+        if options.report is not None:
+            say(f"report: {options.report}")
+    if run.summary.failures:
+        raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
+
+
+def detect_all(
+    command: str,
+    options: DetectionOptions,
+    build: Callable[[], Detector],
+    own: Mapping[str, Any],
+    more: More = (),
+    items: Sequence[Item] | None = None,
+) -> tuple[Run, Counter[str]]:
+    """The same without a word on the results: the run, and with --out how many boxes of each class there are.
+
+    items   the pictures and their names, in place of the sources
     """
     start_logging(quiet=options.quiet, verbose=options.verbose)
     options.selection()  # says now what is wrong with it, before a model is loaded
@@ -61,7 +87,8 @@ def run_detection(
         set_max_pixels(options.max_pixels)
 
     problems: list[tuple[str, str]] = []
-    items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
+    if items is None:
+        items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
     watching = output.path is None and output.format == "table" and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
     whole = Summary()
@@ -79,16 +106,7 @@ def run_detection(
             run.write_to(sys.stdout.buffer, shown)
         if report is not None:
             report.write(f"detkit {command}", facts_of_run(options, own, detector), options.confs[0])
-    if not options.quiet:
-        if len(items) > 1:
-            _tell(run.summary)
-        if whole.found:
-            say(f"found {counts_of(whole.found)}")
-        tell_painted(run)
-        if options.report is not None:
-            say(f"report: {options.report}")
-    if run.summary.failures:
-        raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
+    return run, whole.found
 
 
 def _unchanged(record: Record) -> Record:
@@ -154,7 +172,8 @@ def tell_painted(run: Run) -> None:
         say(f"{what}: {where}")
 
 
-def _tell(summary: Summary) -> None:
+def tell(summary: Summary) -> None:
+    """Say what a run went through, and how fast."""
     boxes = sum(summary.found.values())
     rate = f", {summary.pictures / summary.seconds:.1f}/s" if summary.seconds and summary.pictures else ""
     empty = f"; nothing in {summary.empty}" if summary.empty else ""
