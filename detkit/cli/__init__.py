@@ -69,6 +69,7 @@ COMMANDS = (
     Row("track", _FIND, "objects followed through a video, drawn and counted"),
     Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
     Row("val", _MEASURE, "detect in a data set and measure, in one go"),
+    Row("compare", _MEASURE, "several detectors on the same pictures, on one page"),
     Row("bench", _MEASURE, "how fast a network runs, and where"),
     Row("train", _MAKE, "detectors from your own annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),

@@ -60,12 +60,11 @@ def report_of_run(
         yield None
         return
     from detkit.report.gallery import Gallery, Panel
-    from detkit.report.thumbnails import side_for
     from detkit.runs.run import journal_path
 
     check_page(target, "--report", [*(item.path for item in items), *spare], output.path)
     paths = {item.name: item.path for item in items if not item.video}
-    side = side_for(sum(_MANY if item.video else 1 for item in items))
+    side = thumbnail_side(items)
     journal = None if output.path is None else journal_path(output.path, output.writer())
     resume = output.resume and journal is not None and journal.exists()
     gallery = Gallery(target, [Panel("")], side, paths.get, resume)
@@ -75,6 +74,13 @@ def report_of_run(
         done = True
     finally:
         gallery.close(keep=not done and journal is not None and journal.exists())
+
+
+def thumbnail_side(items: Sequence[Item]) -> int:
+    """Pixels of the longer side of the small pictures on a page of these items."""
+    from detkit.report.thumbnails import side_for
+
+    return side_for(sum(_MANY if item.video else 1 for item in items))
 
 
 def check_page(target: Path, option: str, inputs: Sequence[str | Path | None], other: Path | None = None) -> None:
