@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import time
@@ -14,6 +15,8 @@ from typing import Any
 
 import typer
 
+from detkit.spelling import printable
+
 # Without a terminal, progress is a line now and then, not a bar.
 _SECONDS_BETWEEN_LINES = 10.0
 _resume_hint = ""
@@ -21,7 +24,22 @@ _resume_hint = ""
 
 def say(message: str) -> None:
     """One line on stderr."""
-    print(f"detkit: {message}", file=sys.stderr, flush=True)
+    show(f"detkit: {printable(message)}", err=True)
+
+
+def show(text: str, *, err: bool = False) -> None:
+    """Lines for people on stdout, or on stderr: what names and graphs hold is shown, and moves no cursor.
+
+    Where nobody reads stderr any more, nothing is said, and the work goes on.
+    """
+    lines = "\n".join(map(printable, text.split("\n")))
+    if not err:
+        print(lines, flush=True)
+        return
+    try:
+        print(lines, file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import typer
 
-from detkit.cli.console import RunProgress, counted, counts_of, say, start_logging
+from detkit.cli.console import RunProgress, counted, counts_of, say, show, start_logging
 from detkit.cli.options import DetectionOptions
+from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
 from detkit.images import set_max_pixels
+from detkit.remote import Place, place
 from detkit.runs.batch import Reading
+from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run, Summary
 from detkit.runs.sources import find_items
 from detkit.runs.tasks import Detection
 
-More = tuple[tuple[Path | None, Callable[[Any], Pictures]], ...]
+# Where a GPU waits for them, and nobody says it.
+GPU_READERS = 64
+More = tuple[tuple[str | None, Callable[[Any], Pictures]], ...]
 
 
 def run_detection(
@@ -39,17 +45,19 @@ def run_detection(
     otherwise = "table" if sys.stdout.isatty() else "jsonl"
     plain = _output(options, otherwise)
     plain.writer()
-    detector = build()
+    single = build()
+    detector = options.tiled(single)
     for line in detector.about() if options.verbose else ():
         say(line)
-    made = tuple((folder, make(detector)) for folder, make in more if folder is not None)
+    made = tuple((place(folder), make(single)) for folder, make in more if folder is not None)
     spare = [
         detector.path or options.model,
         options.gt,
         *own.values(),
         *(s[1:] for s in options.sources if s[:1] == "@"),
     ]
-    output = _output(options, otherwise, made, tuple(path for path in spare if isinstance(path, str | Path)))
+    spared = tuple(path for path in spare if isinstance(path, str | Path))
+    output = _output(options, otherwise, made, spared)
     settings = {"command": command, "format": output.format, "model": detector.fingerprint, **_settings(options), **own}
     # Decoders and onnxruntime fill the cores; OpenCV's own threads would only compete with them.
     cv2.setNumThreads(1)
@@ -60,44 +68,61 @@ def run_detection(
     items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
     watching = output.path is None and output.format == "table" and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
-    run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
-    for name, why in problems:
-        run.fail(name, why)
     whole = Summary()
-    if output.path is not None:
-        run.write(settings, whole.seen)
-    elif output.format == "table":
-        _table(run)
-    else:
-        run.write_to(sys.stdout.buffer)
+    with report_of_run(options.report, items, output, spared) as report:
+        output = replace(output, seen=None if report is None else report.see)
+        run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
+        for name, why in problems:
+            run.fail(name, why)
+        shown = _unchanged if report is None else report.add
+        if output.path is not None:
+            run.write(settings, lambda record: shown(whole.seen(record)))
+        elif output.format == "table":
+            _table(run, shown)
+        else:
+            run.write_to(sys.stdout.buffer, shown)
+        if report is not None:
+            report.write(f"detkit {command}", facts_of_run(options, own, detector), options.confs[0])
     if not options.quiet:
         if len(items) > 1:
             _tell(run.summary)
         if whole.found:
             say(f"found {counts_of(whole.found)}")
         tell_painted(run)
+        if options.report is not None:
+            say(f"report: {options.report}")
     if run.summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
+
+
+def _unchanged(record: Record) -> Record:
+    return record
 
 
 def _output(
     options: DetectionOptions,
     otherwise: str,
-    more: tuple[tuple[Path, Pictures], ...] = (),
+    more: tuple[tuple[Place, Pictures], ...] = (),
     spare: tuple[str | Path, ...] = (),
 ) -> Output:
-    path = None if options.out in (None, "-") else Path(str(options.out))
+    path = None if options.out in (None, "-") else place(str(options.out))
     output = Output(
         path,
         None if options.format is None else options.format.value,
-        options.draw,
-        options.crops,
+        None if options.draw is None else place(options.draw),
+        None if options.crops is None else place(options.crops),
         options.gt,
         options.resume,
         more,
         spare,
     )
     return output.named(otherwise)
+
+
+def reading_of(options: DetectionOptions) -> Reading:
+    """How pictures are read: so many more are fetched at a time as what waits for them is faster."""
+    waits = options.device.startswith(("cuda", "tensorrt"))
+    return Reading(workers=options.workers, readers=options.readers or (GPU_READERS if waits else None))
 
 
 def _settings(options: DetectionOptions) -> dict[str, Any]:
@@ -111,22 +136,24 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "classes": options.classes,
         "nms": options.nms.value,
         "agnostic": options.agnostic,
-        "draw": str(options.draw) if options.draw else None,
-        "crops": str(options.crops) if options.crops else None,
+        **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
+        "draw": options.draw,
+        "crops": options.crops,
+        **({"report": str(options.report)} if options.report else {}),
     }
 
 
-def _table(run: Run) -> None:
+def _table(run: Run, each: Callable[[Record], Record]) -> None:
     """The boxes of one picture, or a line a picture and what all have in the end."""
     from detkit.cli.tables import print_detections, print_totals
     from detkit.runs.record import one_line
 
     single = len(run.items) == 1 and not run.items[0].video
-    for record in run.records():
+    for record in map(each, run.records()):
         if single and "error" not in record:
             print_detections(record)
         elif "error" not in record:
-            print(one_line(record), flush=True)
+            show(one_line(record))
     if not single and run.summary.found:
         print_totals(run.summary.found, run.summary.pictures)
     sys.stdout.flush()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.annotations.formats import FORMATS, titles
-from detkit.cli.console import counted, say, terminal_width, write_figures
+from detkit.cli.bars import Bars, FailUnderOption, worse
+from detkit.cli.console import counted, show, terminal_width, write_figures
 
 if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
@@ -85,9 +86,21 @@ def evaluate(
         Path | None,
         typer.Option(help="Write the threshold of the best F1 of each class to this file, for --conf of detection."),
     ] = None,
-    fail_under: Annotated[
-        float | None, typer.Option(help="Exit with status 1 if AP is below this, or undefined.")
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="For --best-conf: the lowest threshold at which so many of a class's boxes are right, not the best "
+            "F1's.",
+        ),
     ] = None,
+    fail_under: FailUnderOption = None,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit with status 1 if AP is below that of --compare.")
+    ] = False,
+    margin: Annotated[float, typer.Option(min=0, max=1, help="How far below --fail-if-worse lets AP be.")] = 0.0,
     explain: Annotated[
         bool, typer.Option("--explain", help="Run other conventions beside this one and say why they differ.")
     ] = False,
@@ -138,35 +151,42 @@ def evaluate(
     ] = False,
 ) -> None:
     """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
+    bars = Bars.of(fail_under)
     if protocol is Protocol.MOT:
         from detkit.cli.evaluate_tracks import TrackEvaluation, evaluate_tracks
 
-        evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, fail_under), context)
+        evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, bars, report), context)
         return
     if protocol in (Protocol.SEMANTIC, Protocol.PANOPTIC):
         from detkit.cli.evaluate_regions import RegionEvaluation, evaluate_regions
 
-        regions = RegionEvaluation(json, gt_format, names, per_class, explain, fail_under)
+        regions = RegionEvaluation(json, gt_format, names, per_class, explain, bars)
         evaluate_regions(protocol.value, detections, ground_truth, regions, context)
         return
     settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
     settings = _with_iou_type(settings, iou_type)
     if explain and iou_type is IouType.KEYPOINTS:
         raise typer.BadParameter("compares conventions for boxes and masks, not for key points", param_hint="--explain")
-    _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
+    _check(settings, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
+    if fail_if_worse and compare is None:
+        raise typer.BadParameter("needs --compare, what it is measured by", param_hint="--fail-if-worse")
+    if margin and not fail_if_worse:
+        raise typer.BadParameter("is for --fail-if-worse", param_hint="--margin")
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
     inputs = _Inputs(detections, ground_truth, compare, names, images, list_, dt_format, gt_format, match)
-    outputs = _Outputs(json, report, plots, per_class, best_conf)
+    if precision is not None and best_conf is None:
+        raise typer.BadParameter("needs --best-conf FILE, where the thresholds go", param_hint="--precision")
+    outputs = _Outputs(json, report, plots, per_class, best_conf, precision)
     outputs.check(inputs)
 
     data = _read(inputs, class_ or (), iou_type.value, honour_ignore=honour_ignore)
     settings = _note_flags(data.truth, settings, honour_ignore=honour_ignore, like_pycocotools=like_pycocotools)
     results = _evaluated(data, settings, _Resampling(bootstrap, seed or 0), explain=explain)
+    bars.missed(results.named_figures)  # says now what is wrong with their names
     outputs.show(results, inputs)
-    if fail_under is not None and results.main.figures["AP"] < fail_under:
-        _say_below(results.main.figures["AP"], fail_under)
-        raise typer.Exit(1)
+    against = worse("AP", *results.both, margin) if fail_if_worse else []
+    bars.judge(results.named_figures, against)
 
 
 @dataclass(frozen=True)
@@ -220,6 +240,19 @@ class _Results:
     comparison: dict[str, Any] | None
     explained: Explanation | None
 
+    @property
+    def named_figures(self) -> dict[str, float]:
+        """The figures that a bar may name: the protocol's, the first one foremost, and those at the working point."""
+        total, curve = self.main.total, self.main.curve
+        counted = {"precision": total.precision, "recall": total.recall, "F1": total.f1}
+        return {**self.main.figures, **counted, "roc_auc": curve.roc_auc(), "froc": curve.froc()[1]}
+
+    @property
+    def both(self) -> tuple[float, float]:
+        """AP of the detections, and of those that they are compared with."""
+        assert self.comparison is not None
+        return self.comparison["AP"].first, self.comparison["AP"].second
+
 
 def _settings(
     protocol: Protocol, iou: float, conf: float | None, max_det: int | None, *, like_pycocotools: bool, inclusive: bool
@@ -243,9 +276,7 @@ def _with_iou_type(settings: Settings, iou_type: IouType) -> Settings:
     return replace(settings, iou_type=iou_type.value)
 
 
-def _check(settings: Settings, fail_under: float | None, *, like_pycocotools: bool, honour_ignore: bool) -> None:
-    if fail_under is not None and not 0 <= fail_under <= 1:
-        raise typer.BadParameter(f"an AP lies from 0 to 1, not at {fail_under:g}", param_hint="--fail-under")
+def _check(settings: Settings, *, like_pycocotools: bool, honour_ignore: bool) -> None:
     if like_pycocotools and settings.protocol != Protocol.COCO.value:
         raise typer.BadParameter("pycocotools knows only --protocol coco", param_hint="--like-pycocotools")
     if like_pycocotools and honour_ignore:
@@ -269,7 +300,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_igno
         count = len(truth.categories)
         truth = regions_of_all_classes(truth)
         if len(truth.categories) < count:
-            typer.echo("DontCare is no class here: no detection inside such a region counts", err=True)
+            show("DontCare is no class here: no detection inside such a region counts", err=True)
 
     def predictions(path: Path) -> Predictions:
         match = inputs.match.value
@@ -277,7 +308,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_igno
 
     data = _Data(truth, predictions(inputs.detections), predictions(inputs.compare) if inputs.compare else None)
     for sentence in format_of(truth.source).rules(truth, inputs.ground_truth) if inputs.listed is None else ():
-        typer.echo(sentence, err=True)
+        show(sentence, err=True)
     if inputs.listed is not None:
         rows = listed_rows(inputs.listed, truth.images)
         data = data.of(lambda table: table.of_images(rows))
@@ -296,7 +327,7 @@ def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, 
         return settings
     count = int((truth.ignore & ~truth.crowd).sum())
     if count and not settings.ignore_flags:
-        typer.echo(
+        show(
             f"{counted(count, 'box is', 'boxes are')} flagged `ignore`, which COCO's evaluation does not read; "
             "--honour-ignore lets them count neither way",
             err=True,
@@ -304,13 +335,13 @@ def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, 
     if settings.protocol != Protocol.COCO.value:
         return settings
     if count and settings.ignore_flags:
-        typer.echo(
+        show(
             f"{counted(count, 'box is', 'boxes are')} flagged `ignore` and "
             f"{'counts' if count == 1 else 'count'} neither way; pycocotools would count them",
             err=True,
         )
     if 0 in truth.ids:
-        typer.echo("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
+        show("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
     return settings
 
 
@@ -345,6 +376,7 @@ class _Outputs:
     plots: Path | None
     per_class: bool
     best_conf: Path | None
+    precision: float | None
 
     def check(self, inputs: _Inputs) -> None:
         """BadParameter or UsageError where one cannot be, or would overwrite an input or another one."""
@@ -372,11 +404,11 @@ class _Outputs:
     def show(self, results: _Results, inputs: _Inputs) -> None:
         """Print and write everything."""
         if self.json != "-":
-            typer.echo("\n\n".join(_texts(results, per_class=self.per_class)))
+            show("\n\n".join(_texts(results, per_class=self.per_class)))
         if self.json:
             _write_json(self.json, results)
         if self.best_conf:
-            _write_best_conf(self.best_conf, results.main)
+            _write_best_conf(self.best_conf, results.main, self.precision)
         if self.plots:
             from detkit.report.plots import write_plots
 
@@ -404,29 +436,32 @@ def _texts(results: _Results, *, per_class: bool) -> list[str]:
 
 def _write_report(path: Path, results: _Results, inputs: _Inputs) -> None:
     from detkit.files import write_bytes
-    from detkit.report.page import make_report
+    from detkit.report.document import page_bytes
+    from detkit.report.page import Compared, make_report
     from detkit.report.worst import folders_of
 
-    page = make_report(
-        results.main, str(inputs.detections), str(inputs.ground_truth), folders_of(inputs.images, inputs.ground_truth),
-        results.intervals, results.comparison, results.explained,
-    )  # fmt: skip
-    write_bytes(path, page.encode("utf-8", errors="replace"))
+    about = Compared(str(inputs.detections), str(inputs.ground_truth), str(inputs.compare or ""))
+    folders = folders_of(inputs.images, inputs.ground_truth)
+    page = make_report(results.main, about, folders, results.intervals, results.comparison, results.explained)
+    write_bytes(path, page_bytes(page))
 
 
-def _write_best_conf(path: Path, result: Evaluation) -> None:
+def _write_best_conf(path: Path, result: Evaluation, precision: float | None) -> None:
     import orjson
 
+    from detkit.cli.console import say
     from detkit.files import write_bytes
 
-    write_bytes(path, orjson.dumps(result.best_thresholds(), option=orjson.OPT_INDENT_2) + b"\n")
-
-
-def _say_below(ap: float, bar: float) -> None:
-    from detkit.metrics.wording import number
-
-    text = number(ap, 6)
-    say(f"AP {'is undefined' if text == '-' else f'is {text}'}, below the {bar:g} asked for")
+    short: dict[str, float] = {}
+    if precision is None:
+        thresholds = result.best_thresholds()
+    else:
+        thresholds, short = result.thresholds_of_precision(precision)
+    write_bytes(path, orjson.dumps(thresholds, option=orjson.OPT_INDENT_2) + b"\n")
+    if short:
+        named = ", ".join(f"{name} ({share:.2f})" for name, share in sorted(short.items(), key=lambda row: -row[1])[:8])
+        more = f" and {len(short) - 8} more" if len(short) > 8 else ""
+        say(f"no threshold gives a precision of {precision:g} to {named}{more}: {path} leaves them out, by 1")
 
 
 def _resampled(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.detectors.selection import Selection
     from detkit.graphs.runtime import Runtime
 
@@ -67,6 +68,15 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
 ]
+ReadersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Pictures that are fetched at a time. Default: as --workers; from a store 16, with a GPU 64.",
+        rich_help_panel="How it runs",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
 MaxPixelsOption = Annotated[
@@ -76,6 +86,26 @@ MaxPixelsOption = Annotated[
         metavar="N",
         help="Refuse pictures with more pixels. Default: 200 million.",
         rich_help_panel="How it runs",
+    ),
+]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        metavar="SIZE",
+        help="Look at tiles of SIZE x SIZE pixels one by one, too, and put together what is found: for large pictures "
+        "and small objects. --max-det then counts for each tile.",
+        rich_help_panel="Large pictures",
+    ),
+]
+OverlapOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.75,
+        metavar="SHARE",
+        help="What neighbouring tiles share, of their side. Default: 0.2.",
+        rich_help_panel="Large pictures",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -96,7 +126,8 @@ class DetectionOptions:
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, folders (searched through), globs, videos, @list.txt, or - for paths on stdin.",
+            help="Pictures, folders (searched through), globs, videos, addresses in a store (s3://bucket/photos), "
+            "@list.txt, or - for paths on stdin.",
             show_default=False,
         ),
     ]
@@ -128,6 +159,8 @@ class DetectionOptions:
     ] = None
     nms: Annotated[Nms, typer.Option(help="How overlapping boxes are suppressed.", **_BOXES)] = Nms.greedy
     agnostic: Annotated[bool, typer.Option("--agnostic", help="Suppress across classes, too.", **_BOXES)] = False
+    tile: TileOption = None
+    overlap: OverlapOption = None
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="PATH", help="Write results there; - is stdout.", **_OUTPUT),
@@ -148,10 +181,18 @@ class DetectionOptions:
         typer.Option(metavar="FILE", help="Annotations whose image and category ids -f coco takes.", **_OUTPUT),
     ] = None
     draw: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
     ] = None
     crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page of all pictures with their boxes there, to filter, sort and look through.",
+            **_OUTPUT,
+        ),
     ] = None
     resume: ResumeOption = False
     device: DeviceOption = "auto"
@@ -161,6 +202,7 @@ class DetectionOptions:
         typer.Option(min=1, help="Pictures per run of the network, where it allows more; for slide windows.", **_RUN),
     ] = None
     workers: WorkersOption = None
+    readers: ReadersOption = None
     max_pixels: MaxPixelsOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
@@ -187,6 +229,24 @@ class DetectionOptions:
 
         return Runtime(self.device, self.threads, self.batch)
 
+    def tiled(self, detector: Detector) -> Detector:
+        """The detector, over tiles where --tile asks for them."""
+        return tiled(detector, self.tile, self.overlap)
+
+
+def tiled(detector: Detector, tile: int | None, overlap: float | None) -> Detector:
+    """A detector over tiles, or itself where no tile is given. UsageError for an overlap without a tile."""
+    if tile is None:
+        if overlap is not None:
+            from detkit.errors import UsageError
+
+            raise UsageError("--overlap is that of tiles: name their size with --tile")
+        return detector
+    from detkit.detectors.tiled import Tiled
+    from detkit.detectors.tiles import Tiling
+
+    return Tiled(detector, Tiling(tile) if overlap is None else Tiling(tile, overlap))
+
 
 def thresholds(text: str) -> tuple[float, dict[str, float]]:
     """(threshold, thresholds of single classes) of 0.4, of person=0.6,car=0.3, of both, or of a JSON file of them.
@@ -212,9 +272,12 @@ def thresholds(text: str) -> tuple[float, dict[str, float]]:
 def _thresholds_of_file(path: Path) -> dict[str, float]:
     import orjson
 
+    from detkit.errors import InputError
+    from detkit.files import read_file
+
     try:
-        content = orjson.loads(path.read_bytes())
-    except OSError:
+        content = orjson.loads(read_file(path))
+    except InputError:
         what = f"{str(path)!r} is no number, no class=number and no file that can be read"
         raise typer.BadParameter(what, param_hint="--conf") from None
     except ValueError:

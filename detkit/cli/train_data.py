@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detkit.cli.console import show
+
 if TYPE_CHECKING:
     from detkit.training.material import Material, Source
 
@@ -51,7 +53,7 @@ def spare_training(out: Path, *, resume: bool, overwrite: bool) -> None:
 def print_figures(figures: tuple[float, float], pictures: int, how: str = "") -> None:
     """A line with AP and AP50 on the held-out pictures; without boxes there, they have none."""
     ap, ap50 = (f"{figure:.4f}" if figure >= 0 else "-" for figure in figures)
-    print(f"AP {ap}  AP50 {ap50}  on {pictures} pictures held out{how}")
+    show(f"AP {ap}  AP50 {ap50}  on {pictures} pictures held out{how}")
 
 
 def read_material(source: Source, *, check: bool, quiet: bool) -> Material:

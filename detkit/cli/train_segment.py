@@ -69,7 +69,7 @@ def train_segment(
     verbose: VerboseOption = False,
 ) -> None:
     """Train a deconvolution network that tells the class of every pixel, and export it (needs the extra `train`)."""
-    from detkit.cli.console import hint_on_interrupt, progress, say, start_logging
+    from detkit.cli.console import hint_on_interrupt, progress, say, show, start_logging
     from detkit.errors import UsageError
 
     start_logging(quiet=quiet, verbose=verbose)
@@ -114,6 +114,6 @@ def train_segment(
     stores.remove()
     plot_history(out)
     if outcome.miou >= 0:
-        print(f"mIoU {outcome.miou:.4f}  on {len(material.measure)} pictures held out, at {size} pixels")
+        show(f"mIoU {outcome.miou:.4f}  on {len(material.measure)} pictures held out, at {size} pixels")
     if not quiet:
         say(f"wrote {path}; detkit segment SOURCE --model {path}")

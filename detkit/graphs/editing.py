@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detkit.errors import ModelError
-from detkit.files import reason
+from detkit.files import read_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -20,14 +19,23 @@ if TYPE_CHECKING:
 
 def load(path: str | os.PathLike[str]) -> ModelProto:
     """The graph of an .onnx file; weights that lie beside it stay there. ModelError where it is none."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+    content = read_file(path, ModelError)
     try:
         return parsed(content)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+
+
+def load_whole(path: str | os.PathLike[str]) -> ModelProto:
+    """The graph of an .onnx file with the weights that lie beside it. ModelError where they are not there."""
+    import onnx
+
+    model = load(path)
+    try:
+        onnx.load_external_data_for_model(model, os.path.dirname(os.path.abspath(path)))
+    except Exception as error:  # onnx's own errors, of which some are bare ValueErrors
+        raise ModelError(f"{path}: its weights beside it cannot be read: {' '.join(str(error).split())}") from error
+    return model
 
 
 def parsed(content: bytes) -> ModelProto:

@@ -8,6 +8,7 @@ from typing import Any
 
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import compared, number, signed
+from detkit.spelling import printable
 
 COLUMNS = 3
 
@@ -135,11 +136,6 @@ def grid(
             line += "  " + (cell.ljust(size) if title in left else cell.rjust(size))
         lines.append(line.rstrip())
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """`text` without characters that a terminal would obey: controls, formats and surrogates become "?"."""
-    return "".join(c if c == " " or unicodedata.category(c)[0] not in "CZ" else "?" for c in text)
 
 
 def display_width(text: str) -> int:

@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Semaphore
 from typing import Any, Protocol
 
 from detkit.cores import available_cores
 from detkit.errors import InputError
-from detkit.images import Image, read_image
-from detkit.runs.sources import Item
+from detkit.files import write_bytes
+from detkit.images import Image, decode_named, read_content
+from detkit.remote import Place, RemotePath
+from detkit.runs.long_lists import Item
 from detkit.videos import frames
 
-# The picture of a path, from wherever pictures come.
-Reader = Callable[[Path], Image]
+# The bytes of a picture's file, from wherever pictures come. InputError is about that picture alone.
+Fetch = Callable[[Place], bytes]
 
 
 class Worker(Protocol):
@@ -78,17 +83,21 @@ class _Loaded:
 class Reading:
     """How pictures are read.
 
-    read         gives the picture of a path
-    workers      threads that read and prepare; None takes the cores that this process may use
+    fetch        gives the bytes of a picture's file or object
+    workers      pictures that are decoded and prepared at a time; None takes the cores that this process may use
+    readers      pictures that are fetched at a time; None takes `workers`
     keep_images  whether results carry their picture
     videos       why videos are no inputs; "" where they are
+    parts        opens a file of this machine of which only parts may be wanted, in place of fetching and decoding it
     every        of a video, only frames whose index is a multiple
     """
 
-    read: Reader = read_image
+    fetch: Fetch = read_content
     workers: int | None = None
+    readers: int | None = None
     keep_images: bool = False
     videos: str = ""
+    parts: Callable[[Path], Any] | None = None
     every: int = 1
 
 
@@ -102,12 +111,13 @@ def work_all(
 
     first_frame  of each video, the index of the first frame that is wanted
     """
-    count = reading.workers or available_cores()
+    workers = reading.workers or available_cores()
+    count = max(reading.readers or 0, workers)
     executor = ThreadPoolExecutor(count, thread_name_prefix="detkit-decode")
     try:
         pending: deque[Future[_Loaded]] = deque()
         batch: list[_Loaded] = []
-        loading = _submit_all(executor, worker, items, reading, first_frame)
+        loading = _submit_all(executor, worker, items, reading, Semaphore(workers), first_frame)
         exhausted = False
         while not exhausted or pending or batch:
             while not exhausted and len(pending) < count + 2 * worker.batch:
@@ -162,12 +172,13 @@ def _submit_all(
     worker: Worker,
     items: Iterable[Item],
     reading: Reading,
+    decoding: Semaphore,
     first_frame: Callable[[Item], int],
 ) -> Iterator[Future[_Loaded]]:
     """A future for every picture and frame, made when it is asked for."""
     for item in items:
         if not item.video:
-            yield executor.submit(_load_picture, worker, item, reading)
+            yield executor.submit(_load_picture, worker, item, reading, decoding)
             continue
         if reading.videos:
             yield executor.submit(_Loaded, item, error=reading.videos)
@@ -177,9 +188,14 @@ def _submit_all(
             yield executor.submit(_prepare, worker, loaded, reading.keep_images)
 
 
-def _load_picture(worker: Worker, item: Item, reading: Reading) -> _Loaded:
+def _load_picture(worker: Worker, item: Item, reading: Reading, decoding: Semaphore) -> _Loaded:
     try:
-        return _prepare(worker, _Loaded(item, image=reading.read(item.path)), reading.keep_images)
+        if reading.parts is not None and isinstance(item.path, Path):
+            with decoding:
+                return _prepare(worker, _Loaded(item, image=reading.parts(item.path)), reading.keep_images)
+        content = reading.fetch(item.path)
+        with decoding:  # readers may be many more than cores
+            return _prepare(worker, _Loaded(item, image=decode_named(item.path, content)), reading.keep_images)
     except InputError as error:
         return _Loaded(item, error=_without_path(error, item))
 
@@ -199,17 +215,33 @@ def _prepare(worker: Worker, loaded: _Loaded, keep_image: bool) -> _Loaded:
 def _frames(item: Item, first: int, every: int) -> Iterator[_Loaded]:
     """The frames of a video from index `first` on, with their times in seconds."""
     try:
-        for frame in frames(item.path, first, every):
-            yield _Loaded(
-                item,
-                image=frame.image,
-                frame=frame.index,
-                time=round(frame.seconds, 6),
-                last=frame.last,
-                cut_off=frame.cut_off,
-            )
+        with _on_disk(item.path) as path:
+            for frame in frames(path, first, every):
+                yield _Loaded(
+                    item,
+                    image=frame.image,
+                    frame=frame.index,
+                    time=round(frame.seconds, 6),
+                    last=frame.last,
+                    cut_off=frame.cut_off,
+                )
     except InputError as error:
         yield _Loaded(item, error=_without_path(error, item))
+
+
+@contextmanager
+def _on_disk(path: Place) -> Iterator[Path]:
+    """The file of a video; of one in a store a copy, as decoders want files."""
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    with TemporaryDirectory(prefix="detkit-") as folder:
+        copy = Path(folder, path.name)
+        write_bytes(copy, read_content(path))
+        try:
+            yield copy
+        except InputError as error:
+            raise InputError(str(error).replace(str(copy), str(path))) from error
 
 
 def _without_path(error: InputError, item: Item) -> str:
