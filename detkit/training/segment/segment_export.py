@@ -65,6 +65,8 @@ def folded(network: SegmentNetwork) -> SegmentNetwork:
     network = copy.deepcopy(network).eval()
     for module in network.modules():
         if isinstance(module, Deconvolution):
-            module[0] = fuse_conv_bn_eval(module[0], module[1], transpose=True)
-            module[1] = nn.Identity()
+            convolution, normalisation = module[0], module[1]
+            assert isinstance(convolution, nn.ConvTranspose2d)
+            assert isinstance(normalisation, nn.BatchNorm2d)
+            module[0], module[1] = fuse_conv_bn_eval(convolution, normalisation, transpose=True), nn.Identity()
     return network

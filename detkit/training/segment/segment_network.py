@@ -56,9 +56,6 @@ class Deconvolution(nn.Sequential):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int = 3, padding: int | None = None) -> None:
         padding = kernel // 2 if padding is None else padding
-        super().__init__(
-            nn.ConvTranspose2d(channels_in, channels_out, kernel, padding=padding, bias=False),
-            nn.BatchNorm2d(channels_out, momentum=0.03),
-            nn.ReLU(inplace=True),
-        )
-        nn.init.kaiming_normal_(self[0].weight, nonlinearity="relu")
+        convolution = nn.ConvTranspose2d(channels_in, channels_out, kernel, padding=padding, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        super().__init__(convolution, nn.BatchNorm2d(channels_out, momentum=0.03), nn.ReLU(inplace=True))

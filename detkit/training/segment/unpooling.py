@@ -65,4 +65,4 @@ def unpool(x: Tensor, switches: Tensor) -> Tensor:
     if torch.onnx.is_in_onnx_export():
         result: Tensor = _Unpool.apply(x, switches)
         return result
-    return F.max_unpool2d(x, switches, 2)
+    return F.max_unpool2d(x, switches, [2, 2])
