@@ -16,7 +16,7 @@ FLOORS = (
     ("remote", "files", "stores", "hashes", "array_files", "locks", "settings", "cores", "compiled"),
     ("boxes", "ordering", "picture_names", "spelling"),
     ("picture_files", "shapes"),
-    ("classes", "guard", "images", "large_images", "videos", "detections", "dataset", "tracks"),
+    ("classes", "guard", "images", "large_images", "videos", "streams", "detections", "dataset", "tracks"),
     ("nms", "nms_kernels", "pyramid", "drawing", "drawing_tracks", "label_maps"),
     ("annotations", "metrics", "tracking"),
     ("graphs",),
@@ -38,6 +38,7 @@ HOMES = {
     "torch": ("training/",),
     "numba": ("compiled.py",),
     "obstore": ("stores.py",),
+    "ray": ("runs/ray_engine.py",),
 }
 
 

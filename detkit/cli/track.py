@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.cli.console import RunProgress, counted, progress, say, start_logging
+from detkit.cli.live_sources import LiveOptions, all_sources
 from detkit.cli.options import (
     DeviceOption,
+    LatestOption,
     OverlapOption,
     QuietOption,
+    ReconnectOption,
     ResumeOption,
     ThreadsOption,
     TileOption,
@@ -72,8 +75,8 @@ def track(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="A video, a folder of frames; or detections: JSON Lines of a detection command, or MOTChallenge's "
-            "det.txt.",
+            help="A video, a folder of frames, a stream (the number of a camera, rtsp://, http(s)://); or detections: "
+            "JSON Lines of a detection command, or MOTChallenge's det.txt.",
             show_default=False,
         ),
     ],
@@ -138,6 +141,8 @@ def track(
     every: Annotated[
         int, typer.Option(min=1, metavar="N", help="Look at each N-th frame only.", rich_help_panel=_TRACKS)
     ] = 1,
+    latest: LatestOption = None,
+    reconnect: ReconnectOption = None,
     fps: Annotated[
         float | None,
         typer.Option(
@@ -227,7 +232,7 @@ def track(
     )
     wanted = _Wanted(
         None if out in (None, "-") else Path(str(out)), Pictures(draw, crops), places, counts, following, fps, every,
-        resume, quiet, report,
+        resume, quiet, report, LiveOptions(latest, reconnect),
     )  # fmt: skip
     wanted.check(sources, [*(zones or ()), *([model] if model else []), *([motion] if motion else [])])
     if files:
@@ -256,6 +261,7 @@ class _Wanted:
     resume: bool
     quiet: bool
     report: Path | None = None
+    live: LiveOptions = field(default_factory=LiveOptions)
 
     def check(self, sources: Sequence[str], others: Iterable[str | Path]) -> None:
         """UsageError where an output is none, or would overwrite an input or another output."""
@@ -394,37 +400,39 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     from detkit.runs.batch import Reading
     from detkit.runs.footage import Pace, sampled
     from detkit.runs.run import Run
-    from detkit.runs.sources import find_items
     from detkit.runs.tasks import Detection
     from detkit.runs.tracked import TrackOutput
 
     problems: list[tuple[str, str]] = []
-    found = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
-    items, numbers = sampled(found, wanted.every)
+    found = all_sources(sources, wanted.live, lambda name, why: problems.append((name, why)), resume=wanted.resume)
+    items, numbers = sampled(found.items, wanted.every)
     _check_one_video(wanted, items)
+    if found.live and (wanted.pictures.draw or wanted.pictures.crops):
+        raise UsageError("--draw and --crops read the pictures once more, which a stream cannot give; record it first")
     detector = detecting.detector()
     for line in detector.about() if detecting.verbose else ():
         say(line)
     cv2.setNumThreads(1)
 
-    where = {item.name: Path(item.path) for item in items}
+    where = {item.name: Path(item.name) if found.live else Path(item.path) for item in items}
     writer = wanted.writer(
         lambda record: where.get(record["file"], Path(record["file"])), Pace(wanted.fps, wanted.every, numbers)
     )
     spare = tuple(path for path in (detector.path, detecting.model) if path is not None)
     output = TrackOutput(wanted.out, resume=wanted.resume, spare=spare, tracks=writer)
-    reading = Reading(workers=detecting.workers, every=wanted.every)
+    reading = Reading(workers=detecting.workers, every=wanted.every, live=found.live)
     listener = RunProgress("videos and pictures", shown=not wanted.quiet and len(items) > 1)
     run = Run(Detection(detector), items, output, reading, listener)
     for name, why in problems:
         run.fail(name, why)
-    if wanted.out is None:
-        run.write_to(sys.stdout.buffer)
-    else:
-        run.write(_settings(wanted, detecting, detector.fingerprint))
+    with found.ended_by_signals():
+        if wanted.out is None:
+            run.write_to(sys.stdout.buffer)
+        else:
+            run.write(_settings(wanted, detecting, detector.fingerprint))
     counted_at = wanted.count(writer)
     _paint(wanted, items, reading, writer, counted_at)
-    wanted.tell(writer, counted_at, items, "; ".join(detector.about()))
+    wanted.tell(writer, counted_at, () if found.live else items, "; ".join(detector.about()))
     if not wanted.quiet:
         _tell(writer, run)
     if run.summary.failures:
