@@ -19,10 +19,12 @@ from detkit.errors import ExitStatus
 from detkit.images import set_max_pixels
 from detkit.remote import Place, place
 from detkit.runs.batch import Reading
+from detkit.runs.outlined_records import Outlining
 from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run, Summary
 from detkit.runs.sources import find_items
 from detkit.runs.tasks import Detection
+from detkit.runs.writers import SHAPES
 
 # Where a GPU waits for them, and nobody says it.
 GPU_READERS = 64
@@ -87,6 +89,7 @@ def run_detection(
             _tell(run.summary)
         if whole.found:
             say(f"found {counts_of(whole.found)}")
+        _tell_shapes(run, whole if output.path is not None else run.summary)
         tell_painted(run)
         if options.report is not None:
             say(f"report: {options.report}")
@@ -114,6 +117,7 @@ def _output(
         options.resume,
         more,
         spare,
+        polygons=Outlining(options.simplify) if options.polygons else None,
     )
     return output.named(otherwise)
 
@@ -137,6 +141,7 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "agnostic": options.agnostic,
         "draw": options.draw,
         "crops": options.crops,
+        **({"polygons": options.simplify} if options.polygons else {}),
         **({"report": str(options.report)} if options.report else {}),
     }
 
@@ -155,6 +160,16 @@ def _table(run: Run, each: Callable[[Record], Record]) -> None:
     if not single and run.summary.found:
         print_totals(run.summary.found, run.summary.pictures)
     sys.stdout.flush()
+
+
+def _tell_shapes(run: Run, summary: Summary) -> None:
+    """Say what of masks, key points and corners the format does not hold, and what polygons cost."""
+    for key in run.writer.lacks:
+        if count := summary.shapes[key]:
+            say(f"--format {run.writer.name} has no {SHAPES[key]}: those of {counted(count, 'box', 'boxes')} are not "
+                f"written (jsonl, coco and yolo hold them)")  # fmt: skip
+    if run.output.polygons is not None and (told := run.output.polygons.told()):
+        say(told)
 
 
 def tell_painted(run: Run) -> None:

@@ -33,15 +33,19 @@ from detkit.runs.batch import Reading, Result, work_all
 from detkit.runs.journal import Journal
 from detkit.runs.long_lists import Item
 from detkit.runs.names import Names, fitting
+from detkit.runs.outlined_records import Outlining
 from detkit.runs.record import Record, key_of
 from detkit.runs.sources import find_items
 from detkit.runs.tasks import Detection, Task
-from detkit.runs.writers import JSON_LINES, Whole, Writer, ids_of, writer_named, writer_of
+from detkit.runs.writers import JSON_LINES, SHAPES, Whole, Writer, ids_of, writer_named, writer_of
+from detkit.runs.yolo_results import keypoints_in
 
 logger = logging.getLogger("detkit")
 
 # Objects of a store that are fetched at a time where nobody says it: at 25 ms each, 640 a second.
 READERS = 16
+# The formats that have both masks and polygons.
+_WITH_POLYGONS = ("jsonl", "coco")
 # A picture -> more pictures of it, each with a name.
 Pictures = Callable[[Image], Iterator[tuple[str, Image]]]
 # Sees a picture by what records call it (`record_key`), in threads and in any order.
@@ -86,6 +90,7 @@ class Output:
     seen     who else sees each picture that could be read
     files    what else is written for each picture
     also     further files of the same records, of a run with a path
+    polygons  makes polygons of the masks in results, where that is asked for
     """
 
     path: Place | None = None
@@ -99,6 +104,7 @@ class Output:
     seen: Spectator | None = None
     files: tuple[Made, ...] = ()
     also: tuple[Also, ...] = ()
+    polygons: Outlining | None = None
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
@@ -116,6 +122,10 @@ class Output:
             raise UsageError(f"--format {name} writes a file a picture, but {path} is no folder: name one")
         if not writer.folder and path is not None and os.path.isdir(path):
             raise UsageError(f"--format {name} writes one file, but {path} is a folder")
+        if self.polygons is not None and name not in _WITH_POLYGONS:
+            raise UsageError(
+                f"--polygons is for --format {' and '.join(_WITH_POLYGONS)}; --format {name} has no choice"
+            )
         if self.gt is not None and name != "coco":
             raise UsageError("--gt gives the ids of --format coco; another format has none")
         if self.resume and (path is None or is_device(path)):
@@ -165,20 +175,25 @@ class Warn:
 
 @dataclass
 class Summary:
-    """What a run did: pictures (and frames), those without a box, boxes of each class, inputs that failed, seconds."""
+    """What a run did: pictures (and frames), those without a box, boxes of each class, inputs that failed, seconds.
+
+    shapes   how many boxes have masks, key points and corners, by the keys of records
+    """
 
     pictures: int = 0
     empty: int = 0
     found: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     seconds: float = 0.0
+    shapes: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: Record) -> None:
-        """Count a picture or a frame and its boxes."""
+        """Count a picture or a frame, its boxes and what these have beside."""
         boxes = record.get("detections", ())
         self.pictures += 1
         self.empty += not boxes
         self.found.update(box["class"] for box in boxes)
+        self.shapes.update(key for box in boxes for key in SHAPES if key in box)
 
     def seen(self, record: Record) -> Record:
         """The record, once it is counted: what `each` of a run takes."""
@@ -320,8 +335,8 @@ class Run:
         """Write the output from the records of the journal."""
         records = map(each, journal.records(self.items))
         if self.writer.folder:
-            deque(records, maxlen=0)
-            for name, content in self.writer.beside(self._whole()):
+            most = max(map(keypoints_in, records), default=0)
+            for name, content in self.writer.beside(replace(self._whole(), keypoints=most)):
                 write_bytes(out / name, content)
             self._write_also(journal)
             return
@@ -341,6 +356,8 @@ class Run:
 
     def _write(self, file: IO[bytes], records: Iterator[Record]) -> list[tuple[str, bytes]]:
         assert self.writer.write is not None
+        if self.output.polygons is not None:
+            records = map(self.output.polygons.of, records)
         return list(self.writer.write(file, records, self._whole()))
 
     def _whole(self) -> Whole:
