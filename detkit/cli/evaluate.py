@@ -155,8 +155,6 @@ def evaluate(
         return
     settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
     settings = _with_iou_type(settings, iou_type)
-    if explain and iou_type is IouType.KEYPOINTS:
-        raise typer.BadParameter("compares conventions for boxes and masks, not for key points", param_hint="--explain")
     _check(settings, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
     if fail_if_worse and compare is None:
         raise typer.BadParameter("needs --compare, what it is measured by", param_hint="--fail-if-worse")
@@ -341,7 +339,6 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
     intervals, comparison = _resampled(result, other, resampling)
     explained = None
     if explain:
-        from detkit.metrics.explain import MAX_DET
         from detkit.metrics.explain import explain as explain_conventions
         from detkit.metrics.iou_types import prepared
 
@@ -349,7 +346,7 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
         flagged = replace(data.truth, iou_type=settings.iou_type)
         explained = explain_conventions(
             truth, found, iou=settings.iou, score=settings.score, flagged=flagged,
-            max_det=(settings.max_det if settings.protocol == Protocol.COCO.value else None) or MAX_DET,
+            max_det=settings.max_det if settings.protocol == Protocol.COCO.value else None,
             faults=settings.faults,
         )  # fmt: skip
     return _Results(result, intervals, comparison, explained)
