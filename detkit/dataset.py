@@ -134,6 +134,7 @@ class GroundTruth(BoxTable):
     unread     what the file holds besides, and how often
     shapes     masks, key points and corners, where the file has them
     iou_type   what of them is compared with detections, a name of `metrics.iou_types.OVERLAPS`
+    scores     of a draft, boxes that a detector found and nobody has looked at yet: M numbers; else ()
     """
 
     images: Images
@@ -152,6 +153,7 @@ class GroundTruth(BoxTable):
     unread: Mapping[str, int] = field(default_factory=dict, repr=False)
     shapes: Shapes = field(default=Shapes(), repr=False, metadata=PER_ROW)
     iou_type: str = "bbox"
+    scores: tuple[float, ...] = field(default=(), repr=False, metadata=PER_ROW)
 
     @property
     def has_running_ids(self) -> bool:

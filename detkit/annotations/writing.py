@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,18 @@ _FLAG_NAMES = {"crowd": "crowd or group"}
 _COUNTING_FLAGS = ("crowd", "difficult", "ignore")
 
 
-def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], format: str) -> list[str]:
+def write_ground_truth(
+    ground_truth: GroundTruth,
+    path: str | os.PathLike[str],
+    format: str,
+    images: str | os.PathLike[str] | None = None,
+) -> list[str]:
     """Write annotations and say what was lost, one sentence each; shapes take the form that `fitted` gives them.
 
     path    the file; for a format of one file a picture (VOC, YOLO, LabelMe, KITTI) a folder, which must be new or
             empty
     format  one of `FORMATS`
+    images  the folder of the pictures, which a format that names them from where its files lie (LabelMe) then does
     OutputError where it cannot be written, where a class has no name and the format goes by names, or where the format
     needs image sizes that are not known.
     """
@@ -50,6 +57,8 @@ def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], 
             write_bytes(further / name if name else path, content)
         return lost
     _check_empty(path, form)
+    if images is not None and os.path.isdir(images):
+        form = replace(form, pictures=Path(os.path.relpath(images, path)).as_posix())
     files = dict(form.write(ground_truth))
     _make_empty(path, form)
     for name, content in files.items():
@@ -77,6 +86,8 @@ def losses(ground_truth: GroundTruth, format: str) -> list[str]:
     form = find_format(format)
     said = [*shape_losses(ground_truth, form), *_flag_losses(ground_truth, form), *form.losses(ground_truth)]
     said += _class_name_losses(ground_truth, form)
+    if ground_truth.scores and "scores" not in form.holds:
+        said.append(f"{form.title} has no score of an annotation: that of {boxes_text(len(ground_truth))} is lost.")
     said += [*_box_losses(ground_truth, form), *_table_losses(ground_truth, form)]
     if ground_truth.unread:
         counts = ", ".join(f"{what} ({count})" for what, count in ground_truth.unread.items())

@@ -69,8 +69,9 @@ COMMANDS = (
     Row("segment", _FIND, "a class for every pixel, by any semantic network"),
     Row("track", _FIND, "objects followed through a video, drawn and counted"),
     Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
-    Row("bench", _MEASURE, "how fast a network runs, and where"),
-    Row("train", _MAKE, "detectors from your own annotations"),
+    Row("look", _MEASURE, "inside: layers, activations, what a box depends on"),
+    Row("bench", _MEASURE, "how fast a network runs; how well motion models foresee"),
+    Row("train", _MAKE, "detectors and motion models from your annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),
     Row("convert", _MAKE, "annotations from one format to another"),
 )

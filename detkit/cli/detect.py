@@ -12,6 +12,7 @@ import cv2
 import typer
 
 from detkit.cli.console import RunProgress, counted, counts_of, say, show, start_logging
+from detkit.cli.live_sources import LiveOptions, all_sources
 from detkit.cli.options import DetectionOptions
 from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
@@ -22,7 +23,6 @@ from detkit.runs.batch import Reading
 from detkit.runs.outlined_records import Outlining
 from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run, Summary
-from detkit.runs.sources import find_items
 from detkit.runs.tasks import Detection
 from detkit.runs.writers import SHAPES
 
@@ -47,10 +47,11 @@ def run_detection(
     otherwise = "table" if sys.stdout.isatty() else "jsonl"
     plain = _output(options, otherwise)
     plain.writer()
-    detector = build()
+    single = build()
+    detector = options.tiled(single)
     for line in detector.about() if options.verbose else ():
         say(line)
-    made = tuple((place(folder), make(detector)) for folder, make in more if folder is not None)
+    made = tuple((place(folder), make(single)) for folder, make in more if folder is not None)
     spare = [
         detector.path or options.model,
         options.gt,
@@ -66,13 +67,16 @@ def run_detection(
         set_max_pixels(options.max_pixels)
 
     problems: list[tuple[str, str]] = []
-    items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
+    told = LiveOptions(options.latest, options.reconnect)
+    sources = all_sources(options.sources, told, lambda name, why: problems.append((name, why)), resume=options.resume)
+    items = sources.items
     watching = output.path is None and output.format == "table" and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
     whole = Summary()
-    with report_of_run(options.report, items, output, spared) as report:
+    reading = replace(reading_of(options), every=options.every, live=sources.live)
+    with sources.ended_by_signals(), report_of_run(options.report, items, output, spared) as report:
         output = replace(output, seen=None if report is None else report.see)
-        run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
+        run = Run(Detection(detector), items, output, reading, progress)
         for name, why in problems:
             run.fail(name, why)
         shown = _unchanged if report is None else report.add
@@ -85,7 +89,7 @@ def run_detection(
         if report is not None:
             report.write(f"detkit {command}", facts_of_run(options, own, detector), options.confs[0])
     if not options.quiet:
-        if len(items) > 1:
+        if len(items) > 1 or sources.live:
             _tell(run.summary)
         if whole.found:
             say(f"found {counts_of(whole.found)}")
@@ -139,6 +143,8 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "classes": options.classes,
         "nms": options.nms.value,
         "agnostic": options.agnostic,
+        **({"every": options.every} if options.every > 1 else {}),
+        **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
         "draw": options.draw,
         "crops": options.crops,
         **({"polygons": options.simplify} if options.polygons else {}),

@@ -220,8 +220,13 @@ class Run:
         self.writer = output.writer()
         self._pictures = bool(output.draw or output.crops or output.more or output.seen)
         remote = len(items) > 0 and isinstance(items[0].path, RemotePath)
-        readers = reading.readers or (READERS if remote else None)
-        self._reading = replace(reading, keep_images=self._pictures, videos=task.videos, readers=readers)
+        self._reading = replace(
+            reading,
+            keep_images=self._pictures,
+            videos=task.videos,
+            readers=reading.readers or (READERS if remote else None),
+            parts=None if self._pictures else task.parts,  # pictures that are drawn on are wanted as a whole
+        )
         self.summary = Summary()
         self._guard = Guard()
         if self._pictures or output.path is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -46,6 +46,7 @@ class Segmenting:
     """
 
     videos = ""
+    parts: Callable[[Path], Any] | None = None
 
     def __init__(
         self,

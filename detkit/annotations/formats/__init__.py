@@ -27,6 +27,7 @@ _ALL = (
             items=("image_id", "category_id", "bbox"),
             empty=True,
         ),
+        holds=ALL | {"scores"},
         class_ids="own",
         ignored="unread",
     ),
@@ -93,7 +94,7 @@ _ALL = (
         Signs(keys=("shapes", "imagePath", "imageData")),
         folder=True,
         one_file=True,
-        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image",
+        holds=frozenset((*FLAGS, "images without boxes", "sizes", "boxes beyond the image", "scores",
                          "polygons", "parts", "masks", "shared pixels", "corners")),
     ),
     Format(

@@ -613,7 +613,10 @@ def image_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
 
 
 def coco_json(ground_truth: GroundTruth) -> bytes:
-    """The annotation file; `ignore`, `difficult`, `truncated`, `occluded` only where they are set."""
+    """The annotation file; `ignore`, `difficult`, `truncated`, `occluded` only where they are set.
+
+    Scores of a draft are `attributes`, as CVAT keeps what else is known of an object: a `score` makes it a result.
+    """
     images = ground_truth.images
     own_image_ids = image_ids(ground_truth)
     own_category_ids = category_ids(ground_truth)
@@ -646,6 +649,8 @@ def coco_json(ground_truth: GroundTruth) -> bytes:
         }
         annotation.update(beside[row])
         annotation.update({key: 1 for key, values in flags.items() if values[row]})
+        if ground_truth.scores:
+            annotation["attributes"] = {"score": ground_truth.scores[row]}
         annotations.append(annotation)
     document = {
         "info": _INFO,
