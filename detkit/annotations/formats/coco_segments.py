@@ -29,10 +29,13 @@ class Segments:
         return isinstance(place, int) and len(self.texts[place].strip(b"[] {}\r\n\t")) > 0
 
     def parsed(self, places: Sequence[Any]) -> Iterator[list[Any]]:
-        """The values at `places` (what stands in place of them), some at a time; ValueError where one is no JSON."""
+        """The values at `places` (what stands in place of them), some at a time; ValueError where one is no JSON.
+
+        A value that was not taken out stands for itself.
+        """
         for begin in range(0, len(places), _TOGETHER):
             some = places[begin : begin + _TOGETHER]
-            texts = [self.texts[place] if isinstance(place, int) else b"null" for place in some]
+            texts = [self.texts[place] if isinstance(place, int) else orjson.dumps(place) for place in some]
             yield orjson.loads(b"[" + b",".join(texts) + b"]")
 
 
