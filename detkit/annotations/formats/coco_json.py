@@ -155,7 +155,7 @@ def is_results(data: bytes) -> bool:
 def read_annotations(request: Request) -> Contents:
     """The tables of a COCO object. InputError where it is another JSON or names no image."""
     path, problems = request.path, request.problems
-    document, segments = _parsed(path, request.data)
+    document, segments = _parsed(path, request.data, request.shapes)
     if not isinstance(document, dict):
         raise InputError(f"{path}: is not a COCO annotation file: JSON object expected, got {_kind(document)}")
     for key in ("images", "annotations", "categories"):
@@ -182,16 +182,13 @@ def read_annotations(request: Request) -> Contents:
     return replace(contents, ground_truth=replace(contents.ground_truth, unread=unread))
 
 
-def _parsed(path: Path, data: bytes) -> tuple[Any, Segments | None]:
+def _parsed(path: Path, data: bytes, wanted: str) -> tuple[Any, Segments | None]:
     """The document, and what its `segmentation` are where it holds numbers in place of them."""
-    short, segments = without_segmentations(data)
-    document: Any = None
-    if segments.texts:
-        try:
-            document = parse_json(path, short)
-        except InputError:  # the same again, with the place in the file
-            segments, short = Segments(()), data
-    if not segments.texts:
+    short, segments = without_segmentations(data, wanted)
+    try:
+        document: Any = parse_json(path, short)
+    except InputError:  # the same again, with the place in the file
+        segments, short = Segments(0), data
         document = parse_json(path, data)
     if isinstance(document, dict) and any(
         _lost_digits(entries, ("id", "image_id", "category_id"))
@@ -199,7 +196,7 @@ def _parsed(path: Path, data: bytes) -> tuple[Any, Segments | None]:
         if isinstance(entries, list)
     ):
         document = parse_json_exactly(path, short)
-    return document, segments if segments.texts else None
+    return document, segments if segments.count else None
 
 
 def _unread(document: dict[str, Any], segments: Segments | None, wanted: str) -> dict[str, int]:
@@ -393,11 +390,11 @@ def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") 
         fast = _fast_results(data)
         if fast is not None:
             return _without_unreadable(path, fast, None, problems)
-    short, segments = without_segmentations(data)
+    short, segments = without_segmentations(data, "masks")  # which give boxes to results without any
     try:
         entries = parse_json(path, short)
     except InputError:  # the same again, with the place in the file
-        segments, short = Segments(()), data
+        segments, short = Segments(0), data
         entries = parse_json(path, data)
     if isinstance(entries, list) and _lost_digits(entries, ("image_id", "category_id")):
         entries = parse_json_exactly(path, short)
@@ -412,7 +409,7 @@ def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") 
         )
     boxed = not rows or any(row.get("bbox", []) != [] for row in rows)
     unknown = np.zeros((len(rows), 2), np.int64)
-    some = segments if segments.texts else None
+    some = segments if segments.count else None
     shapes = holder = _shapes_of(path, rows, wanted, unknown, problems, some)
     if not boxed and boxes_around(shapes) is None:
         there = next((name for key, name in _BESIDE if any(key in row for row in rows)), "")
