@@ -156,8 +156,8 @@ def train_segment(
             if measure is not None and int(share * recipe.measurements) > session.measured:
                 session.measure(measure, recipe, share)
             size = squares.shape[1]
-            report = SegmentProgress(
-                session.step, share, session.seconds(), sum(losses), *losses, rate, size, session.miou
+            report = SegmentProgress._make(
+                (session.step, share, session.seconds(), sum(losses), *losses, rate, size, session.miou)
             )
             history.add(report)
             progress(report)
