@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from detkit.errors import DetkitError, InputError, OutputError
+from detkit.remote import RemotePath
 
 # Device and inode.
 FileId = tuple[int, int]
@@ -57,7 +58,11 @@ def as_text(file: IO[bytes]) -> Iterator[TextIO]:
 
 
 def read_file(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> bytes:
-    """The bytes of an ordinary file; `error` as `opened` raises it."""
+    """The bytes of an ordinary file, or of an object in a store; `error` as `opened` raises it."""
+    if isinstance(path, RemotePath):
+        from detkit.stores import read_object
+
+        return read_object(path)
     with opened(path, error) as file:
         return file.read()
 
@@ -105,9 +110,14 @@ def walk(
 def write_atomically(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` when the block ends well, and not at all when it does not.
 
-    Missing folders are made. A link stays, and the file it leads to is replaced; a device or a pipe is written into.
-    OutputError where the folder or the file cannot be written (no rights, full disk).
+    Missing folders are made. A link stays, and the file it leads to is replaced; a device or a pipe is written into; an
+    object in a store is kept in a temporary file until it is whole. OutputError where the folder or the file cannot be
+    written (no rights, full disk).
     """
+    if isinstance(path, RemotePath):
+        with _object(path) as file:
+            yield file
+        return
     temporary: str | None = None
     try:
         if is_device(path):
@@ -131,6 +141,20 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 os.unlink(temporary)
 
 
+@contextmanager
+def _object(path: RemotePath) -> Iterator[IO[bytes]]:
+    from detkit.stores import write_object
+
+    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
+        spool = Path(folder, "object")
+        try:
+            with open(spool, "wb") as file:
+                yield file
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {reason(error)}") from error
+        write_object(path, spool)
+
+
 def check_writable(path: str | os.PathLike[str]) -> None:
     """OutputError where `write_atomically` would fail, to be asked before long work. Makes missing folders."""
     target = Path(os.path.realpath(path))
@@ -145,9 +169,19 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """`content` as the file `path`, all or nothing; see `write_atomically`."""
+    """`content` as the file or the object `path`, all or nothing; see `write_atomically`."""
+    if isinstance(path, RemotePath):
+        from detkit.stores import write_object
+
+        write_object(path, content)
+        return
     with write_atomically(path) as file:
         file.write(content)
+
+
+def cache_home() -> Path:
+    """The folder of what can be had again, or belongs to no folder of the user's."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detkit"
 
 
 def sha256(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> str:

@@ -106,7 +106,7 @@ def compare(
     check_page(out, "--out", [*(item.path for item in items), gt, *(models or ()), *lists])
     for name, why in problems:
         say(f"{name}: {why}")
-    if not items:
+    if not len(items):
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
     truth = None if gt is None else _truth(gt, classes or ())
     cv2.setNumThreads(1)
@@ -252,7 +252,7 @@ def _page(out: Path, contenders: Sequence[Contender], items: Sequence[Item], tru
     panels = [Panel("truth")] if truth else []
     panels += [Panel(one.name, one.model or one.command) for one in contenders]
     side = thumbnail_side(items)
-    paths = {item.name: item.path for item in items if not item.video}
+    paths = {item.name: item.path for item in items if not item.video and isinstance(item.path, Path)}
     return _Page(Gallery(out, panels, side, paths.get), len(panels) - len(contenders), out.parent, side)
 
 

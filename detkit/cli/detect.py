@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,31 @@ import cv2
 import typer
 
 from detkit.cli.console import RunProgress, counted, counts_of, say, show, start_logging
+from detkit.cli.live_sources import LiveOptions, Sources, all_sources
 from detkit.cli.options import DetectionOptions
 from detkit.cli.run_report import facts_of_run, report_of_run
 from detkit.detectors.base import Detector
 from detkit.errors import ExitStatus
 from detkit.images import set_max_pixels
+from detkit.remote import Place, place
 from detkit.runs.batch import Reading
 from detkit.runs.record import Record
 from detkit.runs.run import Output, Pictures, Run, Summary
-from detkit.runs.sources import Item, find_items
+from detkit.runs.sources import Item
 from detkit.runs.tasks import Detection
 
-More = tuple[tuple[Path | None, Callable[[Any], Pictures]], ...]
+# Where a GPU waits for them, and nobody says it.
+GPU_READERS = 64
+More = tuple[tuple[str | None, Callable[[Any], Pictures]], ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that is through: with --out how many boxes of each class there are, and whether it was of a stream."""
+
+    run: Run
+    found: Counter[str]
+    live: bool
 
 
 def run_detection(
@@ -38,12 +51,13 @@ def run_detection(
 
     more   (folder, what makes pictures of a picture for the detector), where a folder is named
     """
-    run, found = detect_all(command, options, build, own, more)
+    done = detect_all(command, options, build, own, more)
+    run = done.run
     if not options.quiet:
-        if len(run.items) > 1:
+        if len(run.items) > 1 or done.live:
             tell(run.summary)
-        if found:
-            say(f"found {counts_of(found)}")
+        if done.found:
+            say(f"found {counts_of(done.found)}")
         tell_painted(run)
         if options.report is not None:
             say(f"report: {options.report}")
@@ -58,8 +72,8 @@ def detect_all(
     own: Mapping[str, Any],
     more: More = (),
     items: Sequence[Item] | None = None,
-) -> tuple[Run, Counter[str]]:
-    """The same without a word on the results: the run, and with --out how many boxes of each class there are.
+) -> Done:
+    """The same without a word on the results.
 
     items   the pictures and their names, in place of the sources
     """
@@ -68,10 +82,11 @@ def detect_all(
     otherwise = "table" if sys.stdout.isatty() else "jsonl"
     plain = _output(options, otherwise)
     plain.writer()
-    detector = build()
+    single = build()
+    detector = options.tiled(single)
     for line in detector.about() if options.verbose else ():
         say(line)
-    made = tuple((folder, make(detector)) for folder, make in more if folder is not None)
+    made = tuple((place(folder), make(single)) for folder, make in more if folder is not None)
     spare = [
         detector.path or options.model,
         options.gt,
@@ -88,13 +103,20 @@ def detect_all(
 
     problems: list[tuple[str, str]] = []
     if items is None:
-        items = find_items(options.sources, lambda name, why: problems.append((name, why)), sys.stdin)
+        told = LiveOptions(options.latest, options.reconnect)
+        sources = all_sources(
+            options.sources, told, lambda name, why: problems.append((name, why)), resume=options.resume
+        )
+    else:
+        sources = Sources(items, None)
+    items = sources.items
     watching = output.path is None and output.format == "table" and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not options.quiet and len(items) > 1 and not watching)
     whole = Summary()
-    with report_of_run(options.report, items, output, spared) as report:
+    reading = replace(reading_of(options), every=options.every, live=sources.live)
+    with sources.ended_by_signals(), report_of_run(options.report, items, output, spared) as report:
         output = replace(output, seen=None if report is None else report.see)
-        run = Run(Detection(detector), items, output, Reading(workers=options.workers), progress)
+        run = Run(Detection(detector), items, output, reading, progress)
         for name, why in problems:
             run.fail(name, why)
         shown = _unchanged if report is None else report.add
@@ -106,7 +128,7 @@ def detect_all(
             run.write_to(sys.stdout.buffer, shown)
         if report is not None:
             report.write(f"detkit {command}", facts_of_run(options, own, detector), options.confs[0])
-    return run, whole.found
+    return Done(run, whole.found, sources.live)
 
 
 def _unchanged(record: Record) -> Record:
@@ -116,21 +138,27 @@ def _unchanged(record: Record) -> Record:
 def _output(
     options: DetectionOptions,
     otherwise: str,
-    more: tuple[tuple[Path, Pictures], ...] = (),
+    more: tuple[tuple[Place, Pictures], ...] = (),
     spare: tuple[str | Path, ...] = (),
 ) -> Output:
-    path = None if options.out in (None, "-") else Path(str(options.out))
+    path = None if options.out in (None, "-") else place(str(options.out))
     output = Output(
         path,
         None if options.format is None else options.format.value,
-        options.draw,
-        options.crops,
+        None if options.draw is None else place(options.draw),
+        None if options.crops is None else place(options.crops),
         options.gt,
         options.resume,
         more,
         spare,
     )
     return output.named(otherwise)
+
+
+def reading_of(options: DetectionOptions) -> Reading:
+    """How pictures are read: so many more are fetched at a time as what waits for them is faster."""
+    waits = options.device.startswith(("cuda", "tensorrt"))
+    return Reading(workers=options.workers, readers=options.readers or (GPU_READERS if waits else None))
 
 
 def _settings(options: DetectionOptions) -> dict[str, Any]:
@@ -144,8 +172,10 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         "classes": options.classes,
         "nms": options.nms.value,
         "agnostic": options.agnostic,
-        "draw": str(options.draw) if options.draw else None,
-        "crops": str(options.crops) if options.crops else None,
+        **({"every": options.every} if options.every > 1 else {}),
+        **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
+        "draw": options.draw,
+        "crops": options.crops,
         **({"report": str(options.report)} if options.report else {}),
     }
 

@@ -92,6 +92,16 @@ class EvalOptions:
         Path | None,
         typer.Option(help="Write the threshold of the best F1 of each class to this file, for --conf of detection."),
     ] = None
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="For --best-conf: the lowest threshold at which so many of a class's boxes are right, not the best "
+            "F1's.",
+        ),
+    ] = None
     fail_under: FailUnderOption = None
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with status 1 if AP is below that of --compare.")
@@ -161,7 +171,7 @@ def measure(context: typer.Context, options: EvalOptions, detect: Callable[[], N
     if protocol is Protocol.MOT:
         from detkit.cli.evaluate_tracks import TrackEvaluation, evaluate_tracks
 
-        tracks = TrackEvaluation(options.json, options.gt_format, options.explain, options.bars)
+        tracks = TrackEvaluation(options.json, options.gt_format, options.explain, options.bars, options.report)
         evaluate_tracks(options.detections, options.ground_truth, tracks, context)
         return
     if protocol in (Protocol.SEMANTIC, Protocol.PANOPTIC):
@@ -177,7 +187,9 @@ def measure(context: typer.Context, options: EvalOptions, detect: Callable[[], N
         options.detections, options.ground_truth, options.compare, options.names, options.images, options.list_,
         options.dt_format, options.gt_format, options.match, options.model,
     )  # fmt: skip
-    outputs = _Outputs(options.json, options.report, options.plots, options.per_class, options.best_conf)
+    outputs = _Outputs(
+        options.json, options.report, options.plots, options.per_class, options.best_conf, options.precision
+    )
     outputs.check(inputs)
 
     detect()
@@ -286,6 +298,8 @@ def _settings(options: EvalOptions) -> Settings:
         (options.fail_if_worse and options.compare is None, "needs --compare, what it is measured by",
          "--fail-if-worse"),
         (options.margin > 0 and not options.fail_if_worse, "is for --fail-if-worse", "--margin"),
+        (options.precision is not None and options.best_conf is None, "needs --best-conf FILE, where the thresholds go",
+         "--precision"),
         (options.seed is not None and options.bootstrap is None and options.compare is None,
          "is for --bootstrap and --compare", "--seed"),
     )  # fmt: skip
@@ -390,6 +404,7 @@ class _Outputs:
     plots: Path | None
     per_class: bool
     best_conf: Path | None
+    precision: float | None
 
     def check(self, inputs: _Inputs) -> None:
         """BadParameter or UsageError where one cannot be, or would overwrite an input or another one."""
@@ -421,7 +436,7 @@ class _Outputs:
         if self.json:
             _write_json(self.json, results)
         if self.best_conf:
-            _write_best_conf(self.best_conf, results.main)
+            _write_best_conf(self.best_conf, results.main, self.precision)
         if self.plots:
             from detkit.report.plots import write_plots
 
@@ -459,12 +474,22 @@ def _write_report(path: Path, results: _Results, inputs: _Inputs) -> None:
     write_bytes(path, page_bytes(page))
 
 
-def _write_best_conf(path: Path, result: Evaluation) -> None:
+def _write_best_conf(path: Path, result: Evaluation, precision: float | None) -> None:
     import orjson
 
+    from detkit.cli.console import say
     from detkit.files import write_bytes
 
-    write_bytes(path, orjson.dumps(result.best_thresholds(), option=orjson.OPT_INDENT_2) + b"\n")
+    short: dict[str, float] = {}
+    if precision is None:
+        thresholds = result.best_thresholds()
+    else:
+        thresholds, short = result.thresholds_of_precision(precision)
+    write_bytes(path, orjson.dumps(thresholds, option=orjson.OPT_INDENT_2) + b"\n")
+    if short:
+        named = ", ".join(f"{name} ({share:.2f})" for name, share in sorted(short.items(), key=lambda row: -row[1])[:8])
+        more = f" and {len(short) - 8} more" if len(short) > 8 else ""
+        say(f"no threshold gives a precision of {precision:g} to {named}{more}: {path} leaves them out, by 1")
 
 
 def _resampled(

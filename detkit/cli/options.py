@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.detectors.selection import Selection
     from detkit.graphs.runtime import Runtime
 
@@ -67,6 +68,40 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
 ]
+EveryOption = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Of a video or a stream, each N-th frame only.", rich_help_panel="How it runs"
+    ),
+]
+LatestOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--latest/--no-latest",
+        help="Of a stream: leave out the frames that come while one is worked on, or read all in their order. "
+        "Default: --latest.",
+        rich_help_panel="How it runs",
+        show_default=False,
+    ),
+]
+ReconnectOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Ask so long for a stream that was lost. Default: 30.",
+        rich_help_panel="How it runs",
+    ),
+]
+ReadersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Pictures that are fetched at a time. Default: as --workers; from a store 16, with a GPU 64.",
+        rich_help_panel="How it runs",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
 MaxPixelsOption = Annotated[
@@ -76,6 +111,26 @@ MaxPixelsOption = Annotated[
         metavar="N",
         help="Refuse pictures with more pixels. Default: 200 million.",
         rich_help_panel="How it runs",
+    ),
+]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        metavar="SIZE",
+        help="Look at tiles of SIZE x SIZE pixels one by one, too, and put together what is found: for large pictures "
+        "and small objects. --max-det then counts for each tile.",
+        rich_help_panel="Large pictures",
+    ),
+]
+OverlapOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.75,
+        metavar="SHARE",
+        help="What neighbouring tiles share, of their side. Default: 0.2.",
+        rich_help_panel="Large pictures",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -96,7 +151,8 @@ class DetectionOptions:
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, folders (searched through), globs, videos, @list.txt, or - for paths on stdin.",
+            help="Pictures, folders (searched through), globs, videos, addresses (s3://bucket/photos, http(s)://), "
+            "@list.txt, or - for paths on stdin; a stream: the number of a camera, rtsp://, http(s)://.",
             show_default=False,
         ),
     ]
@@ -128,6 +184,8 @@ class DetectionOptions:
     ] = None
     nms: Annotated[Nms, typer.Option(help="How overlapping boxes are suppressed.", **_BOXES)] = Nms.greedy
     agnostic: Annotated[bool, typer.Option("--agnostic", help="Suppress across classes, too.", **_BOXES)] = False
+    tile: TileOption = None
+    overlap: OverlapOption = None
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="PATH", help="Write results there; - is stdout.", **_OUTPUT),
@@ -148,10 +206,10 @@ class DetectionOptions:
         typer.Option(metavar="FILE", help="Annotations whose image and category ids -f coco takes.", **_OUTPUT),
     ] = None
     draw: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
     ] = None
     crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
     ] = None
     report: Annotated[
         Path | None,
@@ -169,6 +227,10 @@ class DetectionOptions:
         typer.Option(min=1, help="Pictures per run of the network, where it allows more; for slide windows.", **_RUN),
     ] = None
     workers: WorkersOption = None
+    readers: ReadersOption = None
+    every: EveryOption = 1
+    latest: LatestOption = None
+    reconnect: ReconnectOption = None
     max_pixels: MaxPixelsOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
@@ -194,6 +256,24 @@ class DetectionOptions:
         from detkit.graphs.runtime import Runtime
 
         return Runtime(self.device, self.threads, self.batch)
+
+    def tiled(self, detector: Detector) -> Detector:
+        """The detector, over tiles where --tile asks for them."""
+        return tiled(detector, self.tile, self.overlap)
+
+
+def tiled(detector: Detector, tile: int | None, overlap: float | None) -> Detector:
+    """A detector over tiles, or itself where no tile is given. UsageError for an overlap without a tile."""
+    if tile is None:
+        if overlap is not None:
+            from detkit.errors import UsageError
+
+            raise UsageError("--overlap is that of tiles: name their size with --tile")
+        return detector
+    from detkit.detectors.tiled import Tiled
+    from detkit.detectors.tiles import Tiling
+
+    return Tiled(detector, Tiling(tile) if overlap is None else Tiling(tile, overlap))
 
 
 def thresholds(text: str) -> tuple[float, dict[str, float]]:

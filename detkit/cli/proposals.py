@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.cli.console import show
-from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, ResumeOption, VerboseOption
+from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, ReadersOption, ResumeOption, VerboseOption
 from detkit.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def proposals(
         ),
     ] = None,
     draw: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="DIR", help="Write pictures with their best boxes there.", rich_help_panel=_OUTPUT),
     ] = None,
     draw_best: Annotated[
@@ -124,6 +124,7 @@ def proposals(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Default: the cores that this process may use.", rich_help_panel=_RUN)
     ] = None,
+    readers: ReadersOption = None,
     max_pixels: MaxPixelsOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -139,6 +140,7 @@ def proposals(
     from detkit.images import set_max_pixels
     from detkit.proposals.cover import Cover
     from detkit.proposals.methods import MethodOptions, method_named
+    from detkit.remote import place
     from detkit.runs.batch import Reading
     from detkit.runs.run import Output, Run
     from detkit.runs.sources import find_items
@@ -152,8 +154,9 @@ def proposals(
     chosen.check(method.value)
     if device not in ("auto", "cpu") and (edges is None or edges.suffix.lower() != ".onnx"):
         raise DeviceError(f"device {device!r}: only an .onnx edge network runs on another device than the cpu")
-    path = None if out in (None, "-") else Path(str(out))
-    output = Output(path, "jsonl", draw, resume=resume, spare=tuple(one for one in (gt, edges) if one is not None))
+    path = None if out in (None, "-") else place(str(out))
+    drawings = None if draw is None else place(draw)
+    output = Output(path, "jsonl", drawings, resume=resume, spare=tuple(one for one in (gt, edges) if one is not None))
     output.writer()
     cover = None if gt is None else Cover(gt, max_proposals)
     problems: list[tuple[str, str]] = []
@@ -167,7 +170,7 @@ def proposals(
     task = Proposing(propose, draw_best, (lambda name: None) if cover is None else cover.objects)
     short = out is None and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not quiet and len(items) > 1 and not short)
-    run = Run(task, items, output, Reading(workers=cores if len(items) > 1 else 1), progress)
+    run = Run(task, items, output, Reading(workers=cores if len(items) > 1 else 1, readers=readers), progress)
     for name, why in problems:
         run.fail(name, why)
 
@@ -194,11 +197,11 @@ def proposals(
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 
 
-def _settings(options: MethodOptions, draw: Path | None) -> dict[str, Any]:
+def _settings(options: MethodOptions, draw: str | None) -> dict[str, Any]:
     """What the proposals depend on, the file with the edge detector by its hash."""
     from dataclasses import asdict
 
     from detkit.files import sha256
 
     edges = None if options.edges is None else sha256(options.edges)
-    return {**asdict(options), "edges": edges, "draw": None if draw is None else str(draw)}
+    return {**asdict(options), "edges": edges, "draw": draw}

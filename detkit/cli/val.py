@@ -24,7 +24,7 @@ CONF = 0.01
 # Of the detection commands and of `detkit eval`, the options that this one has, too.
 _DETECTING = ("max_det", "nms", "agnostic", "out", "draw", "resume", "device", "threads", "batch", "workers",
               "max_pixels", "quiet", "verbose")  # fmt: skip
-_MEASURING = ("iou_type", "iou", "per_class", "json", "report", "plots", "best_conf", "fail_under",
+_MEASURING = ("iou_type", "iou", "per_class", "json", "report", "plots", "best_conf", "precision", "fail_under",
               "fail_if_worse", "margin", "explain", "compare", "bootstrap", "seed", "class_", "gt_format", "names",
               "images", "inclusive", "list_", "like_pycocotools", "honour_ignore")  # fmt: skip
 
@@ -104,7 +104,7 @@ def _val(
                 [str(data)], model, str(conf), nms_iou, classes=measuring["class_"], out=str(found), **detecting
             )
             build = _builder(command, options, own)
-            run, _ = detect_all(command, options, build, own, items=_pictures(data, measuring))
+            run = detect_all(command, options, build, own, items=_pictures(data, measuring)).run
             if not options.quiet:
                 tell(run.summary)
             failures = run.summary.failures

@@ -120,6 +120,25 @@ def first_nodes(path: str | os.PathLike[str], start: str, operators: frozenset[s
     return _looked_into(path, chain)
 
 
+def last_node(path: str | os.PathLike[str], end: str, passing: frozenset[str]) -> str | None:
+    """The operator that makes the tensor `end`, those of `passing` left aside; None where there is none."""
+
+    def search(view: memoryview) -> str | None:
+        model = {number: (b, e) for number, b, e in fields(view, 0, len(view)) if number == _MODEL_GRAPH}
+        graph = fields(view, *model.get(_MODEL_GRAPH, (0, 0)))
+        wanted, found = end, None
+        for begin, stop in reversed([(b, e) for number, b, e in graph if number == _GRAPH_NODE]):
+            node = _node(view, begin, stop)
+            if wanted in node.outputs and node.inputs:
+                found = node.operator
+                if found not in passing:
+                    return found
+                wanted = node.inputs[0]
+        return None
+
+    return _looked_into(path, search)
+
+
 def first_padding(content: bytes) -> str | None:
     """The first operator of a graph, by the bytes of its file, that pads its input; None where none does."""
     view = memoryview(content)

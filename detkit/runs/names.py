@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
+from detkit.hashes import HashSet, hash_of
 from detkit.picture_names import WRITABLE
-from detkit.runs.sources import Item
+from detkit.runs.long_lists import Item
 
 # What file systems allow a name to have.
 _LONGEST = 255
@@ -20,16 +19,18 @@ class Names:
     """The names of a run's outputs, made from those of its items.
 
     A picture's outputs are called as it is, with another ending. Pictures that differ in their ending only keep it
-    (`a.jpg.txt`, `a.png.txt`). The frames of a video are files in a folder of its name.
+    (`a.jpg.txt`, `a.png.txt`), and those that are called as another one with an ending
+    more. The frames of a video are files in a folder of its name.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        counts: Counter[str] = Counter()
-        self._own: set[str] = set()
-        for item in items:
-            self._own.add(item.name)
-            counts[PurePosixPath(item.name).with_suffix("").as_posix()] += 1
-        self._doubled = frozenset(stem for stem, count in counts.items() if count > 1)
+        """`items`, which may be very many, are gone through again and again."""
+        self._doubled = HashSet.repeated(_stem(item.name) for item in items)
+        every = HashSet(item.name for item in items)
+        # `a.gif.png` beside `a.gif`: where that one keeps its ending, this one has to.
+        beside = [item.name for item in items if _stem(item.name) in every]
+        self._beside = HashSet(beside)
+        self._names = HashSet(_stem(name) for name in beside)
 
     def stem(self, name: str, frame: int | None = None) -> PurePosixPath:
         """The path of a picture without its ending, or with it where another has the same stem; of a frame."""
@@ -37,7 +38,7 @@ class Names:
         if frame is not None:
             return path / f"{frame:06d}"
         stem = path.with_suffix("")
-        return path if stem.as_posix() in self._doubled else stem
+        return path if stem.as_posix() in self._doubled or stem.as_posix() in self._names else stem
 
     def with_ending(self, name: str, ending: str, frame: int | None = None) -> PurePosixPath:
         """The path of an output of another kind: `a.txt` for `a.jpg`, `a.gif.png` beside a source `a.png`."""
@@ -46,7 +47,7 @@ class Names:
             return path
         stem = self.stem(name, frame)
         made = stem.with_name(stem.name + ending)
-        while made.as_posix() in self._own:  # the name of another source, whose own output is called so
+        while made.as_posix() in self._beside:  # the name of another source, whose own output is called so
             made = made.with_name(made.name + ending)
         return fitting(made)
 
@@ -86,5 +87,9 @@ def _fitting(name: str, longest: int = _LONGEST) -> str:
         return name
     ending = PurePosixPath(name).suffix
     ending = "" if len(ending) > 20 else ending
-    mark = f"~{hashlib.sha256(encoded).hexdigest()[:8]}{ending}"
+    mark = f"~{hash_of(name):016x}{ending}"
     return encoded[: longest - len(mark.encode())].decode("utf-8", "ignore") + mark
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()

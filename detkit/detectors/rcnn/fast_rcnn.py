@@ -30,7 +30,7 @@ from detkit.annotations.class_names import names_from_metadata
 from detkit.boxes import decode_offsets
 from detkit.detections import Detections
 from detkit.detectors.base import Detector
-from detkit.detectors.rcnn.region_proposals import REGIONS, proposal_source
+from detkit.detectors.rcnn.region_proposals import REGIONS, from_file, proposal_source
 from detkit.detectors.rcnn.regions import RegionOptions, suppressed
 from detkit.detectors.rcnn.rpn import PROPOSAL_IOU, grid_anchors, propose
 from detkit.detectors.selection import Selection
@@ -166,6 +166,7 @@ class FastRcnn(_RoiDetector):
     ) -> None:
         selection, runtime, options = settled(settings, selection, runtime, options)
         super().__init__(model, selection, runtime, options, "fast")
+        self.by_name = from_file(options.proposals)
         self._propose = proposal_source(options.proposals, options.max_proposals or REGIONS, self.network.threads)
 
     def prepare(self, image: Image, name: str = "") -> Prepared:

@@ -7,16 +7,14 @@ positive where the object is, cut by the box. As in ultralytics' code, the sum i
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from detkit.boxes import Floats, clip
 from detkit.detections import PER_BOX, Detections
 from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.heads.types import Candidates, Layout
+from detkit.graphs.enlarging import enlarging
 from detkit.graphs.letterbox import Placement
 from detkit.shapes.masks import Masks
 from detkit.shapes.turned_boxes import enclosing, fast_nms, to_corners
@@ -77,19 +75,7 @@ def pasted_maps(maps: Floats, placement: Placement, threshold: float = 0.5) -> M
 
     The part with the picture in it is resized to the picture bilinearly. Maps may be coarser than the input.
     """
-    width, height = placement.source_size
-    left, top = placement.left, placement.top
-    masks = []
-    for one in maps:
-        if one.shape != placement.size[::-1] and placement.resized != placement.size:
-            one = cv2.resize(one, placement.size, interpolation=cv2.INTER_LINEAR)
-        content = one
-        if placement.resized != placement.size:
-            content = one[top : top + placement.resized[1], left : left + placement.resized[0]]
-        if content.shape != (height, width):
-            content = cv2.resize(content, (width, height), interpolation=cv2.INTER_LINEAR)
-        masks.append(content > threshold)
-    return Masks.from_dense(masks)
+    return Masks.from_dense([placement.undo_map(one) > threshold for one in maps])
 
 
 def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement) -> Masks:
@@ -99,7 +85,7 @@ def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placem
     is above 0 and inside of the box (x1 <= x < x2) belongs to the mask. Only the pixels of each box are computed.
     """
     width, height = placement.source_size
-    down, across = _enlarging(placement, prototypes.shape[1:])
+    down, across = enlarging(placement, prototypes.shape[1:])
     windows = []
     for weights, box in zip(coefficients, boxes, strict=True):
         x1, y1, x2, y2 = np.clip(np.ceil(box), 0, (width, height) * 2).astype(int).tolist()
@@ -112,53 +98,3 @@ def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placem
         summed = np.einsum("k,kij->ij", weights, part)
         windows.append((columns.of(rows.of(summed).T).T > 0, x1, y1))
     return Masks.from_windows(windows, height, width)
-
-
-@dataclass(frozen=True)
-class _Taps:
-    """How rows of an enlarged picture are made: row i is the sum over t of weights[i, t] times row places[i, t].
-
-    first, last   the rows of the small picture that are used, last excluded; `places` count from `first`
-    """
-
-    places: NDArray[np.int64]
-    weights: Floats
-    first: int
-    last: int
-
-    def cut(self, begin: int, end: int) -> _Taps:
-        """Rows `begin` to `end` alone."""
-        places = self.places[begin:end] + self.first
-        first, last = int(places.min()), int(places.max()) + 1
-        return _Taps(places - first, self.weights[begin:end], first, last)
-
-    def of(self, picture: Floats) -> Floats:
-        """The rows, of a picture whose first row is `first`."""
-        picture = np.ascontiguousarray(picture)
-        total = picture[self.places[:, 0]]
-        total *= self.weights[:, :1]
-        for tap in range(1, self.places.shape[1]):
-            total += picture[self.places[:, tap]] * self.weights[:, tap : tap + 1]
-        return total
-
-
-@lru_cache(maxsize=8)
-def _enlarging(placement: Placement, shape: tuple[int, int]) -> tuple[_Taps, _Taps]:
-    """How rows, and columns, of prototypes of `shape` make those of the picture.
-
-    Resizing is linear, so the resized unit matrix holds the weights.
-    """
-    sides = zip(shape, placement.size[::-1], (placement.top, placement.left), placement.resized[::-1],
-                placement.source_size[::-1], strict=True)  # fmt: skip
-    taps = []
-    for own, whole, before, inside, target in sides:
-        in_input = cv2.resize(np.eye(own, dtype=np.float32), (own, whole), interpolation=cv2.INTER_LINEAR)
-        content = np.ascontiguousarray(in_input[before : before + inside])
-        matrix = np.asarray(cv2.resize(content, (own, target), interpolation=cv2.INTER_LINEAR), np.float32)
-        # At most four neighbours have a weight: begin with the first and take as many as any row needs.
-        used = matrix != 0
-        begins = used.argmax(axis=1)
-        most = int((own - used[:, ::-1].argmax(axis=1) - begins).max())
-        places = np.minimum(begins, own - most)[:, None] + np.arange(most)
-        taps.append(_Taps(places, np.take_along_axis(matrix, places, axis=1), 0, own))
-    return taps[0], taps[1]

@@ -15,7 +15,7 @@ from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
 from detkit.detectors.yolo.beside_boxes import in_picture, turned_survivors, with_rest
-from detkit.detectors.yolo.feeding import Feeding, Prepared
+from detkit.detectors.yolo.feeding import Feeding, Prepared, of_one_shape
 from detkit.detectors.yolo.graph_options import GraphOptions
 from detkit.detectors.yolo.graph_reading import metadata_iou, no_detector, read_graph
 from detkit.detectors.yolo.heads.evidence import check_boxes
@@ -24,7 +24,7 @@ from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs, Unsoun
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.graphs.letterbox import Placement
 from detkit.graphs.preparation import Size
-from detkit.graphs.registry import RUN_IN_PARTS, other_command, resolve
+from detkit.graphs.registry import RUN_IN_PARTS, SEMANTIC, SEMANTIC_TASKS, other_command, resolve
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import read_sidecar
@@ -58,6 +58,8 @@ class Yolo(Detector):
         metadata = self.network.metadata
         if metadata.get("head") in RUN_IN_PARTS:
             raise other_command(self.network.path, metadata["head"])
+        if self.options.head is None and metadata.get("task", "").lower() in SEMANTIC_TASKS:
+            raise other_command(self.network.path, SEMANTIC)
         self.feeding = Feeding(self.network)
         if self.options.head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
             raise no_detector(self.feeding)
@@ -90,7 +92,7 @@ class Yolo(Detector):
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """Detections of prepared pictures, in their order; pictures of one size go through the network together."""
         found: dict[int, Detections] = {}
-        for group in _of_one_shape(prepared, self.batch):
+        for group in of_one_shape(prepared, self.batch):
             outputs = self.run([prepared[place] for place in group])
             for index, place in enumerate(group):
                 candidates = self.decode(outputs, index, prepared[place].placement.size)
@@ -103,12 +105,19 @@ class Yolo(Detector):
 
     def decode(self, outputs: Outputs, index: int, size: Size) -> Candidates:
         """Candidates of the picture `index` of a batch, in input pixels, with class ids from 0."""
-        frame = replace(self._frame, size=size)
+        candidates = self._decoded(outputs, index, replace(self._frame, size=size))
+        return candidates if self._wanted is None else candidates[np.isin(candidates.class_ids, self._wanted)]
+
+    def decode_all(self, outputs: Outputs, index: int, size: Size, conf: float) -> Candidates:
+        """The same whatever the selection is: of every class above `conf`, those of one row one after the other."""
+        return self._decoded(outputs, index, replace(self._frame, size=size, conf=conf, multi_label=True))
+
+    def _decoded(self, outputs: Outputs, index: int, frame: Frame) -> Candidates:
         outputs = [output.astype(np.float32) if output.dtype == np.float16 else output for output in outputs]
         try:
             candidates = self.head.decoded(outputs, index, frame)
             class_ids = self._class_ids(candidates.class_ids)
-            check_boxes(candidates.boxes, size)
+            check_boxes(candidates.boxes, frame.size)
         except UnsoundError as error:
             raise InputError(f"the network's outputs for it are not {self.head.name}'s: {error}") from error
         except (IndexError, StopIteration, TypeError, ValueError) as error:
@@ -118,12 +127,8 @@ class Yolo(Detector):
             raise ModelError(
                 f"{self.network.path}: its outputs are not those of {self.head.name}: {shapes} ({error})"
             ) from error
-        kept = class_ids >= 0
-        if self._wanted is not None:
-            kept &= np.isin(class_ids, self._wanted)
-        if kept.all():
-            return replace(candidates, class_ids=class_ids)
-        return replace(candidates, class_ids=class_ids)[kept]
+        candidates, known = replace(candidates, class_ids=class_ids), class_ids >= 0
+        return candidates if known.all() else candidates[known]
 
     def _class_ids(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Class ids from 0 of the graph's labels, -1 for labels that stand for none. UnsoundError beyond the names."""
@@ -159,11 +164,3 @@ class Yolo(Detector):
     def input_size(self) -> Size | None:
         """The graph's fixed input (width, height); None where it follows the picture."""
         return self.feeding.size
-
-
-def _of_one_shape(prepared: Sequence[Prepared], most: int) -> list[list[int]]:
-    """Places of the pictures, grouped by the shape of their tensors, at most `most` a group."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for place, picture in enumerate(prepared):
-        by_shape.setdefault(picture.tensor.shape, []).append(place)
-    return [places[start : start + most] for places in by_shape.values() for start in range(0, len(places), most)]

@@ -182,7 +182,7 @@ def _one_output(signature: Signature, place: int, others: int = 0) -> Iterator[F
     elif len(shape) == 3 and np.issubdtype(signature.outputs[place].dtype, np.floating):
         yield from _one_matrix(signature, place, shown, Layout(outputs), others)
     elif len(shape) == 3 and shape[1:] == signature.size[::-1]:
-        yield Note("it gives a class number for every pixel: semantic segmentation, which finds no boxes")
+        yield Note("it gives a class number for every pixel: semantic segmentation, which detkit segment reads")
 
 
 def _one_matrix(signature: Signature, place: int, shown: str, plain: Layout, others: int) -> Iterator[Found]:
@@ -216,7 +216,8 @@ def _one_map(signature: Signature, shape: Shape) -> Iterator[Found]:
         return
     if (shape[3], shape[2]) != level_grids.cells(signature.size, 32) or shape[1] % 5 or shape[1] < 30:
         if shape[2] > 1 and shape[3] > 1:
-            yield Note(f"one output {shape}, a map of numbers: semantic segmentation or features, which are no boxes")
+            what = "features, or semantic segmentation, which detkit segment reads"
+            yield Note(f"one output {shape}, a map of numbers: {what}")
         return
     classes = shape[1] // 5 - 5
     reason = f"one output {shape}: 5 anchors of 5 + {classes} channels at stride 32"
