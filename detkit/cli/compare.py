@@ -106,7 +106,7 @@ def compare(
     check_page(out, "--out", [*(item.path for item in items), gt, *(models or ()), *lists])
     for name, why in problems:
         say(f"{name}: {why}")
-    if not len(items):
+    if not items:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
     truth = None if gt is None else _truth(gt, classes or ())
     cv2.setNumThreads(1)
@@ -246,14 +246,13 @@ def _contenders(models: Sequence[str] | None) -> list[Contender]:
 
 
 def _page(out: Path, contenders: Sequence[Contender], items: Sequence[Item], truth: bool) -> _Page:
-    from detkit.cli.run_report import thumbnail_side
+    from detkit.cli.run_report import picture_files, thumbnail_side
     from detkit.report.gallery import Gallery, Panel
 
     panels = [Panel("truth")] if truth else []
     panels += [Panel(one.name, one.model or one.command) for one in contenders]
     side = thumbnail_side(items)
-    paths = {item.name: item.path for item in items if not item.video and isinstance(item.path, Path)}
-    return _Page(Gallery(out, panels, side, paths.get), len(panels) - len(contenders), out.parent, side)
+    return _Page(Gallery(out, panels, side, picture_files(items).get), len(panels) - len(contenders), out.parent, side)
 
 
 def _run(wanted: _Wanted, page: _Page, number: int, contender: Contender, path: Path) -> _Ran:

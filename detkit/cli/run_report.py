@@ -66,7 +66,7 @@ def report_of_run(
     from detkit.runs.run import journal_path
 
     check_page(target, "--report", chain((item.path for item in items), spare), output.path)
-    paths = {item.name: item.path for item in items if not item.video and isinstance(item.path, Path)}
+    paths = picture_files(items)
     side = thumbnail_side(items)
     journal = None if output.path is None else journal_path(output.path, output.writer())
     resume = output.resume and journal is not None and journal.exists()
@@ -77,6 +77,11 @@ def report_of_run(
         done = True
     finally:
         gallery.close(keep=not done and journal is not None and journal.exists())
+
+
+def picture_files(items: Sequence[Item]) -> dict[str, Path]:
+    """The files on this machine of pictures, by their names."""
+    return {item.name: item.path for item in items if not item.video and isinstance(item.path, Path)}
 
 
 def thumbnail_side(items: Sequence[Item]) -> int:

@@ -74,7 +74,7 @@ def _val(
     **values: Any,
 ) -> None:
     """Detect in the pictures of a data set and measure: the figures of a detection command and `detkit eval`."""
-    from detkit.cli.detect import detect_all, tell
+    from detkit.cli.detect import Detecting, tell
     from detkit.detectors.by_command import command_of
     from detkit.guard import Guard
     from detkit.runs.run import Output
@@ -104,10 +104,10 @@ def _val(
                 [str(data)], model, str(conf), nms_iou, classes=measuring["class_"], out=str(found), **detecting
             )
             build = _builder(command, options, own)
-            run = detect_all(command, options, build, own, items=_pictures(data, measuring)).run
+            done = Detecting(command, options, build, own).whole(_pictures(data, measuring))
             if not options.quiet:
-                tell(run.summary)
-            failures = run.summary.failures
+                tell(done.summary)
+            failures = done.summary.failures
 
         text = f"{model} (detkit {command}), scores above {conf:g}"
         asked = EvalOptions(found, data, Protocol(protocol.value), conf=at, model=text, **measuring)
