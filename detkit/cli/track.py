@@ -24,6 +24,7 @@ from detkit.cli.options import (
     TileOption,
     VerboseOption,
     WorkersOption,
+    thresholds,
     tiled,
 )
 from detkit.errors import DetkitError, ExitStatus, UsageError
@@ -98,9 +99,11 @@ def track(
         DetectorChoice.YOLO
     ),
     conf: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0, max=1, help=f"Keep boxes with a higher score. Default: {CONF}; of a file, all.",
+            metavar="NUMBER|CLASS=NUMBER,...|FILE",
+            help=f"Keep boxes with a higher score; of single classes: person=0.6,car=0.3, or a JSON file of them. "
+            f"Default: {CONF}; of a file of detections, all.",
             rich_help_panel=_BOXES,
         ),
     ] = None,
@@ -177,7 +180,8 @@ def track(
     draw: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.webm|DIR", help="Draw the tracks: a video (VP9), or a folder of pictures.",
+            metavar="FILE.webm|FILE.mp4|DIR",
+            help="Draw the tracks: a video (VP9; H.264 with the extra av), or a folder of pictures.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -223,12 +227,14 @@ def track(
     )
     files = _found_in_files(sources)
     names = tuple(classes or ())
+    least, least_of = (None if files else CONF, {}) if conf is None else thresholds(conf)
     following = Following(
         tracker.value,
         TrackerSettings(sure, lost),
-        conf if files else None,
+        least if files else None,
         names if files else (),
         None if motion is None else _motion_of(motion),
+        least_of if files else {},
     )
     wanted = _Wanted(
         None if out in (None, "-") else Path(str(out)), Pictures(draw, crops), places, counts, following, fps, every,
@@ -241,7 +247,7 @@ def track(
         _track_files(wanted, [Path(source) for source in sources])
         return
     build = _Detecting(
-        detector.value, model, Selection(CONF if conf is None else conf, iou, classes=names),
+        detector.value, model, Selection(CONF if least is None else least, iou, classes=names, conf_by_class=least_of),
         Runtime(device, threads, batch), workers, verbose, tile, overlap,
     )  # fmt: skip
     _track_pictures(wanted, sources, build)
