@@ -45,6 +45,12 @@ class Contents:
         """The same, read from the format `name`."""
         return replace(self, ground_truth=replace(self.ground_truth, source=name))
 
+    def with_stuff(self, ids: Sequence[int | str]) -> Contents:
+        """The same, with classes of these ids that are regions and no things."""
+        categories = self.ground_truth.categories
+        stuff = tuple(id in ids for id in categories.ids) if ids else ()
+        return replace(self, ground_truth=replace(self.ground_truth, categories=replace(categories, stuff=stuff)))
+
 
 class Builder:
     """Collects images, classes and boxes in the order of a file; `finish` makes the tables."""

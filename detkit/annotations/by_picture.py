@@ -28,6 +28,7 @@ class Picture:
     corners  float64 (N, 4), xyxy, in order also where a width or height is negative
     flags    bool (N,) by name
     shapes   what the boxes have beside
+    scores   of a draft (N,); else none
     """
 
     stem: str
@@ -39,6 +40,7 @@ class Picture:
     corners: NDArray[np.float64]
     flags: dict[str, NDArray[np.bool_]]
     shapes: Shapes
+    scores: list[float]
 
     @property
     def ending(self) -> str:
@@ -66,6 +68,7 @@ def pictures_of(ground_truth: GroundTruth, form: Format) -> Iterator[Picture]:
             corners[rows],
             {key: column[rows] for key, column in flags.items()},
             ground_truth.shapes[rows],
+            [ground_truth.scores[row] for row in rows.tolist()] if ground_truth.scores else [],
         )
 
 

@@ -25,7 +25,8 @@ FLAGS = ("crowd", "difficult", "ignore", "truncated", "occluded")
 # What of shapes: outlines ("polygons"), of several rings ("parts"), masks, those that share pixels ("shared pixels"),
 # key points with their names ("skeletons"), the corners of turned boxes, and boxes that are not those around these.
 SHAPES = ("own boxes", "polygons", "parts", "masks", "shared pixels", "keypoints", "skeletons", "corners")
-# What a format may hold beside boxes, class names and file names.
+# What a format may hold beside boxes, class names and file names. A few hold the `scores` of a draft, too, where they
+# do not make a detection of it.
 ALL = frozenset((
     *FLAGS, *SHAPES,
     "area", "image ids", "category ids", "box ids", "sizes", "images without boxes", "classes without boxes",
@@ -91,8 +92,10 @@ class Format:
     ignored    what a box flagged `ignore` is: a region of its class; of "every class" (KITTI); or a flag that the
                format's own evaluation does not read ("unread")
     instead    names of the formats that hold what it does not, by "masks", "keypoints" and "corners"
+    beside     whether a folder of further files belongs to its one file, called as the file is without its ending
     of_shapes  whether it holds shapes alone, and no box without one
     renamed    what happens to class names that it cannot hold; {changed} is how many and the first
+    pictures   where a folder of it is written: that of the pictures, seen from there, where it is known
     """
 
     name: str
@@ -109,6 +112,8 @@ class Format:
     renamed: str = ""
     instead: tuple[tuple[str, str], ...] = ()
     of_shapes: bool = False
+    beside: bool = False
+    pictures: str = ""
 
     def read(self, request: Request) -> Contents | Predictions:
         """What the file or folder holds. InputError, one line, where it cannot be read."""

@@ -86,6 +86,16 @@ def evaluate(
         Path | None,
         typer.Option(help="Write the threshold of the best F1 of each class to this file, for --conf of detection."),
     ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="For --best-conf: the lowest threshold at which so many of a class's boxes are right, not the best "
+            "F1's.",
+        ),
+    ] = None,
     fail_under: FailUnderOption = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with status 1 if AP is below that of --compare.")
@@ -165,7 +175,9 @@ def evaluate(
     if seed is not None and bootstrap is None and compare is None:
         raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
     inputs = _Inputs(detections, ground_truth, compare, names, images, list_, dt_format, gt_format, match)
-    outputs = _Outputs(json, report, plots, per_class, best_conf)
+    if precision is not None and best_conf is None:
+        raise typer.BadParameter("needs --best-conf FILE, where the thresholds go", param_hint="--precision")
+    outputs = _Outputs(json, report, plots, per_class, best_conf, precision)
     outputs.check(inputs)
 
     data = _read(inputs, class_ or (), iou_type.value, honour_ignore=honour_ignore)
@@ -364,6 +376,7 @@ class _Outputs:
     plots: Path | None
     per_class: bool
     best_conf: Path | None
+    precision: float | None
 
     def check(self, inputs: _Inputs) -> None:
         """BadParameter or UsageError where one cannot be, or would overwrite an input or another one."""
@@ -395,7 +408,7 @@ class _Outputs:
         if self.json:
             _write_json(self.json, results)
         if self.best_conf:
-            _write_best_conf(self.best_conf, results.main)
+            _write_best_conf(self.best_conf, results.main, self.precision)
         if self.plots:
             from detkit.report.plots import write_plots
 
@@ -433,12 +446,22 @@ def _write_report(path: Path, results: _Results, inputs: _Inputs) -> None:
     write_bytes(path, page_bytes(page))
 
 
-def _write_best_conf(path: Path, result: Evaluation) -> None:
+def _write_best_conf(path: Path, result: Evaluation, precision: float | None) -> None:
     import orjson
 
+    from detkit.cli.console import say
     from detkit.files import write_bytes
 
-    write_bytes(path, orjson.dumps(result.best_thresholds(), option=orjson.OPT_INDENT_2) + b"\n")
+    short: dict[str, float] = {}
+    if precision is None:
+        thresholds = result.best_thresholds()
+    else:
+        thresholds, short = result.thresholds_of_precision(precision)
+    write_bytes(path, orjson.dumps(thresholds, option=orjson.OPT_INDENT_2) + b"\n")
+    if short:
+        named = ", ".join(f"{name} ({share:.2f})" for name, share in sorted(short.items(), key=lambda row: -row[1])[:8])
+        more = f" and {len(short) - 8} more" if len(short) > 8 else ""
+        say(f"no threshold gives a precision of {precision:g} to {named}{more}: {path} leaves them out, by 1")
 
 
 def _resampled(

@@ -52,6 +52,20 @@ def look(
     channels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Channels in a grid.", rich_help_panel=_LAYERS)
     ] = 64,
+    projection: Annotated[
+        bool,
+        typer.Option(
+            "--projection",
+            help="Which pixels drive a unit, by ZFNet's deconvolution; of a folder, the nine pictures that do most.",
+            rich_help_panel=_LAYERS,
+        ),
+    ] = False,
+    unit: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="CHANNEL", help="Project this channel. Default: the strongest.", rich_help_panel=_LAYERS
+        ),
+    ] = None,
     why: Annotated[
         int | None,
         typer.Option(
@@ -135,13 +149,17 @@ def look(
     from detkit.inside.hiding import RandomMasks
 
     start_logging(quiet=quiet, verbose=verbose)
-    if not (layers or activations or why or occlusion or cam or eigen_cam):
-        raise UsageError("say what to look at: --layers, --activations DIR, --why N, --occlusion, --cam or --eigen-cam")
-    if layer is not None and activations is None:
-        raise UsageError("--layer chooses what --activations writes: name its folder, too")
+    if not (layers or activations or projection or why or occlusion or cam or eigen_cam):
+        raise UsageError(
+            "say what to look at: --layers, --activations DIR, --projection, --why N, --occlusion, --cam or --eigen-cam"
+        )
+    if layer is not None and activations is None and not projection:
+        raise UsageError("--layer chooses what --activations DIR and --projection show: name one of them, too")
+    if unit is not None and not projection:
+        raise UsageError("--unit is for --projection")
     if max_pixels is not None:
         set_max_pixels(max_pixels)
-    wanted = Wanted(layers, activations, layer, channels, why, occlusion, cam, eigen_cam)
+    wanted = Wanted(layers, activations, layer, channels, projection, unit, why, occlusion, cam, eigen_cam)
     looking = Looking(
         model, Runtime(device, threads), conf, _box(box), class_name, square,
         RandomMasks(cells=cells, most=masks, least=min(200, masks), seed=seed), out, json, quiet, verbose,

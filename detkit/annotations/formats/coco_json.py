@@ -20,6 +20,7 @@ no category table               the ids serve as names
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,7 @@ _SHAPES = {
     "annotations": frozenset(("segmentation", "keypoints", "num_keypoints", "corners")),
     "categories": frozenset(("keypoints", "skeleton")),
 }
+_SEGMENTS = re.compile(rb'"segments_info"\s*:\s*\[')
 # From this size on the array parser is worth its fixed cost.
 FAST_FROM_BYTES = 1 << 17
 # What results may have in place of boxes, in pycocotools' order, and the columns of `Shapes`.
@@ -113,6 +115,10 @@ class Results:
 def read(request: Request) -> Contents | Predictions:
     """The tables of an annotation file, or the detections of a results list in the rows of the ground truth."""
     if not is_results(request.data):
+        if _SEGMENTS.search(request.data):  # behind a long list of images, where recognition does not look
+            from detkit.annotations.formats import coco_panoptic
+
+            return coco_panoptic.read(request)
         return read_annotations(request)
     if request.target is None:
         raise InputError(
@@ -607,7 +613,10 @@ def image_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
 
 
 def coco_json(ground_truth: GroundTruth) -> bytes:
-    """The annotation file; `ignore`, `difficult`, `truncated`, `occluded` only where they are set."""
+    """The annotation file; `ignore`, `difficult`, `truncated`, `occluded` only where they are set.
+
+    Scores of a draft are `attributes`, as CVAT keeps what else is known of an object: a `score` makes it a result.
+    """
     images = ground_truth.images
     own_image_ids = image_ids(ground_truth)
     own_category_ids = category_ids(ground_truth)
@@ -640,6 +649,8 @@ def coco_json(ground_truth: GroundTruth) -> bytes:
         }
         annotation.update(beside[row])
         annotation.update({key: 1 for key, values in flags.items() if values[row]})
+        if ground_truth.scores:
+            annotation["attributes"] = {"score": ground_truth.scores[row]}
         annotations.append(annotation)
     document = {
         "info": _INFO,

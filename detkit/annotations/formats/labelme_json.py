@@ -4,7 +4,8 @@ Rectangles are read as they are, circles as their bounds; points and lines bound
 one label with the same `group_id` are parts of one object, as LabelMe's own converters take them. A `mask` is a PNG in
 base64 of the pixels within its box, first and last included; turned boxes are `oriented_rectangle`, or `rotation` as
 AnyLabeling calls them. Boxes of shapes are the ones around them. `flags` of a shape that are called crowd, difficult,
-ignore, truncated or occluded are kept, and so is `difficult` or `score` beside them, where AnyLabeling writes it.
+ignore, truncated or occluded are kept, and so is `difficult` or `score` beside them, where AnyLabeling writes it. The
+scores of a draft are written as descriptions, which LabelMe shows beside the label: a `score` makes a detection of it.
 """
 
 from __future__ import annotations
@@ -43,10 +44,18 @@ def write(ground_truth: GroundTruth, form: Format) -> Iterator[tuple[str, bytes]
             marks = {key: True for key in FLAGS if picture.flags[key][row]}
             drawn = _drawn(picture, row)
             group = row + 1 if len(drawn) > 1 else None
+            text = f"score {picture.scores[row]:.3g}" if picture.scores else ""
             shapes += [
-                {"label": name, "group_id": group, "description": "", "flags": marks, **shape} for shape in drawn
+                {"label": name, "group_id": group, "description": text, "flags": marks, **shape} for shape in drawn
             ]
-        yield f"{picture.stem}.json", labelme_json(picture.file, picture.width, picture.height, shapes)
+        yield f"{picture.stem}.json", labelme_json(_path(picture, form.pictures), picture.width, picture.height, shapes)
+
+
+def _path(picture: Picture, pictures: str) -> str:
+    """Of the picture's file, seen from the JSON file: beside it, where nothing else is known."""
+    if not pictures:
+        return picture.file.rpartition("/")[2]
+    return "../" * picture.stem.count("/") + f"{pictures}/{picture.file}"
 
 
 def _drawn(picture: Picture, row: int) -> list[dict[str, Any]]:
@@ -179,13 +188,13 @@ def _bounds(kind: str, points: Any) -> list[float] | None:
     return [min(xs), min(ys), max(xs), max(ys)]
 
 
-def labelme_json(file: str, width: int, height: int, shapes: list[dict[str, Any]]) -> bytes:
-    """One LabelMe file, without the picture in it."""
+def labelme_json(path: str, width: int, height: int, shapes: list[dict[str, Any]]) -> bytes:
+    """One LabelMe file, without the picture in it, which lies at `path` as seen from the file."""
     document: dict[str, Any] = {
         "version": "5.5.0",
         "flags": {},
         "shapes": shapes,
-        "imagePath": file.rpartition("/")[2],
+        "imagePath": path,
         "imageData": None,
         "imageHeight": height,
         "imageWidth": width,
