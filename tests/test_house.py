@@ -39,6 +39,7 @@ HOMES = {
     "numba": ("compiled.py",),
     "obstore": ("stores.py",),
     "av": ("runs/film.py",),
+    "ray": ("runs/ray_engine.py",),
 }
 
 

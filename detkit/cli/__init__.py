@@ -67,6 +67,7 @@ COMMANDS = (
     Row("slide", _FIND, "any classifier as a sliding window"),
     Row("proposals", _FIND, "boxes that may hold anything, best first"),
     Row("segment", _FIND, "a class for every pixel, by any semantic network"),
+    Row("merge", _FIND, "the parts of a run on many machines, joined"),
     Row("track", _FIND, "objects followed through a video, drawn and counted"),
     Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
     Row("look", _MEASURE, "inside: layers, activations, what a box depends on"),

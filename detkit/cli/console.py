@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import typer
@@ -149,7 +149,7 @@ class RunProgress:
     def ended(self) -> None:
         self._open.close()
 
-    def resumable(self, path: Path) -> None:
+    def resumable(self, path: PathLike[str]) -> None:
         hint_on_interrupt(f"what is done is in {path}, --resume goes on from there")
 
 

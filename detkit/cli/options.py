@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from detkit.cli.at_scale import AddressOption, EngineOption, PartOption, PlanOption, Scale
+
 if TYPE_CHECKING:
     from detkit.detectors.base import Detector
     from detkit.detectors.selection import Selection
@@ -232,6 +234,10 @@ class DetectionOptions:
     latest: LatestOption = None
     reconnect: ReconnectOption = None
     max_pixels: MaxPixelsOption = None
+    part: PartOption = None
+    plan: PlanOption = None
+    engine: EngineOption = None
+    address: AddressOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
 
@@ -250,6 +256,10 @@ class DetectionOptions:
     def confs(self) -> tuple[float, dict[str, float]]:
         """The threshold of --conf, and those of single classes."""
         return thresholds(self.conf)
+
+    def scale(self) -> Scale:
+        """Whether and how the run is done in parts."""
+        return Scale.of(self.part, self.plan, self.engine, self.address, self.threads, self.device)
 
     def runtime(self) -> Runtime:
         """Where and how networks run."""

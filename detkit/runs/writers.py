@@ -6,6 +6,7 @@ A format is one file for all records, or one file a picture in a folder. A new o
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ import orjson
 
 from detkit.classes import COCO_NAMES, coco_ids
 from detkit.errors import UsageError
-from detkit.files import as_text
+from detkit.files import as_text, write_atomically, write_bytes
 from detkit.remote import Place
 from detkit.runs.count_table import counts_table
 from detkit.runs.long_lists import Item
@@ -43,12 +44,14 @@ class Whole:
     items   all items
     ids     where other ids than the usual ones are wanted
     wanted  the classes that were asked for by name, none where all are
+    numbered  whether the stems of all items are numbers, where that is known already
     """
 
     names: Sequence[str]
-    items: Sequence[Item] = ()
+    items: Iterable[Item] = ()
     ids: CocoIds | None = None
     wanted: Sequence[str] = ()
+    numbered: bool | None = None
 
 
 # A file beside the output: what is added to the output's name (or, in a folder, the name), and its content.
@@ -78,6 +81,18 @@ class Writer:
     def folder(self) -> bool:
         """Whether it is one file a picture."""
         return self.write is None
+
+    def write_all(self, out: Place, records: Iterable[Record], whole: Whole) -> None:
+        """The output of a run that is through: the file of all records, or what belongs beside a file for each."""
+        if self.write is None:
+            deque(records, maxlen=0)
+            for name, content in self.beside(whole):
+                write_bytes(out / name, content)
+            return
+        with write_atomically(out) as file:
+            beside = list(self.write(file, records, whole))
+        for ending, content in beside:
+            write_bytes(out.with_name(out.name + ending), content)
 
 
 def writer_named(name: str) -> Writer:
@@ -165,7 +180,8 @@ def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besi
     """
     ids, numbers = whole.ids, RunningNumbers()
     if ids is None:
-        number = number_in_stem if has_numbered_stems(whole.items) else numbers.__getitem__
+        numbered = has_numbered_stems(whole.items) if whole.numbered is None else whole.numbered
+        number = number_in_stem if numbered else numbers.__getitem__
         ids = CocoIds(number, coco_category_id(whole.names))
     file.write(b"[")
     separator = b"\n"
