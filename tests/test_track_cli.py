@@ -282,6 +282,27 @@ def test_thresholds_of_single_classes_in_a_file_of_detections(tmp_path):
     assert "no detection is of class 'zebra'" in outcome.stderr
 
 
+def test_a_folder_gets_a_file_for_each_video(tmp_path):
+    """Detections of two sequences and of a third with the name of the first; the results are what eval takes."""
+    files = []
+    for place in ("a/A", "a/B", "b/A"):
+        path = tmp_path / place / "det" / "det.txt"
+        path.parent.mkdir(parents=True)
+        shift = 100 * len(files)
+        path.write_text("".join(f"{frame},-1,{shift + 5 * frame},20,20,30,50,-1,-1,-1\n" for frame in range(1, 7)))
+        files.append(path)
+    run(*files[:2], "-o", f"{tmp_path}/results/", "--fps", 10)
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["A.txt", "B.txt", "tracks.jsonl"]
+    assert read_tracks(tmp_path / "results" / "B.txt").boxes[0, 0] == 105
+    assert len(lines(tmp_path / "results" / "tracks.jsonl")) == 12
+    assert run(*files[:2], "-o", tmp_path / "one.txt", code=2).stderr.count("holds one video") == 1
+    before = files[0].read_bytes()
+    spared = tmp_path / "a" / "A" / "det" / "A.txt"
+    spared.write_bytes(before)
+    run(spared, "-o", spared.parent, "--fps", 10, code=2)
+    assert spared.read_bytes() == before
+
+
 def test_h264_needs_pyav(video, tmp_path, monkeypatch):
     monkeypatch.setattr("detkit.runs.film._pyav", lambda: None)
     said = run(video, "-o", tmp_path / "t.jsonl", "--draw", tmp_path / "t.mp4", code=2).stderr

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from detkit.classes import classes_called
 from detkit.errors import InputError, UsageError
-from detkit.files import as_text, is_device
+from detkit.files import as_text, is_device, write_bytes
+from detkit.guard import Guard
 from detkit.remote import Place
 from detkit.runs.footage import Footage, Pace, Whereabouts, footage_of
 from detkit.runs.record import Record, jsonl_line, record_key
@@ -210,6 +213,20 @@ def track_format(out: Place | None) -> TrackFormat:
         if ending in form.endings:
             return form
     raise UsageError(f"tracks are written as .txt (MOTChallenge), .jsonl or .csv; the ending of {out} names none")
+
+
+def write_each(folder: Path, videos: Sequence[Tracked], guard: Guard) -> None:
+    """A file of MOTChallenge's format for each video, called by it; of two of one name the later one is NAME-2.
+
+    UsageError where one would replace an input.
+    """
+    names: Counter[str] = Counter()
+    for video in videos:
+        name = video.footage.name
+        names[name] += 1
+        path = folder / f"{name}{f'-{names[name]}' if names[name] > 1 else ''}.txt"
+        guard.spare("--out", path)
+        write_bytes(path, tracks_text(video.trajectories.table))
 
 
 class TrackWriter:
