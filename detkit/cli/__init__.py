@@ -71,6 +71,8 @@ COMMANDS = (
     Row("track", _FIND, "objects followed through a video, drawn and counted"),
     Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
     Row("look", _MEASURE, "inside: layers, activations, what a box depends on"),
+    Row("val", _MEASURE, "detect in a data set and measure, in one go"),
+    Row("compare", _MEASURE, "several detectors on the same pictures, on one page"),
     Row("bench", _MEASURE, "how fast a network runs; how well motion models foresee"),
     Row("train", _MAKE, "detectors and motion models from your annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),

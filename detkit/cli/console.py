@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from detkit.spelling import counted as counted
 from detkit.spelling import printable
 
 # Without a terminal, progress is a line now and then, not a bar.
@@ -40,11 +41,6 @@ def show(text: str, *, err: bool = False) -> None:
         print(lines, file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
-
-
-def counted(count: int, one: str, several: str | None = None) -> str:
-    """ "1 picture", "2 pictures"; `several` for words whose plural is no bare s."""
-    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def counts_of(found: Counter[str]) -> str:

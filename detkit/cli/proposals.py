@@ -187,13 +187,16 @@ def proposals(
             cover.add(record["file"], record["boxes"])
         return record
 
-    settings = {"command": "proposals", "method": method.value, "max": max_proposals, **_settings(chosen, draw)}
+    def settings() -> dict[str, Any]:
+        return {"command": "proposals", "method": method.value, "max": max_proposals, **_settings(chosen, draw)}
+
     cores = Runtime(threads=threads).cores
     short = out is None and sys.stdout.isatty()
     if not scale.whole:
-        job = Job(lambda: made(1), settings, Reading(workers=threads, readers=readers))
+        here = made(1)
+        job = Job(lambda: made(1), settings(), Reading(workers=threads, readers=readers))
         progress = RunProgress("parts" if scale.engine else "pictures", shown=not quiet)
-        summary = run_at_scale(scale, job, made(1), listed, progress, counted)
+        summary = run_at_scale(scale, job, here, listed, progress, counted)
         for name, why in problems:
             summary.failures += 1
             progress.failed(name, why)
@@ -207,7 +210,7 @@ def proposals(
         for name, why in problems:
             run.fail(name, why)
         if path is not None:
-            run.write(settings, counted)
+            run.write(settings(), counted)
         elif short:
             for record in map(counted, run.records()):
                 if "error" not in record:
