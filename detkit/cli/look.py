@@ -95,6 +95,14 @@ def look(
             rich_help_panel=_WHY,
         ),
     ] = False,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="What a transformer attends to: heads, roll-out, a decoder's queries.",
+            rich_help_panel=_WHY,
+        ),
+    ] = False,
     box: Annotated[
         str | None,
         typer.Option(
@@ -149,9 +157,10 @@ def look(
     from detkit.inside.hiding import RandomMasks
 
     start_logging(quiet=quiet, verbose=verbose)
-    if not (layers or activations or projection or why or occlusion or cam or eigen_cam):
+    if not (layers or activations or projection or why or occlusion or cam or eigen_cam or attention):
         raise UsageError(
-            "say what to look at: --layers, --activations DIR, --projection, --why N, --occlusion, --cam or --eigen-cam"
+            "say what to look at: --layers, --activations DIR, --projection, --why N, --occlusion, --cam, --eigen-cam "
+            "or --attention"
         )
     if layer is not None and activations is None and not projection:
         raise UsageError("--layer chooses what --activations DIR and --projection show: name one of them, too")
@@ -159,7 +168,7 @@ def look(
         raise UsageError("--unit is for --projection")
     if max_pixels is not None:
         set_max_pixels(max_pixels)
-    wanted = Wanted(layers, activations, layer, channels, projection, unit, why, occlusion, cam, eigen_cam)
+    wanted = Wanted(layers, activations, layer, channels, projection, unit, why, occlusion, cam, eigen_cam, attention)
     looking = Looking(
         model, Runtime(device, threads), conf, _box(box), class_name, square,
         RandomMasks(cells=cells, most=masks, least=min(200, masks), seed=seed), out, json, quiet, verbose,
