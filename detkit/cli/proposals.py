@@ -22,6 +22,7 @@ class Method(str, Enum):
     selective_search = "selective-search"
     edge_boxes = "edge-boxes"
     grid = "grid"
+    rpn = "rpn"
 
 
 class Mode(str, Enum):
@@ -44,8 +45,17 @@ def proposals(
         ),
     ],
     method: Annotated[
-        Method, typer.Option(metavar="NAME", help="selective-search, edge-boxes or grid.")
+        Method, typer.Option(metavar="NAME", help="selective-search, edge-boxes, grid or rpn.")
     ] = Method.selective_search,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME|FILE",
+            help="Of rpn: the Faster R-CNN whose region proposal network proposes. Default: the bundled one.",
+        ),
+    ] = None,
     max_proposals: Annotated[int, typer.Option("--max", min=1, metavar="N", help="Boxes per picture.")] = 2000,
     mode: Annotated[
         Mode | None, typer.Option(help="8 strategies, or 80 for more boxes. Default: fast.", rich_help_panel=_SEARCH)
@@ -137,7 +147,7 @@ def proposals(
     from detkit.graphs.runtime import Runtime
     from detkit.images import set_max_pixels
     from detkit.proposals.cover import Cover
-    from detkit.proposals.methods import MethodOptions, method_named
+    from detkit.proposals.methods import MethodOptions, Propose, method_named
     from detkit.runs.batch import Reading
     from detkit.runs.run import Output, Run
     from detkit.runs.sources import find_items
@@ -149,17 +159,31 @@ def proposals(
         alpha, beta, eta, min_score, edges,
     )  # fmt: skip
     chosen.check(method.value)
-    if device not in ("auto", "cpu") and (edges is None or edges.suffix.lower() != ".onnx"):
-        raise DeviceError(f"device {device!r}: only an .onnx edge network runs on another device than the cpu")
+    if model is not None and method is not Method.rpn:
+        raise typer.BadParameter("is for --method rpn", param_hint="--model")
+    on_cpu = method is not Method.rpn and (edges is None or edges.suffix.lower() != ".onnx")
+    if device not in ("auto", "cpu") and on_cpu:
+        raise DeviceError(f"device {device!r}: only an .onnx edge network and rpn run on another device than the cpu")
     path = None if out in (None, "-") else Path(str(out))
-    output = Output(path, "jsonl", draw, resume=resume, spare=tuple(one for one in (gt, edges) if one is not None))
+    output = Output(
+        path, "jsonl", draw, resume=resume, spare=tuple(one for one in (gt, edges, model) if one is not None)
+    )
     output.writer()
     cover = None if gt is None else Cover(gt, max_proposals)
     problems: list[tuple[str, str]] = []
     items = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
     # One picture gets all threads; of several, each gets one.
     cores = Runtime(threads=threads).cores
-    propose = method_named(method.value, max_proposals, chosen, Runtime(device, 1 if len(items) > 1 else cores))
+    runtime = Runtime(device, 1 if len(items) > 1 else cores)
+    fingerprint = ""
+    propose: Propose
+    if method is Method.rpn:
+        from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
+
+        network = FasterRcnn(model, runtime=runtime, max_proposals=max_proposals)
+        propose, fingerprint = network.proposals, network.fingerprint
+    else:
+        propose = method_named(method.value, max_proposals, chosen, runtime)
     cv2.setNumThreads(1)
     if max_pixels is not None:
         set_max_pixels(max_pixels)
@@ -176,9 +200,9 @@ def proposals(
         return record
 
     if path is not None:
-        run.write(
-            {"command": "proposals", "method": method.value, "max": max_proposals, **_settings(chosen, draw)}, counted
-        )
+        own = {"model": fingerprint} if fingerprint else {}
+        settings = {"command": "proposals", "method": method.value, "max": max_proposals, **own}
+        run.write({**settings, **_settings(chosen, draw)}, counted)
     elif short:
         for record in map(counted, run.records()):
             if "error" not in record:
