@@ -43,7 +43,9 @@ class Work:
 
     processes           each has one thread and a part of each batch
     checkpoint_seconds  after so many the checkpoint is written again
+    device              "cpu", "cuda", "cuda:N" or "auto"; on a card there is one process
     """
 
     processes: int = 2
     checkpoint_seconds: float = 120.0
+    device: str = "cpu"
