@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor  # noqa: E402
 from detkit.errors import DeviceError  # noqa: E402
 from detkit.training.torch.devices import Ahead, batches, on_cpu, training_device  # noqa: E402
 from detkit.training.torch.train_session import Session  # noqa: E402
-from detkit.training.torch.watching import Watcher, Watching  # noqa: E402
+from detkit.training.torch.train_settings import Watching  # noqa: E402
+from detkit.training.torch.watching import Watcher  # noqa: E402
 
 
 class Training:

@@ -14,7 +14,7 @@ from detkit.cli.console import show
 if TYPE_CHECKING:
     from detkit.detectors.base import Detector
     from detkit.training.material import Material, Source
-    from detkit.training.torch.watching import Watching
+    from detkit.training.torch.train_settings import Watching
 
 DataArgument = Annotated[
     Path,
@@ -84,7 +84,7 @@ def watched(
     from detkit.cli.console import say
     from detkit.errors import UsageError
     from detkit.training.measure import average_precision
-    from detkit.training.torch.watching import Measured, Watching
+    from detkit.training.torch.train_settings import Measured, Watching
 
     pictures = material.measure[:: -(-len(material.measure) // _MOST_WATCHED) or 1]
     if not pictures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -264,8 +264,7 @@ def _train_network(
             recipe,
             proposals=proposals,
             start=start,
-            work=work,
-            watching=watching,
+            work=replace(work, watching=watching),
             progress=percent(advance),
         )
     plot_history(out)

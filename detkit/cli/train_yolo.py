@@ -102,8 +102,7 @@ def train_yolo(
             Length(default_minutes(minutes, epochs), epochs),
             Recipe(image_size=size, batch=batch, seed=seed),
             start=YoloStart(start, resume, teacher),
-            work=YoloWork(processes or available_cores(), device=device),
-            watching=watching,
+            work=YoloWork(processes or available_cores(), device=device, watching=watching),
             progress=percent(advance),
         )
     plot_history(out)

@@ -31,7 +31,7 @@ from detkit.training.torch.train_session import (
 )
 from detkit.training.torch.train_settings import Length, Start, Work
 from detkit.training.torch.training_set import BatchOrder, TrainingSet
-from detkit.training.torch.watching import Watcher, Watching
+from detkit.training.torch.watching import Watcher
 
 SLOW_LAYERS = ("neck.", "shared.class_branch.")  # what a YOLO taught
 
@@ -59,7 +59,6 @@ def train_rcnn(
     proposals: GivenProposals | None = None,
     start: Start = Start(),
     work: Work = Work(),
-    watching: Watching = Watching(),
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Path:
     """Train the recipe's variant, a Fast or a Faster R-CNN, on `data`; returns the exported file's path.
@@ -68,7 +67,7 @@ def train_rcnn(
     either. A `start.detector`, a checkpoint or exported file of a YOLO's training, gives backbone and neck.
 
     `directory` gets the file, a checkpoint now and then, and the history of the losses. `progress` is told of each
-    step. Where `watching` has pictures that measure, the file is the best state that they saw.
+    step. Where `work.watching` has pictures that measure, the file is the best state that they saw.
     """
     device = training_device(work.device)
     if mixes_precision(device):
@@ -99,7 +98,7 @@ def train_rcnn(
     def export(path: Path) -> Path:
         return export_onnx(on_cpu(session.average), path, recipe.image_size, data.names)
 
-    watcher = Watcher(watching, session, export)
+    watcher = Watcher(work.watching, session, export)
 
     arguments = (data, boxes, recipe, session.order)
     source = BatchSource(*arguments, 0, processes)

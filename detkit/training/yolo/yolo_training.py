@@ -22,7 +22,7 @@ from detkit.training.torch.train_session import (
 )
 from detkit.training.torch.train_settings import Length, Start, Work
 from detkit.training.torch.training_set import BatchOrder, TrainingSet
-from detkit.training.torch.watching import Watcher, Watching
+from detkit.training.torch.watching import Watcher
 from detkit.training.yolo.teacher import YoloxTeacher
 from detkit.training.yolo.yolo_data import AugmentedPictures, Batch, Request, collate
 from detkit.training.yolo.yolo_export import export_onnx
@@ -79,13 +79,12 @@ def train_yolo(
     *,
     start: YoloStart = YoloStart(),
     work: YoloWork = YoloWork(),
-    watching: Watching = Watching(),
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Path:
     """Train a detector on `data` and return the path of the exported ONNX file.
 
     `directory` gets the file, a checkpoint now and then, and the history of the losses. `progress` is told of each
-    step. Where `watching` has pictures that measure, the file is the best state that they saw.
+    step. Where `work.watching` has pictures that measure, the file is the best state that they saw.
     """
     device = training_device(work.device)
     if mixes_precision(device):
@@ -107,7 +106,7 @@ def train_yolo(
         training = {**(start.origin or {}), **run}
         return export_onnx(on_cpu(session.average), path, recipe.image_size, data.names, training=training)
 
-    watcher = Watcher(watching, session, export)
+    watcher = Watcher(work.watching, session, export)
 
     if work.store is not None:  # here, so that not every process does it
         PictureStore(work.store, data.paths, recipe.stored_side)
