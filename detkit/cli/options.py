@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from detkit.cli.at_scale import AddressOption, EngineOption, PartOption, PlanOption, Scale
+
 if TYPE_CHECKING:
     from detkit.detectors.base import Detector
     from detkit.detectors.selection import Selection
@@ -240,6 +242,10 @@ class DetectionOptions:
     latest: LatestOption = None
     reconnect: ReconnectOption = None
     max_pixels: MaxPixelsOption = None
+    part: PartOption = None
+    plan: PlanOption = None
+    engine: EngineOption = None
+    address: AddressOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
 
@@ -260,6 +266,10 @@ class DetectionOptions:
     def confs(self) -> tuple[float, dict[str, float]]:
         """The threshold of --conf, and those of single classes."""
         return thresholds(self.conf)
+
+    def scale(self) -> Scale:
+        """Whether and how the run is done in parts."""
+        return Scale.of(self.part, self.plan, self.engine, self.address, self.threads, self.device)
 
     def runtime(self) -> Runtime:
         """Where and how networks run."""
@@ -350,28 +360,47 @@ def detection_command(function: Callable[..., None]) -> Callable[..., None]:
 
     Typer reads the signature, which is made of the fields of `DetectionOptions` and the command's own parameters.
     """
-    hints = get_type_hints(DetectionOptions, include_extras=True)
-    shared = [
+    shared = fields_of(DetectionOptions)
+    names = {parameter.name for parameter in shared}
+    own = parameters_of(function)[1:]
+
+    def command(**values: Any) -> None:
+        options = DetectionOptions(**{name: value for name, value in values.items() if name in names})
+        function(options, **{name: value for name, value in values.items() if name not in names})
+
+    return with_parameters(command, function, [*shared, *own])
+
+
+def fields_of(options: type[Any], *names: str) -> list[inspect.Parameter]:
+    """The fields of a dataclass of options as parameters of a command; those that are named, or all."""
+    hints = get_type_hints(options, include_extras=True)
+    return [
         inspect.Parameter(
             entry.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if entry.default is MISSING else entry.default,
             annotation=hints[entry.name],
         )
-        for entry in fields(DetectionOptions)
-    ]
-    names = {parameter.name for parameter in shared}
-    own_hints = get_type_hints(function, include_extras=True)
-    own = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[name])
-        for name, parameter in list(inspect.signature(function).parameters.items())[1:]
+        for entry in fields(options)
+        if not names or entry.name in names
     ]
 
-    def command(**values: Any) -> None:
-        options = DetectionOptions(**{name: value for name, value in values.items() if name in names})
-        function(options, **{name: value for name, value in values.items() if name not in names})
 
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a command, with their annotations as values, to be given by name."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+def with_parameters(
+    command: Callable[..., None], function: Callable[..., Any], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """`command` with these parameters, as Typer reads them, and the name and the words of `function`."""
     command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

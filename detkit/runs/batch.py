@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 from detkit.cores import available_cores
 from detkit.errors import InputError
-from detkit.files import write_bytes
 from detkit.images import Image, decode_named, read_content
 from detkit.remote import Place, RemotePath
 from detkit.runs.live import LiveItem, WebItem
 from detkit.runs.long_lists import Item
+from detkit.stores import fetch_object
 from detkit.videos import Frame, frames
 
 # The bytes of a picture's file, from wherever pictures come. InputError is about that picture alone.
@@ -254,7 +254,8 @@ def _on_disk(path: Place) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="detkit-") as folder:
         copy = Path(folder, path.name)
-        write_bytes(copy, read_content(path))
+        with open(copy, "wb") as file:
+            fetch_object(path, file)
         try:
             yield copy
         except InputError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -16,12 +16,12 @@ import orjson
 
 from detkit.classes import COCO_NAMES, coco_ids
 from detkit.errors import UsageError
-from detkit.files import as_text
+from detkit.files import as_text, write_atomically, write_bytes
 from detkit.remote import Place
 from detkit.runs.count_table import counts_table
 from detkit.runs.long_lists import Item
 from detkit.runs.record import Record, jsonl_line, one_line, record_key
-from detkit.runs.yolo_results import data_yaml, yolo_text
+from detkit.runs.yolo_results import data_yaml, keypoints_in, yolo_text
 
 # What detections may have beside boxes, by their keys, for people.
 SHAPES = {"mask": "masks", "keypoints": "key points", "corners": "corners"}
@@ -48,13 +48,15 @@ class Whole:
     ids     where other ids than the usual ones are wanted
     wanted  the classes that were asked for by name, none where all are
     keypoints   how many the detections have, where that was counted
+    numbered  whether the stems of all items are numbers, where that is known already
     """
 
     names: Sequence[str]
-    items: Sequence[Item] = ()
+    items: Iterable[Item] = ()
     ids: CocoIds | None = None
     wanted: Sequence[str] = ()
     keypoints: int = 0
+    numbered: bool | None = None
 
 
 # A file beside the output: what is added to the output's name (or, in a folder, the name), and its content.
@@ -86,6 +88,18 @@ class Writer:
     def folder(self) -> bool:
         """Whether it is one file a picture."""
         return self.write is None
+
+    def write_all(self, out: Place, records: Iterable[Record], whole: Whole) -> None:
+        """The output of a run that is through: the file of all records, or what belongs beside a file for each."""
+        if self.write is None:
+            most = max(map(keypoints_in, records), default=0)
+            for name, content in self.beside(replace(whole, keypoints=most)):
+                write_bytes(out / name, content)
+            return
+        with write_atomically(out) as file:
+            beside = list(self.write(file, records, whole))
+        for ending, content in beside:
+            write_bytes(out.with_name(out.name + ending), content)
 
 
 def writer_named(name: str) -> Writer:
@@ -174,7 +188,8 @@ def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besi
     """
     ids, numbers = whole.ids, RunningNumbers()
     if ids is None:
-        number = number_in_stem if has_numbered_stems(whole.items) else numbers.__getitem__
+        numbered = has_numbered_stems(whole.items) if whole.numbered is None else whole.numbered
+        number = number_in_stem if numbered else numbers.__getitem__
         ids = CocoIds(number, coco_category_id(whole.names))
     file.write(b"[")
     separator = b"\n"

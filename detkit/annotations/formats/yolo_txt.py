@@ -269,7 +269,7 @@ def _columns(case: _Case, entries: Sequence[tuple[str, list[float]]]) -> tuple[F
     other = next((length for length in polygons if length not in (8, 9)), None)
     if case.kind == "corners" and other is not None:
         where = entries[rows[other][0]][0]
-        raise InputError(f"{case.path}: {where} has {other} numbers behind the class, and a turned box has 8, or 9 with "
+        raise InputError(f"{case.path}: {where} has {other} numbers behind the class; a turned box has 8, or 9 with "
                          "its score")  # fmt: skip
     are_turned = other is None and case.kind != "polygon"
     beside: Points = {}

@@ -178,6 +178,10 @@ class FastRcnn(_RoiDetector):
         """Detections of pictures with their proposals."""
         return [self._detect_one(one) for one in prepared]
 
+    def regions(self, prepared: Prepared) -> Floats | None:
+        """The proposals (N, 4)."""
+        return prepared.proposals
+
     def _detect_one(self, prepared: Prepared) -> Detections:
         assert prepared.proposals is not None
         (features,) = self.feature_map(prepared.tensor)
@@ -224,6 +228,10 @@ class FasterRcnn(_RoiDetector):
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """Detections of prepared pictures, in their order."""
         return [self._detections(*self.propose(one), one.placement) for one in prepared]
+
+    def regions(self, prepared: Prepared) -> Floats:
+        """The proposals (N, 4), best first, in pixels of the picture; the network makes them once more for it."""
+        return prepared.placement.undo(self.propose(prepared)[1])
 
     def _anchor_shapes(self) -> list[tuple[float, float]]:
         """Width and height of the anchors of a cell, from the metadata."""
