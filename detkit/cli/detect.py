@@ -128,7 +128,7 @@ class Detecting:
             raise UsageError(f"--latest and --reconnect are for streams, and {scale.option} makes parts of a list")
         detector, task, output = self._started()
         job = Job(lambda: self._made(*self._built())[1:], self._settings(detector, output), self._reading)
-        progress = RunProgress("parts" if scale.engine else "pictures", shown=not options.quiet)
+        progress = RunProgress("pictures", shown=not options.quiet)
         found = Summary()
         summary = run_at_scale(
             scale,
