@@ -77,6 +77,7 @@ COMMANDS = (
     Row("train", _MAKE, "detectors and motion models from your annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),
     Row("convert", _MAKE, "annotations from one format to another"),
+    Row("schema", _MAKE, "the JSON schemas of results and of figures"),
 )
 
 

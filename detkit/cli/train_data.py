@@ -33,7 +33,7 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Begin again where --out holds a training, whose files are then lost.")
 ]
 # What trainings leave in their folder.
-_TRACES = ("detector.onnx", "detector.npz", "checkpoint.pt", "history.csv", "proposals.npz", "features")
+_TRACES = ("detector.onnx", "detector.npz", "segment.onnx", "checkpoint.pt", "history.csv", "proposals.npz", "features")
 
 
 def spare_training(out: Path, *, resume: bool, overwrite: bool) -> None:
