@@ -138,7 +138,7 @@ class Detecting:
             raise UsageError(f"--polygons is for a run on one machine; {scale.option} keeps the masks, exactly")
         detector, task, output = self._started()
         job = Job(lambda: self._made(*self._built())[1:], self._settings(detector, output), self._reading)
-        progress = RunProgress("parts" if scale.engine else "pictures", shown=not options.quiet)
+        progress = RunProgress("pictures", shown=not options.quiet)
         found = Summary()
         summary = run_at_scale(
             scale,
