@@ -215,6 +215,12 @@ def test_one_channel_of_probabilities_by_the_sigmoid_that_it_ends_in(tmp_path):
         Segmenter(made("Abs"), mean=[0], std=[255])
 
 
+def test_one_channel_that_is_a_measure_is_no_foreground(make_graph):
+    depth = np.random.default_rng(4).uniform(2, 9, (1, 1, H, W)).astype(np.float32)
+    with pytest.raises(ModelError, match="looks like a measure"):
+        Segmenter(make_graph({"depth": depth}, (1, 3, H, W)))
+
+
 def test_a_sigmoid_for_each_class_is_a_question(make_graph):
     values = np.random.default_rng(2).random((1, 3, H, W)).astype(np.float32)
     graph = make_graph({"y": values}, (1, 3, H, W))

@@ -66,7 +66,8 @@ def _names(known: Known, wanted: Palette | None) -> tuple[tuple[str, ...], str]:
     if wanted is not None and len(wanted) == count:
         return wanted.names, ""
     if known.count == 1:
-        return _TWO, ""
+        line = "it carries no class names: its one channel is read as a foreground; --names changes that"
+        return _TWO, "" if known.carries else line
     if count is None:
         if wanted is not None:
             return wanted.names, ""
