@@ -96,6 +96,26 @@ def test_options_choose_boxes(run, folder, graph):
     assert classes("--class", "ape", "--class", 2) == ["cat", "ape"]
 
 
+def test_tiles_are_an_option_of_detection(run, folder, graph, tmp_path):
+    status, out, _ = run("yolo", folder / "0.png", "-m", graph, "--tile", 64, "--overlap", 0, "-f", "jsonl")
+    assert status == 0
+    boxes = {tuple(one["box"]) for one in lines(out)[0]["detections"]}
+    assert (10 + 0, 20, 50, 60) in boxes  # of the whole picture, which the network finds the same two boxes in
+    assert len(boxes) > 2
+    status, _, err = run("yolo", folder, "-m", graph, "--overlap", 0.3)
+    assert status == 2
+    assert "--tile" in err
+
+
+def test_an_interrupted_run_over_other_tiles_is_not_gone_on_with(run, folder, graph, tmp_path):
+    journal = tmp_path / "found.jsonl.partial.jsonl"
+    journal.write_text('{"detkit":1,"command":"yolo"}\n')
+    options = ("yolo", folder, "-m", graph, "-o", tmp_path / "found.jsonl", "--resume", "--tile", "64")
+    status, _, err = run(*options)
+    assert status == 2
+    assert "tile was None and is 64" in err
+
+
 def test_coco_is_what_pycocotools_takes(run, folder, graph, tmp_path):
     pycocotools = pytest.importorskip("pycocotools.coco")
     assert run("yolo", folder, "-m", graph, "-o", tmp_path / "r.json")[0] == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,11 @@ if TYPE_CHECKING:
     from detkit.cli.options import DetectionOptions
     from detkit.detectors.base import Detector
     from detkit.images import Image
+    from detkit.remote import Place
     from detkit.report.document import Fact
     from detkit.report.gallery import Gallery
+    from detkit.runs.long_lists import Item
     from detkit.runs.run import Output
-    from detkit.runs.sources import Item
 
 _MANY = 1000  # pictures that a video may have, as long as nobody has counted them
 
@@ -60,12 +63,11 @@ def report_of_run(
         yield None
         return
     from detkit.report.gallery import Gallery, Panel
-    from detkit.report.thumbnails import side_for
     from detkit.runs.run import journal_path
 
-    check_page(target, "--report", [*(item.path for item in items), *spare], output.path)
-    paths = {item.name: item.path for item in items if not item.video}
-    side = side_for(sum(_MANY if item.video else 1 for item in items))
+    check_page(target, "--report", chain((item.path for item in items), spare), output.path)
+    paths = picture_files(items)
+    side = thumbnail_side(items)
     journal = None if output.path is None else journal_path(output.path, output.writer())
     resume = output.resume and journal is not None and journal.exists()
     gallery = Gallery(target, [Panel("")], side, paths.get, resume)
@@ -77,7 +79,21 @@ def report_of_run(
         gallery.close(keep=not done and journal is not None and journal.exists())
 
 
-def check_page(target: Path, option: str, inputs: Sequence[str | Path | None], other: Path | None = None) -> None:
+def picture_files(items: Sequence[Item]) -> dict[str, Path]:
+    """The files on this machine of pictures, by their names."""
+    return {item.name: item.path for item in items if not item.video and isinstance(item.path, Path)}
+
+
+def thumbnail_side(items: Sequence[Item]) -> int:
+    """Pixels of the longer side of the small pictures on a page of these items."""
+    from detkit.report.thumbnails import side_for
+
+    return side_for(sum(_MANY if item.video else 1 for item in items))
+
+
+def check_page(
+    target: Path, option: str, inputs: Iterable[str | os.PathLike[str] | None], other: Place | None = None
+) -> None:
     """Refuse a page that is none by its name, or lies where an input or another output is.
 
     BadParameter, UsageError, or OutputError where nothing can be written there.
@@ -87,9 +103,11 @@ def check_page(target: Path, option: str, inputs: Sequence[str | Path | None], o
 
     if target.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"the report is a page: {target} should end in .html", param_hint=option)
-    if other is not None and other.absolute() == target.absolute():
+    if isinstance(other, Path) and other.absolute() == target.absolute():
         raise UsageError(f"{option} and --out name the same file: {target}")
-    Guard(*inputs).spare(option, target)
+    guard = Guard()
+    guard.add(inputs)
+    guard.spare(option, target)
     check_writable(target)
 
 

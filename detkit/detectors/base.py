@@ -34,6 +34,8 @@ class PictureModel(ABC, Generic[Found]):
     names   of the classes
     batch   pictures that `detect` takes at once with profit
     path    the file that it comes from; None where it was made in memory
+    by_name    whether `prepare` looks something up by the picture's name
+    reads_parts   whether `read` may give a picture of which `prepare` takes parts
 
     `prepare` may run in several threads at once, away from the pictures' order; `detect` runs in one thread, on the
     prepared pictures of one batch.
@@ -42,6 +44,12 @@ class PictureModel(ABC, Generic[Found]):
     names: tuple[str, ...] = ()
     batch: int = 1
     path: Path | None = None
+    by_name: bool = False
+    reads_parts: bool = False
+
+    def read(self, path: Path) -> Any:
+        """What `prepare` takes of a file: the picture, uint8 (H, W, 3) RGB. InputError where it cannot be read."""
+        return read_image(path)
 
     @abstractmethod
     def prepare(self, image: Image, name: str = "") -> Any:
@@ -63,10 +71,18 @@ class PictureModel(ABC, Generic[Found]):
         name   of the picture in a file of proposals; a file's own name where none is given
         """
         if isinstance(image, list | tuple):
-            pictures = [self.prepare(*_named(one, name)) for one in image]
+            pictures = [self.prepare(*self._named(one, name)) for one in image]
             parts = [self.detect(pictures[k : k + self.batch]) for k in range(0, len(pictures), self.batch)]
             return [found for part in parts for found in part]
-        return self.detect([self.prepare(*_named(image, name))])[0]  # type: ignore[arg-type]
+        return self.detect([self.prepare(*self._named(image, name))])[0]  # type: ignore[arg-type]
+
+    def regions(self, prepared: Any) -> NDArray[np.float32] | None:
+        """The boxes (N, 4) xyxy, in pixels of a prepared picture, that are looked at; None for none such."""
+        return None
+
+    def heat(self, prepared: Any) -> NDArray[np.float32] | None:
+        """Scores from 0 to 1 over a prepared picture (H, W), the highest of all scales; None where there are none."""
+        return None
 
     @property
     def fingerprint(self) -> str:
@@ -77,6 +93,11 @@ class PictureModel(ABC, Generic[Found]):
         """What it is and how it runs, a line each, for those who want to know."""
         return [] if self.path is None else [str(self.path)]
 
+    def _named(self, image: Picture, name: str) -> tuple[Image, str]:
+        if isinstance(image, str | os.PathLike):
+            return self.read(Path(image)), name or Path(image).name
+        return as_image(np.asarray(image)), name
+
 
 class Detector(PictureModel[Detections]):
     """An image, uint8 (H, W, 3) RGB, to `Detections`.
@@ -85,9 +106,3 @@ class Detector(PictureModel[Detections]):
     """
 
     selection: Selection = Selection()
-
-
-def _named(image: Picture, name: str) -> tuple[Image, str]:
-    if isinstance(image, str | os.PathLike):
-        return read_image(image), name or Path(image).name
-    return as_image(np.asarray(image)), name

@@ -26,6 +26,18 @@ def load(path: str | os.PathLike[str]) -> ModelProto:
         raise ModelError(f"{path}: {error}") from error
 
 
+def load_whole(path: str | os.PathLike[str]) -> ModelProto:
+    """The graph of an .onnx file with the weights that lie beside it. ModelError where they are not there."""
+    import onnx
+
+    model = load(path)
+    try:
+        onnx.load_external_data_for_model(model, os.path.dirname(os.path.abspath(path)))
+    except Exception as error:  # onnx's own errors, of which some are bare ValueErrors
+        raise ModelError(f"{path}: its weights beside it cannot be read: {' '.join(str(error).split())}") from error
+    return model
+
+
 def parsed(content: bytes) -> ModelProto:
     """The graph in the bytes of an .onnx file. ModelError, without a file name, where they are none."""
     import onnx

@@ -19,7 +19,7 @@ from urllib.parse import urlparse
 import orjson
 
 from detkit.errors import InputError, ModelError, OutputError
-from detkit.files import reason, sha256
+from detkit.files import cache_home, reason, sha256
 from detkit.graphs.checksums import has_checksum
 from detkit.locks import locked
 
@@ -95,7 +95,7 @@ def cache_folder() -> Path:
     home = os.environ.get("DETKIT_HOME")
     if home:
         return Path(home)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detkit" / "models"
+    return cache_home() / "models"
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -45,6 +46,7 @@ class Segmenting:
     """
 
     videos = ""
+    parts: Callable[[Path], Any] | None = None
 
     def __init__(
         self,
@@ -137,9 +139,9 @@ class MapOutput(Output):
         """The format. UsageError where the path does not go with it."""
         form, path = self.form, self.path
         assert form is not None
-        if path is not None and form.folder and path.exists() and not path.is_dir():
+        if path is not None and form.folder and os.path.exists(path) and not os.path.isdir(path):
             raise UsageError(f"label maps are a file a picture, but {path} is no folder: name one with --out DIR")
-        if path is not None and not form.folder and path.is_dir():
+        if path is not None and not form.folder and os.path.isdir(path):
             raise UsageError(f"--boxes is one file, but {path} is a folder")
         if self.resume and path is None:
             raise UsageError("--resume needs --out DIR or --boxes FILE: what is done is kept beside it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,12 +27,14 @@ class Task(Protocol):
     names   of the classes that it tells apart, if any
     wanted  the names among them that were asked for, none where all are
     videos  why videos are none of its inputs; "" where they are
+    parts   opens a file of which it may want parts only; None where it takes whole pictures
     """
 
     names: tuple[str, ...]
     wanted: tuple[str, ...]
     batch: int
     videos: str
+    parts: Callable[[Path], Any] | None
 
     def prepare(self, image: Image, name: str = "") -> Any: ...
 
@@ -58,6 +61,7 @@ class Detection:
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
         self.names, self.batch = detector.names, detector.batch
+        self.parts: Callable[[Path], Any] | None = detector.read if detector.reads_parts else None
         wanted = detector.selection.wanted(detector.names)
         self.wanted = () if wanted is None else tuple(class_name(detector.names, number) for number in wanted.tolist())
 
@@ -100,6 +104,7 @@ class Proposing:
     wanted: tuple[str, ...] = ()
     batch = 1
     videos = "is a video; proposals are for pictures"
+    parts: Callable[[Path], Any] | None = None
 
     def __init__(
         self, propose: Propose, best: int = 20, objects: Callable[[str], Floats | None] = lambda name: None

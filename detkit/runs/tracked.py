@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from detkit.classes import classes_called
 from detkit.errors import InputError, UsageError
 from detkit.files import as_text, is_device
+from detkit.remote import Place
 from detkit.runs.footage import Footage, Pace, Whereabouts, footage_of
 from detkit.runs.record import Record, jsonl_line, record_key
 from detkit.runs.run import Output
@@ -191,7 +192,7 @@ TRACK_FORMATS = (
 )
 
 
-def track_format(out: Path | None) -> TrackFormat:
+def track_format(out: Place | None) -> TrackFormat:
     """The format that an output's ending names; JSON Lines for stdout. UsageError where it names none."""
     ending = ".jsonl" if out is None or is_device(out) else out.suffix.lower()
     for form in TRACK_FORMATS:
@@ -229,7 +230,7 @@ class TrackOutput(Output):
         """What writes tracks. UsageError where the path does not go with it."""
         form, tracks = track_format(self.path), self.tracks
         assert tracks is not None
-        if self.path is not None and self.path.is_dir():
+        if self.path is not None and os.path.isdir(self.path):
             raise UsageError(f"tracks are one file, but {self.path} is a folder")
         if self.resume and (self.path is None or is_device(self.path)):
             raise UsageError("--resume needs --out FILE: what is done is kept beside it")

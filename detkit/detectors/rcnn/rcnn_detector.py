@@ -20,7 +20,7 @@ from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.rcnn.rcnn_model import FeatureSettings, RcnnModel, read_rcnn_model
 from detkit.detectors.rcnn.region_features import Features, RegionFeatures
-from detkit.detectors.rcnn.region_proposals import REGIONS, proposal_source
+from detkit.detectors.rcnn.region_proposals import REGIONS, from_file, proposal_source
 from detkit.detectors.rcnn.regions import RegionOptions, suppressed
 from detkit.detectors.selection import Selection
 from detkit.errors import ModelError
@@ -67,6 +67,7 @@ class Rcnn(Detector):
         self.features = feature_network(self.model.features, self.path.parent, options.context, runtime)
         self.network = self.features.network
         self.selection.wanted(self.names)  # says now what it would say at the first picture
+        self.by_name = from_file(options.proposals)
         self._propose = proposal_source(options.proposals, options.max_proposals or REGIONS, self.network.threads)
 
     def about(self) -> list[str]:
@@ -80,6 +81,10 @@ class Rcnn(Detector):
     def detect(self, prepared: Sequence[Proposed]) -> list[Detections]:
         """Detections of pictures with their proposals."""
         return [self._detect_one(one) for one in prepared]
+
+    def regions(self, prepared: Proposed) -> Floats:
+        """The proposals (N, 4)."""
+        return prepared.proposals.boxes
 
     def _detect_one(self, prepared: Proposed) -> Detections:
         image, boxes = prepared.image, prepared.proposals.boxes

@@ -69,13 +69,17 @@ class Feeding:
 
         outputs   those that are wanted, by name; None: all
         """
+        return self.network.run(self.feeds(prepared), outputs)
+
+    def feeds(self, prepared: Sequence[Prepared]) -> dict[str, NDArray[np.generic]]:
+        """The network's inputs for pictures of one input size."""
         size = prepared[0].placement.size
         if len(self.image.shape) == 3:
-            return self.network.run({self.image.name: prepared[0].tensor, **self._extra(size)}, outputs)
+            return {self.image.name: prepared[0].tensor, **self._extra(size)}
         tensors = [picture.tensor for picture in prepared]
         tensors += [tensors[-1]] * ((self.image.shape[0] or 0) - len(tensors))
         batch = np.stack(tensors) if len(tensors) > 1 else tensors[0][None]
-        return self.network.run({self.image.name: batch, **self._extra(size, len(batch))}, outputs)
+        return {self.image.name: batch, **self._extra(size, len(batch))}
 
     def _extra(self, size: Size, batch: int = 1) -> Mapping[str, NDArray[np.generic]]:
         """The values of the inputs beside the picture, for a picture as large as the input itself."""

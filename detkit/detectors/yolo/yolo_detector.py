@@ -105,12 +105,19 @@ class Yolo(Detector):
 
     def decode(self, outputs: Outputs, index: int, size: Size) -> Candidates:
         """Candidates of the picture `index` of a batch, in input pixels, with class ids from 0."""
-        frame = replace(self._frame, size=size)
+        candidates = self._decoded(outputs, index, replace(self._frame, size=size))
+        return candidates if self._wanted is None else candidates[np.isin(candidates.class_ids, self._wanted)]
+
+    def decode_all(self, outputs: Outputs, index: int, size: Size, conf: float) -> Candidates:
+        """The same whatever the selection is: of every class above `conf`, those of one row one after the other."""
+        return self._decoded(outputs, index, replace(self._frame, size=size, conf=conf, multi_label=True))
+
+    def _decoded(self, outputs: Outputs, index: int, frame: Frame) -> Candidates:
         outputs = [output.astype(np.float32) if output.dtype == np.float16 else output for output in outputs]
         try:
             candidates = self.head.decoded(outputs, index, frame)
             class_ids = self._class_ids(candidates.class_ids)
-            check_boxes(candidates.boxes, size)
+            check_boxes(candidates.boxes, frame.size)
         except UnsoundError as error:
             raise InputError(f"the network's outputs for it are not {self.head.name}'s: {error}") from error
         except (IndexError, StopIteration, TypeError, ValueError) as error:
@@ -120,12 +127,8 @@ class Yolo(Detector):
             raise ModelError(
                 f"{self.network.path}: its outputs are not those of {self.head.name}: {shapes} ({error})"
             ) from error
-        kept = class_ids >= 0
-        if self._wanted is not None:
-            kept &= np.isin(class_ids, self._wanted)
-        if kept.all():
-            return replace(candidates, class_ids=class_ids)
-        return replace(candidates, class_ids=class_ids)[kept]
+        candidates, known = replace(candidates, class_ids=class_ids), class_ids >= 0
+        return candidates if known.all() else candidates[known]
 
     def _class_ids(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Class ids from 0 of the graph's labels, -1 for labels that stand for none. UnsoundError beyond the names."""
