@@ -291,6 +291,12 @@ def test_names_and_colours():
     two = class_palette(Known(2, ("car", "sky"), True), city)[0]
     assert two.colours.tolist() == [[0, 0, 142], [70, 130, 180]]
     assert (class_palette(Known(30), voc)[0].colours == voc_colours(30)).all()
+    ade = palette_named("ade20k")
+    other = class_palette(Known(151), ade)[0]
+    assert (other.names[:2], other.file_ids[:2], other.colours[1].tolist()) == (("other", "wall"), (0, 1), [120] * 3)
+    assert class_palette(Known(151, ("background", *ade.names), True), None)[0].name == "ade20k"
+    with pytest.raises(UsageError, match="has 19 classes, and the network 21"):
+        class_palette(Known(21), city)
     with pytest.raises(ModelError, match="carries 20 class names and has 21"):
         class_palette(Known(21, voc.names[1:], True), None)
     with pytest.raises(UsageError, match="gives 2 names"):
