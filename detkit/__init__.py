@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from detkit.detectors.rcnn.fast_rcnn import FastRcnn as FastRcnn
     from detkit.detectors.rcnn.rcnn_detector import Rcnn as Rcnn
     from detkit.detectors.selection import Selection as Selection
+    from detkit.detectors.semantic.segmenter import Segmenter as Segmenter
+    from detkit.detectors.tiled import Tiled as Tiled
     from detkit.detectors.windows.slide_detector import SlideDetector as SlideDetector
     from detkit.detectors.yolo.yolo_detector import Yolo as Yolo
     from detkit.drawing import draw as draw
@@ -51,8 +53,10 @@ _HOMES = {
     "Output": "detkit.runs.run:Output",
     "Rcnn": "detkit.detectors.rcnn.rcnn_detector:Rcnn",
     "Runtime": "detkit.graphs.runtime:Runtime",
+    "Segmenter": "detkit.detectors.semantic.segmenter:Segmenter",
     "Selection": "detkit.detectors.selection:Selection",
     "SlideDetector": "detkit.detectors.windows.slide_detector:SlideDetector",
+    "Tiled": "detkit.detectors.tiled:Tiled",
     "Yolo": "detkit.detectors.yolo.yolo_detector:Yolo",
     "draw": "detkit.drawing:draw",
     "evaluate": "detkit.metrics.evaluation:evaluate",

@@ -71,15 +71,27 @@ class Images(Table):
 
 
 @dataclass(frozen=True)
+class Skeleton:
+    """The key points of a class: their names, and which of them are joined, counted from 0."""
+
+    points: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Categories(Table):
     """The classes of a data set: `names[k]` and the id that its file gives it, `ids[k]`.
 
-    given   whether the file gives them as ids; False for running numbers and for places in a list of names
+    given       whether the file gives them as ids; False for running numbers and for places in a list of names
+    skeletons   of each class, None where it has no key points; () where no class has
+    stuff       whether a class is a region of no single things (sky, grass); () where none is
     """
 
     names: tuple[str, ...] = field(metadata=PER_ROW)
     ids: tuple[int | str, ...] = field(metadata=PER_ROW)
     given: bool = False
+    skeletons: tuple[Skeleton | None, ...] = field(default=(), metadata=PER_ROW)
+    stuff: tuple[bool, ...] = field(default=(), metadata=PER_ROW)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -122,6 +134,7 @@ class GroundTruth(BoxTable):
     unread     what the file holds besides, and how often
     shapes     masks, key points and corners, where the file has them
     iou_type   what of them is compared with detections, a name of `metrics.iou_types.OVERLAPS`
+    scores     of a draft, boxes that a detector found and nobody has looked at yet: M numbers; else ()
     """
 
     images: Images
@@ -140,6 +153,7 @@ class GroundTruth(BoxTable):
     unread: Mapping[str, int] = field(default_factory=dict, repr=False)
     shapes: Shapes = field(default=Shapes(), repr=False, metadata=PER_ROW)
     iou_type: str = "bbox"
+    scores: tuple[float, ...] = field(default=(), repr=False, metadata=PER_ROW)
 
     @property
     def has_running_ids(self) -> bool:

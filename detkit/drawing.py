@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -66,7 +66,7 @@ def draw(image: Image, detections: Detections, *, scores: bool = True) -> Image:
     labels = [row.class_names[0] + (f" {row.scores[0]:.2f}" if scores else "") for row in rows]
     tags = _place_labels(labels, [_whole(row) for row in rows], letters, width, height)
     for row, label, tag in reversed(list(zip(rows, labels, tags, strict=True))):
-        _draw_label(canvas, label, tag, color_of(int(row.class_ids[0])), letters)
+        draw_tag(canvas, label, tag, color_of(int(row.class_ids[0])), letters)
     return canvas
 
 
@@ -75,17 +75,25 @@ def crops(image: Image, detections: Detections) -> Iterator[tuple[str, Image]]:
 
     What lies outside of its mask, where it has one, is white.
     """
+    rows = detections.sorted()
     height, width = image.shape[:2]
-    for number, row in enumerate(detections.sorted(), start=1):
-        x1, y1, x2, y2 = row.boxes[0].tolist()
+    for place, label, (left, top, right, bottom) in crop_places(rows.boxes, rows.class_names, width, height):
+        part = image[top:bottom, left:right]
+        if rows.masks is not None:
+            part = np.where(rows.masks.decode(place)[top:bottom, left:right, None], part, np.uint8(_AROUND))
+        yield label, part
+
+
+def crop_places(
+    boxes: Iterable[Sequence[float]], names: Iterable[str], width: int, height: int
+) -> Iterator[tuple[int, str, tuple[int, int, int, int]]]:
+    """(row, name of its cut-out, left, top, right and bottom pixel) of the boxes, best first, that cut anything out."""
+    for place, ((x1, y1, x2, y2), name) in enumerate(zip(boxes, names, strict=True)):
         left, top = max(0, int(np.floor(x1))), max(0, int(np.floor(y1)))
         right, bottom = min(width, int(np.ceil(x2))), min(height, int(np.ceil(y2)))
         if right > left and bottom > top:
-            name = re.sub(r"[^\w-]+", "-", row.class_names[0]).strip("-") or "object"
-            part = image[top:bottom, left:right]
-            if row.masks is not None:
-                part = np.where(row.masks.decode(0)[top:bottom, left:right, None], part, np.uint8(_AROUND))
-            yield f"{number:03d}-{name}", part
+            label = re.sub(r"[^\w-]+", "-", name).strip("-") or "object"
+            yield place, f"{place + 1:03d}-{label}", (left, top, right, bottom)
 
 
 def _draw_mask(canvas: Image, mask: Masks, color: Color, line: int) -> None:
@@ -101,7 +109,7 @@ def _draw_mask(canvas: Image, mask: Masks, color: Color, line: int) -> None:
 def _draw_outline(canvas: Image, row: Detections, color: Color, line: int) -> None:
     """The box, or the turned one, on a wider line that stands out from it."""
     x1, y1, x2, y2 = _whole(row)
-    for shade, width in ((_contrast(color), line + 2 * max(1, line // 3)), (color, line)):
+    for shade, width in ((contrast(color), line + 2 * max(1, line // 3)), (color, line)):
         if row.corners is not None:
             ring = np.rint(np.clip(row.corners[0], -_FAR, _FAR)).astype(np.int32)
             cv2.polylines(canvas, [ring], True, shade, width, cv2.LINE_AA)
@@ -115,10 +123,10 @@ def _draw_points(canvas: Image, points: Floats, color: Color, line: int) -> None
     seen = points[:, 2] > _SEEN
     for one, other in PERSON_BONES if len(points) == _PERSON_POINTS else ():
         if seen[one] and seen[other]:
-            cv2.line(canvas, places[one], places[other], _contrast(color), line + 2, cv2.LINE_AA)
+            cv2.line(canvas, places[one], places[other], contrast(color), line + 2, cv2.LINE_AA)
             cv2.line(canvas, places[one], places[other], color, line, cv2.LINE_AA)
     for place in np.flatnonzero(seen).tolist():
-        cv2.circle(canvas, places[place], line + 2, _contrast(color), cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(canvas, places[place], line + 2, contrast(color), cv2.FILLED, cv2.LINE_AA)
         cv2.circle(canvas, places[place], line + 1, color, cv2.FILLED, cv2.LINE_AA)
 
 
@@ -132,7 +140,7 @@ def _whole(row: Detections) -> Rectangle:
     return x1, y1, x2, y2
 
 
-def _contrast(color: Color) -> Color:
+def contrast(color: Color) -> Color:
     """Black or white, whichever stands out from `color` (luma of ITU-R BT.601)."""
     return (0, 0, 0) if 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140 else (255, 255, 255)
 
@@ -140,28 +148,31 @@ def _contrast(color: Color) -> Color:
 def _place_labels(labels: list[str], boxes: list[Rectangle], letters: int, width: int, height: int) -> list[Rectangle]:
     """Where each label stands, best detection first: the first place around its box that hides no better one's."""
     taken: list[Rectangle] = []
-    margin = _margin(letters)
+    margin = tag_margin(letters)
     for label, box in zip(labels, boxes, strict=True):
-        tag_width = min(_text_width(label, letters) + 2 * margin, width)
+        tag_width = min(text_width(label, letters) + 2 * margin, width)
         tag_height = min(letters + 2 * margin, height)
         left, top = _free_place(box, tag_width, tag_height, width, height, taken)
         taken.append((left, top, left + tag_width, top + tag_height))
     return taken
 
 
-def _draw_label(canvas: Image, label: str, tag: Rectangle, color: Color, letters: int) -> None:
+def draw_tag(canvas: Image, label: str, tag: Rectangle, color: Color, letters: int) -> None:
+    """A rectangle in `color` with a text in letters of so many pixels that stand out from it."""
     left, top, right, bottom = tag
-    margin = _margin(letters)
+    margin = tag_margin(letters)
     cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), color, cv2.FILLED)
     baseline = top + margin + round(letters * 0.82)
-    cv2.putText(canvas, label, (left + margin, baseline), _contrast(color), _font(), letters, _WEIGHT)
+    cv2.putText(canvas, label, (left + margin, baseline), contrast(color), _font(), letters, _WEIGHT)
 
 
-def _margin(letters: int) -> int:
+def tag_margin(letters: int) -> int:
+    """Pixels around the text of a tag."""
     return max(2, letters // 5)
 
 
-def _text_width(text: str, letters: int) -> int:
+def text_width(text: str, letters: int) -> int:
+    """Pixels that a text takes."""
     area = cv2.getTextSize((0, 0), text, (0, 0), _font(), letters, _WEIGHT)
     return int(area[2])
 

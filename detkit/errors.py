@@ -32,6 +32,10 @@ class OutputError(DetkitError):
     """A result cannot be written."""
 
 
+class StoreError(DetkitError):
+    """A store of objects does not answer as it should: of the object that it was asked for, nothing is known."""
+
+
 class UsageError(DetkitError):
     """Options or arguments that do not fit together."""
 

@@ -26,7 +26,7 @@ except ImportError as error:
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.files import is_device, reason, write_bytes
+from detkit.files import is_device, read_file, reason, write_bytes
 from detkit.picture_files import bitmaps, tiff
 from detkit.picture_files.native_messages import native_messages
 from detkit.picture_files.picture_headers import (
@@ -40,6 +40,7 @@ from detkit.picture_files.picture_headers import (
     png_chunks,
     read_header,
 )
+from detkit.remote import RemotePath
 
 Image = NDArray[np.uint8]
 
@@ -63,17 +64,28 @@ _TABLE_FROM = 1 << 16  # samples from which a table of all 16-bit values pays
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
-    """The picture in a file; see `decode_image`. InputError names the file where it cannot be read."""
+    """The picture in a file or an object; see `decode_image`. InputError names it where it cannot be read."""
+    return decode_named(path, read_content(path))
+
+
+def read_content(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture's file or object. InputError names it where it cannot be read."""
+    if isinstance(path, RemotePath):
+        return read_file(path)
     if is_device(path):  # a pipe would never end
         raise InputError(f"{path}: is not an ordinary file")
     try:
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except IsADirectoryError as error:
         raise InputError(f"{path}: is a folder, not a picture") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {reason(error) if isinstance(error, OSError) else error}") from error
     except MemoryError as error:
         raise InputError(f"{path}: is too large for the memory of this machine") from error
+
+
+def decode_named(path: str | os.PathLike[str], content: bytes) -> Image:
+    """The picture in the bytes of a file; see `decode_image`. InputError names the file."""
     try:
         return decode_image(content)
     except InputError as error:
@@ -195,9 +207,16 @@ def as_image(image: NDArray[Any]) -> Image:
     return _three_channels(to_eight_bits(array))
 
 
-def encode_image(image: Image, suffix: str, quality: int = 92) -> bytes:
-    """The bytes of a picture file of the kind that `suffix` (".jpg", ".png" ...) names."""
-    parameters = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix.lower() in (".jpg", ".jpeg") else []
+def encode_image(image: Image, suffix: str, quality: int | None = None) -> bytes:
+    """The bytes of a picture file of the kind that `suffix` (".jpg", ".png" ...) names.
+
+    quality   1 to 100 of JPEG (92 where none is given) and of WebP (without loss where none is given)
+    """
+    parameters: list[int] = []
+    if suffix.lower() in (".jpg", ".jpeg"):
+        parameters = [cv2.IMWRITE_JPEG_QUALITY, 92 if quality is None else quality]
+    elif suffix.lower() == ".webp" and quality is not None:
+        parameters = [cv2.IMWRITE_WEBP_QUALITY, quality]
     try:
         ok, buffer = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     except cv2.error as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,3 +116,106 @@ def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, without a window; tests that need it skip without it."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    quiet = "headless disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
+    profile = tmp_path_factory.mktemp("profile")
+    flags = [*(f"--{flag}" for flag in quiet.split()), f"--user-data-dir={profile}", "--window-size=1300,1000"]
+    for flag in [*flags, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield window
+    window.quit()
+
+
+@pytest.fixture
+def requested(browser: Any) -> Callable[[str], list[str]]:
+    """Opens a page; gives the addresses that are asked for meanwhile, data: aside."""
+
+    def opened(address: str) -> list[str]:
+        browser.get("about:blank")
+        browser.get_log("performance")  # what was before: the browser's own first page
+        browser.get(address)
+        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+        addresses = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        return [address for address in addresses if not address.startswith("data:")]
+
+    return opened
+
+
+class Bucket:
+    """A bucket of a server on this machine that speaks S3, and the environment in which clients find it."""
+
+    url = "s3://pictures"
+
+    def __init__(self, port: int) -> None:
+        import boto3
+
+        self.environment = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }
+        self._client = boto3.client(
+            "s3",
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+            region_name="us-east-1",
+        )
+        self._client.create_bucket(Bucket="pictures")
+
+    def put(self, key: str, content: bytes) -> None:
+        self._client.put_object(Bucket="pictures", Key=key, Body=content)
+
+    def put_folder(self, folder: Path, prefix: str) -> None:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def get(self, key: str) -> bytes:
+        return self._client.get_object(Bucket="pictures", Key=key)["Body"].read()
+
+    def held(self, prefix: str = "") -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket="pictures", Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket="pictures", Key=key)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Bucket]:
+    pytest.importorskip("obstore", reason="needs the extra store")
+    pytest.importorskip("flask_cors", reason="needs moto[server]")
+    server = pytest.importorskip("moto.server", reason="needs moto[server]").ThreadedMotoServer(
+        ip_address="127.0.0.1", port=0, verbose=False
+    )
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    yield Bucket(server.get_host_and_port()[1])
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket, which this process and those that it starts find."""
+    from detkit import stores
+
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    stores._store.cache_clear()
+    yield s3_server
+    stores._store.cache_clear()
+    for key in s3_server.held():
+        s3_server.delete(key)

@@ -188,14 +188,14 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
         read_ground_truth(tmp_path / "pipe")
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [name for name, form in FORMATS.items() if not form.of_shapes])
 def test_no_format_crashes_on_what_another_writes(tmp_path: Path, format: str, ground_truth: GroundTruth) -> None:
     sizes = tmp_path / "sizes"
     sizes.write_text("file,width,height\nx/a.jpg,100,80\nb.jpg,100,80\n")
     whole = GroundTruth(**{**vars(ground_truth), "images": Images((1, 2), ("x/a.jpg", "b.jpg"), *np.full((2, 2), 90))})
     write_ground_truth(whole, tmp_path / "out", format)
     for other in FORMATS:
-        if other == format:
+        if other == format or any(one in format and one in other for one in ("yolo", "voc")):
             assert len(read_ground_truth(tmp_path / "out", format=other, images=sizes)) == 1
             continue
         with pytest.raises(InputError) as error:

@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from detkit.cli import app
+from detkit.cli.console import say, show
 from detkit.cli.tables import print_detections, print_totals
 
 
@@ -40,7 +41,7 @@ def test_a_closed_stdout_is_no_error():
         (["yolo", "x", "--nms", "best"], "'best' is not one of 'greedy', 'soft'"),
         (["slide", "x", "--window", "a"], "not a size in pixels"),
         (["hog-detect", "x", "--batch", "2"], "--batch is for networks"),
-        (["eval", "a", "b", "--fail-under", "nan"], "an AP lies from 0 to 1"),
+        (["eval", "a", "b", "--fail-under", "nan"], "a figure lies from 0 to 1"),
     ],
 )
 def test_wrong_use_is_one_line(capsys, arguments, message):
@@ -83,3 +84,35 @@ def test_no_arguments_show_the_help(capsys, arguments):
     assert stop.value.code == 2
     assert "Usage:" in out
     assert err == ""
+
+
+def test_what_names_hold_moves_no_cursor(capsys):
+    say("a\x1b[31m\a\nb")
+    show("one\x1b]0;title\a\ntwo")
+    print_detections({"file": "f\x9b\r", "width": 1, "height": 1, "detections": [_box("\x1b[2Jcat")]})
+    out, err = capsys.readouterr()
+    assert err == "detkit: a?[31m??b\n"
+    assert out.startswith("one?]0;title?\ntwo\nf??  1x1  1 box\n")
+    assert "?[2Jcat" in out
+    assert not any(ord(letter) < 32 and letter != "\n" for letter in out + err)
+
+
+def _box(name):
+    return {"class": name, "score": 0.5, "box": [0.0, 0.0, 1.0, 1.0]}
+
+
+def test_a_closed_stderr_loses_nothing(tmp_path):
+    missing = tmp_path / "missing.jpg"
+    for closed in ("2>&-", "2>/dev/full", ">&- 2>&-"):
+        out = tmp_path / f"found{len(closed)}.jsonl"
+        command = f"{sys.executable} -m detkit yolo {missing} -o {out} {closed}"
+        assert subprocess.run(command, shell=True, check=False, stdout=subprocess.DEVNULL).returncode == 1
+        assert b"cannot be read" in out.read_bytes()
+
+
+def test_a_reader_of_csv_that_has_gone_is_no_error(tmp_path):
+    for number in range(40):
+        (tmp_path / f"{number}.jpg").write_bytes(b"")
+    command = f"{sys.executable} -m detkit yolo {tmp_path} -q -f csv | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr

@@ -96,6 +96,26 @@ def test_options_choose_boxes(run, folder, graph):
     assert classes("--class", "ape", "--class", 2) == ["cat", "ape"]
 
 
+def test_tiles_are_an_option_of_detection(run, folder, graph, tmp_path):
+    status, out, _ = run("yolo", folder / "0.png", "-m", graph, "--tile", 64, "--overlap", 0, "-f", "jsonl")
+    assert status == 0
+    boxes = {tuple(one["box"]) for one in lines(out)[0]["detections"]}
+    assert (10 + 0, 20, 50, 60) in boxes  # of the whole picture, which the network finds the same two boxes in
+    assert len(boxes) > 2
+    status, _, err = run("yolo", folder, "-m", graph, "--overlap", 0.3)
+    assert status == 2
+    assert "--tile" in err
+
+
+def test_an_interrupted_run_over_other_tiles_is_not_gone_on_with(run, folder, graph, tmp_path):
+    journal = tmp_path / "found.jsonl.partial.jsonl"
+    journal.write_text('{"detkit":1,"command":"yolo"}\n')
+    options = ("yolo", folder, "-m", graph, "-o", tmp_path / "found.jsonl", "--resume", "--tile", "64")
+    status, _, err = run(*options)
+    assert status == 2
+    assert "tile was None and is 64" in err
+
+
 def test_coco_is_what_pycocotools_takes(run, folder, graph, tmp_path):
     pycocotools = pytest.importorskip("pycocotools.coco")
     assert run("yolo", folder, "-m", graph, "-o", tmp_path / "r.json")[0] == 0
@@ -368,6 +388,8 @@ def test_a_repaired_file_is_read_when_a_run_goes_on(folder, tmp_path):
 
     path = tmp_path / "j"
     journal = Journal(path, {}, resume=False)
+    for name in ("a.png", "b.png"):
+        assert not journal.done(Item(Path(name), name))
     journal.add({"file": "a.png", "width": 1, "height": 1, "detections": []}, True)
     journal.add({"file": "b.png", "error": "is empty"}, True)
     journal.close()
@@ -375,6 +397,68 @@ def test_a_repaired_file_is_read_when_a_run_goes_on(folder, tmp_path):
     assert again.done(Item(Path("a.png"), "a.png"))
     assert not again.done(Item(Path("b.png"), "b.png"))
     again.close()
+
+
+@pytest.fixture
+def interrupted(cli, run, folder, graph, tmp_path):
+    """(journal, options, what a whole run writes): a run whose output is missing, and whose journal has everything."""
+    from detkit.runs.run import Run
+
+    def make(*options):
+        out = tmp_path / "r.jsonl"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Run, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            assert run("yolo", folder, "-m", graph, "-o", out, *options)[0] == 130
+        assert not out.exists()
+        return out
+
+    return make
+
+
+def test_a_picture_that_was_replaced_is_read_again(run, folder, graph, interrupted):
+    out = interrupted()
+    one = sorted(folder.rglob("*.png"))[0]
+    write_image(one, picture(77, 72, 56))
+    status, _, err = run("yolo", folder, "-m", graph, "-o", out, "--resume")
+    assert status == 0
+    assert "done again: 1 inputs that were others than before, 0 whose" in err
+    assert (72, 56) in {(line["width"], line["height"]) for line in lines(out.read_text())}
+
+
+def test_another_folder_with_the_same_names_is_read(run, folder, graph, interrupted, tmp_path):
+    import shutil
+
+    out = interrupted()
+    shutil.copytree(folder, tmp_path / "other")
+    count = len(list(folder.rglob("*.png")))
+    status, _, err = run("yolo", tmp_path / "other", "-m", graph, "-o", out, "--resume")
+    assert status == 0
+    assert f"done again: {count} inputs that were others" in err
+
+
+def test_drawings_and_cut_outs_that_were_deleted_are_made_again(run, folder, graph, interrupted, tmp_path):
+    options = ("--draw", tmp_path / "drawn", "--crops", tmp_path / "cut", "--conf", 0.1)
+    out = interrupted(*options)
+    made = {path: path.read_bytes() for name in ("drawn", "cut") for path in (tmp_path / name).rglob("*.*")}
+    first = sorted(path for path in made if path.is_relative_to(tmp_path / "drawn"))[0]
+    last = sorted(path for path in made if path.is_relative_to(tmp_path / "cut"))[-1]
+    first.unlink()
+    last.unlink()
+    status, _, err = run("yolo", folder, "-m", graph, "-o", out, "--resume", *options)
+    assert status == 0
+    assert "2 whose outputs were gone" in err
+    assert {path: path.read_bytes() for path in made} == made
+
+
+def test_two_runs_do_not_write_one_output(run, folder, graph, tmp_path):
+    from detkit.runs.journal import Journal
+
+    other = Journal(tmp_path / "r.jsonl.partial.jsonl", {}, resume=False)
+    status, _, err = run("yolo", folder, "-m", graph, "-o", tmp_path / "r.jsonl")
+    assert status == 1
+    assert "another run is writing it" in err
+    other.close()
+    assert run("yolo", folder, "-m", graph, "-o", tmp_path / "r.jsonl")[0] == 0
 
 
 def test_a_full_disk_is_said_and_what_is_done_is_kept(cli, many, graph, tmp_path):

@@ -65,8 +65,7 @@ def test_what_only_coco_holds_is_counted(tmp_path: Path) -> None:
     (tmp_path / "g.json").write_text(json.dumps(document))
     result = runner.invoke(app, [str(tmp_path / "g.json"), str(tmp_path / "h.json"), "--to", "coco"])
     assert result.stderr.splitlines()[0] == (
-        "lost: boxes and classes are read, not what else the file holds: "
-        "attributes (1), keypoints (1), segmentation (2), supercategory (1)."
+        "lost: what else the file holds is not read: attributes (1), supercategory (1)."
     )
     again = runner.invoke(app, [str(tmp_path / "h.json"), str(tmp_path / "i.json"), "--to", "coco"])
     assert "lost" not in again.stderr
@@ -197,3 +196,68 @@ def test_what_else_a_coco_file_holds_is_named(tmp_path: Path) -> None:
     assert "ids of boxes" not in said
     assert "has no ids of boxes" in " ".join(write_ground_truth(truth, tmp_path / "labels", "labelme"))
     assert write_ground_truth(read_ground_truth(tmp_path / "b.json"), tmp_path / "c.json", "coco") == []
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Path:
+    """What a detector found in two pictures of three."""
+    (tmp_path / "photos" / "b").mkdir(parents=True)
+    boxes = [
+        {"box": [1, 2, 31, 42], "score": 0.91, "class": "dog", "class_id": 2},
+        {"box": [5, 5, 15, 25], "score": 0.2, "class": "cat", "class_id": 0},
+    ]
+    lines = [
+        {"file": file, "width": 100, "height": 80, "detections": own}
+        for file, own in (("a.jpg", boxes), ("b/c.png", boxes[:1]), ("d.jpg", []))
+    ]
+    (tmp_path / "found.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path / "found.jsonl"
+
+
+@pytest.mark.parametrize("format", ["labelme", "voc", "yolo", "coco", "cvat", "jsonl", "csv", "labelstudio"])
+def test_a_draft_reads_back_as_annotations(found: Path, tmp_path: Path, format: str) -> None:
+    result = runner.invoke(app, [str(found), str(tmp_path / "out"), "--to", format])
+    assert result.exit_code == 0, result.stderr
+    assert "look through them" in result.stderr
+    assert ("score of an annotation: that of 3 boxes is lost" in result.stderr) == (format not in ("coco", "labelme"))
+    back = read_ground_truth(tmp_path / "out", images=found.parent / "photos")
+    assert len(back) == 3
+    assert len(back.images) == 3
+    assert back.boxes[0].round(3).tolist() == [1, 2, 30, 40]
+    assert {back.categories.names[k] for k in back.class_index} == {"dog", "cat"}
+
+
+def test_a_draft_is_chosen_by_score_and_has_the_classes_of_the_network(found: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ncow\ndog\n")
+    options = ["--to", "yolo", "--conf", "0.5", "--names", str(tmp_path / "names.txt")]
+    result = runner.invoke(app, [str(found), str(tmp_path / "out"), *options])
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out/a.txt").read_text().split()[0] == "2"
+    assert len((tmp_path / "out/a.txt").read_text().splitlines()) == 1
+    assert "1: cow" in (tmp_path / "out/data.yaml").read_text().replace('"', "")
+
+
+def test_scores_are_kept_where_a_tool_shows_them(found: Path, tmp_path: Path) -> None:
+    runner.invoke(app, [str(found), str(tmp_path / "out"), "--to", "labelme"])
+    shape = json.loads((tmp_path / "out/a.json").read_text())["shapes"][0]
+    assert shape["description"] == "score 0.91"
+    assert "score" not in shape
+    runner.invoke(app, [str(found), str(tmp_path / "out.json"), "--to", "coco"])
+    assert json.loads((tmp_path / "out.json").read_text())["annotations"][0]["attributes"] == {"score": 0.91}
+
+
+def test_labelme_finds_pictures_from_where_its_files_lie(found: Path, tmp_path: Path) -> None:
+    out = tmp_path / "labels" / "new"
+    runner.invoke(app, [str(found), str(out), "--to", "labelme", "--images", str(tmp_path / "photos")])
+    for name in ("a", "b/c"):
+        file = out / f"{name}.json"
+        picture = file.parent / json.loads(file.read_text())["imagePath"]
+        assert picture.resolve().relative_to(tmp_path.resolve() / "photos").with_suffix("").as_posix() == name
+    runner.invoke(app, [str(found), str(tmp_path / "beside"), "--to", "labelme"])
+    assert json.loads((tmp_path / "beside/b/c.json").read_text())["imagePath"] == "c.png"
+
+
+def test_a_threshold_needs_scores(annotations: Path, tmp_path: Path) -> None:
+    result = runner.invoke(app, [str(annotations), str(tmp_path / "out"), "--to", "voc", "--conf", "0.5"])
+    assert isinstance(result.exception, InputError)
+    assert "no scores" in str(result.exception)

@@ -19,7 +19,7 @@ def truth() -> GroundTruth:
         Categories(("cat", "dog", "cow"), (3, 1, 2), given=True),
         np.array([0, 2, 1, 0, 2]), np.array([0, 1, 2, 1, 0]), boxes, boxes[:, 0],
         np.arange(5) == 1, no, no, no, np.arange(5) == 4, (5, 6, 7, 8, "x"), "coco", {"segmentation": 2},
-        Shapes(corners=np.arange(40.0).reshape(5, 4, 2)),
+        Shapes(corners=np.arange(40.0).reshape(5, 4, 2)), scores=(0.1, 0.2, 0.3, 0.4, 0.5),
     )  # fmt: skip
 
 

@@ -106,6 +106,36 @@ def test_fail_under(files: tuple[Path, Path]) -> None:
     assert "AP50" in failed.stdout  # the figures are shown all the same
 
 
+def test_bars_of_any_figure(files: tuple[Path, Path]) -> None:
+    content = json.loads(run(*files, "--json", "-").stdout)
+    shares = {**content["figures"], "F1": content["working_point"]["F1"], "roc_auc": content["curves"]["roc_auc"]}
+    for name, value in shares.items():
+        if value >= 0:
+            assert run(*files, "--fail-under", f"{name}={value}").exit_code == 0
+            assert run(*files, "--fail-under", f"{name}={min(value + 1e-6, 1)}").exit_code == (value < 1)
+    both = run(*files, "--fail-under", "AP50=1", "--fail-under", "1", "--fail-under", "AR100=0")
+    assert both.exit_code == 1
+    assert both.stderr.count("below the 1 asked for") == 2
+    unknown = run(*files, "--fail-under", "AP51=0.5")
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert "AP50" in unknown.stderr
+
+
+def test_fail_if_worse(files: tuple[Path, Path], tmp_path: Path) -> None:
+    found, truth = files
+    fewer = tmp_path / "fewer.json"
+    fewer.write_text(json.dumps(json.loads(found.read_text())[::3]))
+    options = ("--bootstrap", 1, "--fail-if-worse")
+    assert run(found, truth, "--compare", fewer, *options).exit_code == 0
+    assert run(found, truth, "--compare", found, *options).exit_code == 0
+    failed = run(fewer, truth, "--compare", found, *options)
+    assert failed.exit_code == 1
+    assert "of --compare" in failed.stderr
+    assert run(fewer, truth, "--compare", found, *options, "--margin", 1).exit_code == 0
+    assert run(fewer, truth, "--compare", found, *options, "--margin", 0.001).exit_code == 1
+    assert run(found, truth, "--fail-if-worse").exit_code == 2
+
+
 def test_undefined_ap_is_below_any_bar(files: tuple[Path, Path]) -> None:
     found, truth = files
     content = json.loads(truth.read_text())
@@ -147,6 +177,9 @@ def test_some_classes(files: tuple[Path, Path]) -> None:
         (["--conf", "nan"], "score"),
         (["--fail-under", "nan"], "from 0 to 1"),
         (["--fail-under", "1.5"], "from 0 to 1"),
+        (["--fail-under", "=0.5"], "from 0 to 1"),
+        (["--fail-under", "AP50="], "from 0 to 1"),
+        (["--margin", "0.1"], "--fail-if-worse"),
         (["--protocol", "pascal"], "pascal"),
         (["--report", "page.txt"], ".html"),
         (["--bootstrap", "0"], "bootstrap"),

@@ -81,6 +81,8 @@ def test_folders_of_label_maps(tmp_path: Path, kind: str) -> None:
     assert f"mIoU                    {shown['figures']['mIoU']:.4f}" in table.stdout
     below = run(tmp_path / "f", tmp_path / "t", "--protocol", "semantic", "--fail-under", 0.99, *options)
     assert below.exit_code == 1
+    named = ("--fail-under", "pixel_accuracy=0.99", *options)
+    assert run(tmp_path / "f", tmp_path / "t", "--protocol", "semantic", *named).exit_code == 1
     if kind == "colours":
         assert "--gt-format" in str(run(tmp_path / "f", tmp_path / "t", "--protocol", "semantic").exception)
 

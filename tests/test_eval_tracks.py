@@ -96,6 +96,10 @@ def test_options_of_other_protocols_are_refused(benchmark):
 def test_a_bar_for_continuous_integration(benchmark):
     assert run(benchmark / "res", benchmark / "train", "--fail-under", "0.5").exit_code == 0
     assert run(benchmark / "res", benchmark / "train", "--fail-under", "0.999").exit_code == 1
+    assert run(benchmark / "res", benchmark / "train", "--fail-under", "IDF1=0.999").exit_code == 1
+    count = run(benchmark / "res", benchmark / "train", "--fail-under", "switches=0.5")
+    assert count.exit_code == 2
+    assert "is a count" in count.stderr
 
 
 def test_json_spares_the_inputs(benchmark):

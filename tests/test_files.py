@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 import pytest
 
-from detkit.errors import OutputError
-from detkit.files import check_writable, walk, write_bytes
+from detkit.errors import InputError, ModelError, OutputError
+from detkit.files import as_text, check_writable, read_file, walk, write_bytes
 
 
 @pytest.fixture
@@ -65,3 +66,28 @@ def test_a_walk_follows_links_once_and_leaves_out_what_is_hidden(tmp_path):
     (tmp_path / "top" / "elsewhere").symlink_to(tmp_path / "else")
     found = [(os.path.relpath(parent, tmp_path), files) for parent, files in walk(tmp_path / "top")]
     assert found == [("top", []), ("top/a", ["x"]), ("top/b", ["y"]), ("top/elsewhere", ["w"])]
+
+
+@pytest.mark.parametrize("error", [InputError, ModelError])
+def test_only_ordinary_files_are_read(tmp_path, error):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"content")
+    assert read_file(tmp_path / "file", error) == b"content"
+    for path, why in (
+        (tmp_path / "pipe", "not an ordinary file"),
+        ("/dev/zero", "not an ordinary file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "nothing", "cannot be read: No such file"),
+        ("a\0b", "NUL byte"),
+    ):
+        with pytest.raises(error, match=why):
+            read_file(path, error)
+
+
+def test_text_leaves_the_file_under_it_open(tmp_path):
+    with open(tmp_path / "x", "wb") as file:
+        with suppress(BrokenPipeError), as_text(file) as text:
+            text.write("é\n")
+            raise BrokenPipeError
+        file.write(b"more")
+    assert (tmp_path / "x").read_bytes() == "é\nmore".encode()

@@ -13,9 +13,10 @@ PACKAGE = Path(__file__).parents[1] / "detkit"
 # From the ground up. A module imports from its own floor or from those below; ARCHITECTURE.md draws them.
 FLOORS = (
     ("errors",),
-    ("files", "settings", "cores", "compiled", "boxes", "ordering", "picture_names", "spelling"),
+    ("remote", "files", "stores", "hashes", "array_files", "locks", "settings", "cores", "compiled"),
+    ("boxes", "ordering", "picture_names", "spelling"),
     ("picture_files", "shapes"),
-    ("classes", "guard", "images", "videos", "detections", "dataset", "tracks"),
+    ("classes", "guard", "images", "large_images", "videos", "streams", "detections", "dataset", "tracks"),
     ("nms", "nms_kernels", "pyramid", "drawing", "drawing_tracks", "label_maps"),
     ("annotations", "metrics", "tracking"),
     ("graphs",),
@@ -36,6 +37,8 @@ HOMES = {
     "onnxruntime": ("graphs/session.py", "graphs/quantization.py"),
     "torch": ("training/",),
     "numba": ("compiled.py",),
+    "obstore": ("stores.py",),
+    "ray": ("runs/ray_engine.py",),
 }
 
 
@@ -74,8 +77,14 @@ def test_imports_run_downward(path):
 
 
 def test_trainings_of_two_families_share_only_what_lies_between_them():
-    """`training/yolo` and `training/rcnn` do not know each other; `training/torch`, which both use, knows neither."""
-    families = {"yolo": {"rcnn"}, "rcnn": {"yolo"}, "torch": {"yolo", "rcnn"}}
+    """The families of `training/` do not know each other; `training/torch`, which all use, knows none of them."""
+    families = {
+        "yolo": {"rcnn", "motion", "segment"},
+        "rcnn": {"yolo", "motion", "segment"},
+        "motion": {"yolo", "rcnn", "segment"},
+        "segment": {"yolo", "rcnn", "motion"},
+        "torch": {"yolo", "rcnn", "motion", "segment"},
+    }
     seen = 0
     for own, others in families.items():
         for path in (PACKAGE / "training" / own).glob("*.py"):
@@ -115,3 +124,18 @@ def test_functions_take_at_most_eight_parameters():
                 if len([name for name in names if name not in ("self", "cls")]) > 8:
                     long.append(f"{place(path)}: {node.name}")
     assert long == []
+
+
+def test_people_are_told_in_one_place():
+    """`show` and `say` keep what names hold from the terminal; `models path` prints for programs."""
+    told = set()
+    for path in modules():
+        if place(path) in ("cli/console.py", "__main__.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = node.func if isinstance(node, ast.Call) else None
+            plain = isinstance(called, ast.Name) and called.id == "print"
+            if plain or (isinstance(called, ast.Attribute) and called.attr in ("echo", "secho")):
+                told.add(place(path))
+    # Those under training/ are commands of their own, for whoever builds the bundled networks.
+    assert {name for name in told if not name.startswith("training/")} == {"cli/__init__.py", "cli/models.py"}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
+from detkit.annotations.picture_places import Pictures
 from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.evaluation import Evaluation, Settings
-from detkit.report.page import make_report
+from detkit.report.confusion_table import most_confused
+from detkit.report.page import Compared, make_report
 from detkit.report.plots import PLOTS, shown_classes, svg_plots, write_plots
-from detkit.report.worst import Pictures, boxes_of, worst_images
+from detkit.report.worst import boxes_of, worst_images
 
 EVIL = "<script>document.title='owned'</script>"
 QUOTES = '"><img src=x onerror="document.title=\'owned\'"> $x^2$ & 猫'
@@ -60,49 +59,20 @@ def pictures(tmp_path: Path) -> Path:
 def page(pictures: Path) -> Path:
     evaluation = Evaluation(*made(), Settings(score=0.2))
     path = pictures / "report.html"
-    path.write_text(make_report(evaluation, f"{EVIL}.json", "truth & co.json", [pictures]), encoding="utf-8")
+    path.write_text(make_report(evaluation, Compared(f"{EVIL}.json", "truth & co.json"), [pictures]), encoding="utf-8")
     return path
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    quiet = "headless disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
-    profile = tmp_path_factory.mktemp("profile")
-    flags = [*(f"--{flag}" for flag in quiet.split()), f"--user-data-dir={profile}", "--window-size=1300,1000"]
-    for flag in [*flags, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield window
-    window.quit()
-
-
-def requested(browser: Any, address: str) -> list[str]:
-    """Addresses that are asked for when a page is opened, data: aside."""
-    browser.get("about:blank")
-    browser.get_log("performance")  # what was before: the browser's own first page
-    browser.get(address)
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    addresses = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [address for address in addresses if not address.startswith("data:")]
-
-
-def test_page_in_a_browser(page: Path, browser: Any) -> None:
+def test_page_in_a_browser(page: Path, browser: Any, requested: Callable[[str], list[str]]) -> None:
     elsewhere = "http://127.0.0.1:9/x.png"
-    assert requested(browser, f"data:text/html,<img src='{elsewhere}'>") == [elsewhere]  # it would be seen
+    assert requested(f"data:text/html,<img src='{elsewhere}'>") == [elsewhere]  # it would be seen
     browser.get_log("browser")
-    assert requested(browser, page.as_uri()) == [page.as_uri()]
+    assert requested(page.as_uri()) == [page.as_uri()]
     assert browser.title == f"{EVIL}.json against truth & co.json".split("/")[-1]
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
     # plots are there and have a size
-    for name in PLOTS:
+    for name in PLOTS.keys() - {"confusion"}:
         height = browser.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect().height",
                                         f"#plot-{name} svg")  # fmt: skip
         assert height > 100, name
@@ -141,6 +111,37 @@ def test_table_sorts_both_ways(page: Path, browser: Any) -> None:
     names = column(0)
     assert set(names) == set(NAMES)
     assert names.index("cat") < names.index("dog") < names.index("never")
+
+
+def test_confusions_can_be_read(page: Path, browser: Any) -> None:
+    evaluation = Evaluation(*made(), Settings(score=0.2))
+    browser.get(page.as_uri())
+    texts = browser.execute_script(
+        "return [...document.querySelectorAll('.matrix tbody tr')].map(r => [...r.cells].map(c => c.textContent))"
+    )
+    rows, left_out = most_confused(evaluation.confusion)
+    names = [*evaluation.names, "background"]
+    assert left_out == 0
+    assert [row[0] for row in texts] == [names[k] for k in rows]
+    shown = np.array([[int(text.replace(",", "") or 0) for text in row[1:]] for row in texts])
+    assert (shown == evaluation.confusion[np.ix_(rows, rows)]).all()
+    confused = evaluation.confusion[:-1, :-1] * (1 - np.eye(len(names) - 1, dtype=int))
+    times = [confused[k].sum() + confused[:, k].sum() for k in rows[:-1]]
+    assert times == sorted(times, reverse=True)
+    assert times[0] > 0
+    over = "dispatchEvent(new Event('mouseover', {bubbles: true}))"
+    browser.execute_script(f"document.querySelector('.matrix td.right').{over}")
+    told = browser.find_element("id", "cell").text
+    assert re.fullmatch(rf"{shown[0, 0]} of \d+ {re.escape(names[rows[0]])} were found \(\d+%\)", told)
+
+
+def test_the_page_says_what_it_is_about(page: Path, browser: Any) -> None:
+    browser.get(page.as_uri())
+    facts = browser.find_element("css selector", ".facts").text.split("\n")
+    assert facts[0] == "Date"
+    assert facts[2:] == ["Detections", f"{EVIL}.json", "Ground truth", "truth & co.json"]
+    browser.find_element("css selector", ".glossary summary").click()
+    assert "Average precision" in browser.find_element("css selector", ".glossary").text
 
 
 def test_kinds_of_boxes_can_be_hidden(page: Path, browser: Any) -> None:
@@ -189,11 +190,13 @@ def test_plots_as_files(tmp_path: Path) -> None:
 def test_page_of_nothing(protocol: str) -> None:
     truth, found = made()
     none = Predictions(found.image_index[:0], found.class_index[:0], found.boxes[:0], found.scores[:0])
-    assert "24 missed" not in make_report(Evaluation(truth, none, Settings(protocol=protocol)), "d", "g", [])
+    assert "24 missed" not in make_report(Evaluation(truth, none, Settings(protocol=protocol)), Compared("d", "g"), [])
     names = ("image_index", "class_index", "boxes", "areas", "crowd", "difficult", "ignore", "truncated", "occluded")
     columns = {name: getattr(truth, name)[:0] for name in names}
     empty = GroundTruth(truth.images, truth.categories, **columns)
-    assert "No image has an error" in make_report(Evaluation(empty, none, Settings(protocol=protocol)), "d", "g", [])
+    assert "No image has an error" in make_report(
+        Evaluation(empty, none, Settings(protocol=protocol)), Compared("d", "g"), []
+    )
 
 
 def test_worst_image_has_the_most_errors() -> None:
@@ -227,3 +230,6 @@ def test_many_classes_are_cut_to_the_worst() -> None:
     assert len(rows) == 91
     assert left_out == 60
     assert set(range(100, 150)) <= set(rows)
+    rows, left_out = most_confused(matrix)
+    assert (rows[0], len(rows), left_out) == (0, 25, 126)
+    assert set(rows[1:-1]) <= set(range(100, 150))

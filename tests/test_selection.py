@@ -123,6 +123,27 @@ def test_what_exceeds_the_best_threshold_is_the_best_working_point():
     assert Curve(np.array([0.5]), np.array([0]), np.array([1]), 1, 1).best_threshold() is None
 
 
+def test_the_threshold_of_a_precision_is_the_lowest_that_gives_it():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        scores = np.sort(rng.integers(1, 30, 12) / 32)[::-1]
+        scores, ends = np.unique(-scores, return_index=True)
+        hit = rng.random(12) < 0.6
+        last = np.append(ends[1:], 12) - 1
+        curve = Curve(-scores, np.cumsum(hit)[last], np.cumsum(~hit)[last], 10, 1)
+        wanted = rng.choice([0.3, 0.6, 0.75, 0.9, 1.0])
+        slow = [
+            score
+            for score, hits, falses in zip(curve.scores, curve.hits, curve.falses, strict=True)
+            if hits and hits / (hits + falses) >= wanted
+        ]
+        threshold = curve.threshold_of_precision(wanted)
+        assert (threshold is None) == (not slow)
+        if slow:
+            assert min(slow) > threshold
+            assert not ((curve.scores < min(slow)) & (curve.scores > threshold)).any()
+
+
 def test_from_eval_to_detection(make_graph, tmp_path, capsys):
     """Detect, evaluate, take the best thresholds: true and false positives of each class are those of the best F1."""
     rng = np.random.default_rng(1)
@@ -162,6 +183,14 @@ def test_from_eval_to_detection(make_graph, tmp_path, capsys):
     for name in NAMES:
         assert after[name]["F1"] == before[name]["best_F1"] > before[name]["F1"] * 0.999
         assert after[name]["detections"] < before[name]["detections"]
+    run("eval", all_boxes, truth, "--best-conf", best, "--precision", 0.8)
+    said = capsys.readouterr().err
+    run("yolo", tmp_path / "1.png", "-m", graph, "--conf", best, "-o", some)
+    run("eval", some, truth, "--conf", "0", "--json", tmp_path / "some.json")
+    sure = json.loads((tmp_path / "some.json").read_text())["classes"]
+    for name, threshold in json.loads(best.read_text()).items():
+        assert (threshold == 1) == (f" {name} (" in said.splitlines()[-1])
+        assert sure[name]["detections"] == 0 if threshold == 1 else sure[name]["precision"] >= 0.8
     run_again = tmp_path / "again.jsonl"
     with pytest.raises(SystemExit) as stop:
         app(["yolo", str(tmp_path / "1.png"), "-m", str(graph), "--conf", "bee=0.5", "-o", str(run_again)])

@@ -10,8 +10,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from detkit import large_images
 from detkit.errors import InputError
-from detkit.images import decode_image
+from detkit.images import decode_image, encode_image, max_pixels, set_max_pixels
+from detkit.large_images import LargeImage, open_image
+from detkit.picture_files import tiff_parts
 
 RED_GREEN_BLUE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8).repeat(6, 0).repeat(6, 1)
 GRAY = RED_GREEN_BLUE[:, :, :1]
@@ -187,3 +190,105 @@ def test_files_that_are_cut_off_or_damaged_raise_nothing_else():
             damaged[place] = rng.integers(256)
         with suppress(InputError):
             assert decode_image(bytes(damaged)).shape[2] == 3
+
+
+def parts_are_the_whole(path, whole):
+    """Random parts, and those in the corners, are cut-outs of the whole picture."""
+    large = open_image(path)
+    assert isinstance(large, LargeImage)
+    assert large.shape == whole.shape
+    height, width = whole.shape[:2]
+    random = np.random.default_rng(0)
+    rects = [(0, 0, width, height), (width - 1, height - 1, width, height), (0, height - 5, 5, height)]
+    for _ in range(12):
+        x1, x2 = np.sort(random.choice(width + 1, 2, replace=False))
+        y1, y2 = np.sort(random.choice(height + 1, 2, replace=False))
+        rects.append((x1, y1, x2, y2))
+    for x1, y1, x2, y2 in rects:
+        np.testing.assert_array_equal(large[y1:y2, x1:x2], whole[y1:y2, x1:x2])
+
+
+@pytest.fixture
+def always_by_parts(monkeypatch):
+    monkeypatch.setattr(large_images, "_LARGE", 0)
+
+
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("tile", [None, (16, 32)])
+@pytest.mark.parametrize(("order", "big", "packed", "predictor"), [("<", False, False, 1), (">", True, True, 2)])
+@pytest.mark.parametrize("extra", [(), (2,)])
+def test_parts_of_every_way_of_storing(tmp_path, always_by_parts, planes, tile, order, big, packed, predictor, extra):
+    samples = np.random.default_rng(1).integers(0, 256, (75, 90, 3 + len(extra)), np.uint8)
+    content = tiff(
+        samples, RGB, extra, order=order, big=big, planes=planes, tile=tile, packed=packed, predictor=predictor
+    )
+    (tmp_path / "a.tif").write_bytes(content)
+    parts_are_the_whole(tmp_path / "a.tif", decode_image(content))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_parts_are_turned_as_the_whole(tmp_path, always_by_parts, orientation, tile):
+    content = tiff(RED_GREEN_BLUE, RGB, tile=tile, packed=True, tags=[(274, (orientation,))])
+    (tmp_path / "a.tif").write_bytes(content)
+    parts_are_the_whole(tmp_path / "a.tif", decode_image(content))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK", "YCbCr", "LA"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg", "packbits", "group4"])
+def test_parts_of_what_pillow_writes(tmp_path, always_by_parts, mode, compression):
+    pillow = pytest.importorskip("PIL.Image")
+    if (compression == "jpeg" and mode in ("P", "1", "LA")) or ((compression == "group4") != (mode == "1")):
+        pytest.skip("no such files")
+    smooth = np.kron(np.random.default_rng(2).integers(0, 256, (20, 11, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+    path = tmp_path / "a.tif"
+    picture = pillow.fromarray(smooth)
+    (picture.convert("L").convert(mode) if mode == "LA" else picture.convert(mode)).save(
+        path, compression=compression, tiffinfo={278: 32}
+    )
+    parts_are_the_whole(path, decode_image(path.read_bytes()))
+
+
+def test_one_strip_that_is_not_compressed_is_read_by_rows(tmp_path, always_by_parts, monkeypatch):
+    monkeypatch.setattr(tiff_parts, "_MOST_ROWS", 10)
+    samples = np.random.default_rng(1).integers(0, 256, (150, 33, 3), np.uint8)
+    pillow = pytest.importorskip("PIL.Image")
+    pillow.fromarray(samples).save(tmp_path / "a.tif", tiffinfo={278: 150})
+    parts_are_the_whole(tmp_path / "a.tif", samples)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int8, np.float32])
+def test_samples_whose_range_only_the_whole_tells_are_read_as_a_whole(tmp_path, always_by_parts, kind):
+    (tmp_path / "a.tif").write_bytes(tiff(RED_GREEN_BLUE.astype(kind) % 100, RGB, tile=(16, 16)))
+    assert isinstance(open_image(tmp_path / "a.tif"), np.ndarray)
+
+
+def test_a_part_whose_strips_are_cut_off_is_an_error():
+    content = tiff(np.ones((64, 64, 3), np.uint8), RGB, tile=(16, 16))
+    blocks = tiff_parts.blocks_of(content)
+    cut = content[: blocks.places[-1][0] + 5]
+    assert decode_image(tiff_parts.part_of(cut, blocks, (0, 0, 64, 48))[0]).shape == (48, 64, 3)
+    with pytest.raises(InputError, match="cannot be decoded"):
+        tiff_parts.part_of(cut, blocks, (48, 48, 64, 64))
+
+
+def test_other_pictures_and_files_that_are_none_are_read_as_ever(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode_image(RED_GREEN_BLUE, ".png"))
+    np.testing.assert_array_equal(open_image(tmp_path / "a.png"), RED_GREEN_BLUE)
+    for content in (b"", b"II*\0", b"II*\0\x08\0\0\0", tiff(RED_GREEN_BLUE, RGB)[:300]):
+        (tmp_path / "b.tif").write_bytes(content)
+        with pytest.raises(InputError):
+            open_image(tmp_path / "b.tif")
+    with pytest.raises(InputError, match="No such file"):
+        open_image(tmp_path / "none.tif")
+
+
+def test_more_pixels_than_are_read_at_once_are_read_by_parts(tmp_path, always_by_parts):
+    (tmp_path / "a.tif").write_bytes(tiff(RED_GREEN_BLUE, RGB, tile=(16, 16)))
+    before = max_pixels()
+    set_max_pixels(500)
+    try:
+        large = open_image(tmp_path / "a.tif")
+        np.testing.assert_array_equal(large[3:13, 4:15], RED_GREEN_BLUE[3:13, 4:15])
+    finally:
+        set_max_pixels(before)

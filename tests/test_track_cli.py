@@ -277,6 +277,7 @@ def test_an_interrupted_run_goes_on(video, tmp_path, monkeypatch):
 def test_the_journal_reads_again_from_a_frame_that_failed(tmp_path):
     item = Item(tmp_path / "a.avi", "a.avi")
     journal = Journal(tmp_path / "j.jsonl", {}, False)
+    assert not journal.done(item)
     for frame in (0, 2, 4, 6):
         record = {"file": "a.avi", "frame": frame}
         journal.add(record | ({"error": "x"} if frame == 4 else {"detections": []}), frame == 6)
@@ -284,8 +285,8 @@ def test_the_journal_reads_again_from_a_frame_that_failed(tmp_path):
     assert [record["frame"] for record in journal.records([item])] == [0, 2, 4, 6]
     journal.close()
     again = Journal(tmp_path / "j.jsonl", {}, True)
-    assert again.frames_done(item) == 3
     assert not again.done(item)
+    assert again.frames_done(item) == 3
     again.close()
 
 

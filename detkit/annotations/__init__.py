@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detkit.annotations.formats import FORMATS
-    from detkit.annotations.reading import read_ground_truth, read_predictions
+    from detkit.annotations.reading import read_draft, read_ground_truth, read_predictions
     from detkit.annotations.recognition import recognise
     from detkit.annotations.writing import write_ground_truth
 
 # Loaded when first used: detectors need the class names beside these, and must not pay for every format.
 _HOMES = {
     "FORMATS": "formats",
+    "read_draft": "reading",
     "read_ground_truth": "reading",
     "read_predictions": "reading",
     "recognise": "recognition",
@@ -28,6 +29,7 @@ _HOMES = {
 
 __all__ = [
     "FORMATS",
+    "read_draft",
     "read_ground_truth",
     "read_predictions",
     "recognise",

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.annotations.beside import NOTHING, Beside, shapes_from
 from detkit.annotations.columns import number_column
 from detkit.annotations.format import FLAGS
 from detkit.annotations.problems import Problems
@@ -44,6 +45,12 @@ class Contents:
         """The same, read from the format `name`."""
         return replace(self, ground_truth=replace(self.ground_truth, source=name))
 
+    def with_stuff(self, ids: Sequence[int | str]) -> Contents:
+        """The same, with classes of these ids that are regions and no things."""
+        categories = self.ground_truth.categories
+        stuff = tuple(id in ids for id in categories.ids) if ids else ()
+        return replace(self, ground_truth=replace(self.ground_truth, categories=replace(categories, stuff=stuff)))
+
 
 class Builder:
     """Collects images, classes and boxes in the order of a file; `finish` makes the tables."""
@@ -56,6 +63,7 @@ class Builder:
         self._spellings: dict[str, str] = {}
         self._class_ids: list[int | str | None] = []
         self._boxes: list[tuple[int, int, Any, float | None, float | None, int | str | None]] = []
+        self._beside: list[Beside] = []
         self._flags: dict[str, list[int]] = {flag: [] for flag in FLAGS}
 
     def image(self, id: ImageId, file: str, width: int = 0, height: int = 0) -> int:
@@ -66,6 +74,11 @@ class Builder:
         elif width and height and not self._images[row][2]:
             self._images[row] = (id, self._images[row][1] or file, width, height)
         return row
+
+    def size(self, image: int) -> tuple[int, int]:
+        """Height and width of an image, 0 where they are not known."""
+        _, _, width, height = self._images[image]
+        return height, width
 
     def background(self, file: str, width: int, height: int) -> int:
         """The row of a picture without a label file or line, kept apart from one that differs in its ending only."""
@@ -91,31 +104,37 @@ class Builder:
         score: float | None = None,
         area: float | None = None,
         id: int | str | None = None,
+        beside: Beside = NOTHING,
         **flags: bool,
     ) -> None:
         """One box with x, y, width, height; the caller has put reversed corners in order."""
         row = len(self._boxes)
         self._boxes.append((image, category, xywh, score, area, id))
+        self._beside.append(beside)
         for flag, value in flags.items():
             if value:
                 self._flags[flag].append(row)
 
-    def finish(self) -> Contents:
-        """The tables, all classes that were named in the order in which they were."""
+    def finish(self, wanted: str = "") -> Contents:
+        """The tables, all classes that were named in the order in which they were; `wanted` as `Request.shapes`."""
         rows = self._boxes
         count = len(rows)
         boxes = np.array([row[2] for row in rows], np.float64).reshape(count, 4)
         areas = number_column([row[4] for row in rows])
         flags: dict[str, Any] = {flag: _mask(count, marked) for flag, marked in self._flags.items()}
+        images = images_table(self._images)
+        image_index = np.array([row[0] for row in rows], np.int64).reshape(count)
+        sizes = np.stack((images.heights, images.widths), axis=1)[image_index]
         ground_truth = GroundTruth(
-            images=images_table(self._images),
+            images=images,
             categories=Categories(tuple(self.class_rows), complete_ids(self._class_ids)),
-            image_index=np.array([row[0] for row in rows], np.int64).reshape(count),
+            image_index=image_index,
             class_index=np.array([row[1] for row in rows], np.int64).reshape(count),
             boxes=boxes,
             areas=np.where(np.isfinite(areas), areas, boxes[:, 2] * boxes[:, 3]),
             **flags,
             ids=tuple(_annotation_ids([row[5] for row in rows])),
+            shapes=shapes_from(self._beside, wanted, sizes, boxes, self.problems),
         )
         return Contents(ground_truth, number_column([row[3] for row in rows]))
 

@@ -13,6 +13,7 @@ from detkit.annotations.format import FLAGS, Format
 from detkit.dataset import GroundTruth
 from detkit.errors import OutputError
 from detkit.picture_names import plain_path, without_ending
+from detkit.shapes.shape_columns import Shapes
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Picture:
     classes  int64 (N,), rows of the table of classes
     corners  float64 (N, 4), xyxy, in order also where a width or height is negative
     flags    bool (N,) by name
+    shapes   what the boxes have beside
+    scores   of a draft (N,); else none
     """
 
     stem: str
@@ -36,6 +39,8 @@ class Picture:
     classes: NDArray[np.int64]
     corners: NDArray[np.float64]
     flags: dict[str, NDArray[np.bool_]]
+    shapes: Shapes
+    scores: list[float]
 
     @property
     def ending(self) -> str:
@@ -62,6 +67,8 @@ def pictures_of(ground_truth: GroundTruth, form: Format) -> Iterator[Picture]:
             ground_truth.class_index[rows],
             corners[rows],
             {key: column[rows] for key, column in flags.items()},
+            ground_truth.shapes[rows],
+            [ground_truth.scores[row] for row in rows.tolist()] if ground_truth.scores else [],
         )
 
 

@@ -42,6 +42,8 @@ from detkit.classes import CATEGORY_IDS, COCO_NAMES
 from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.errors import InputError
 from detkit.picture_names import without_ending
+from detkit.shapes.masks import Masks
+from detkit.shapes.shape_columns import Shapes
 
 Rows = NDArray[np.int64]
 
@@ -72,7 +74,8 @@ def align_results(
     """
     if not len(results):
         none = np.zeros(0, np.int64)
-        return Predictions(none, none, results.boxes.reshape(0, 4), results.scores)
+        nothing = Shapes(Masks.empty(), np.zeros((0, 0, 3)), np.zeros((0, 4, 2)))
+        return Predictions(none, none, results.boxes.reshape(0, 4), results.scores, nothing)
     case = _Case(path, results, target, problems, match)
     files, names = _table_beside(path)
     image_index = _image_rows(case, files)

@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
 
 FLAGS = ("crowd", "difficult", "ignore", "truncated", "occluded")
-# What a format may hold beside boxes, class names and file names.
+# What of shapes: outlines ("polygons"), of several rings ("parts"), masks, those that share pixels ("shared pixels"),
+# key points with their names ("skeletons"), the corners of turned boxes, and boxes that are not those around these.
+SHAPES = ("own boxes", "polygons", "parts", "masks", "shared pixels", "keypoints", "skeletons", "corners")
+# What a format may hold beside boxes, class names and file names. A few hold the `scores` of a draft, too, where they
+# do not make a detection of it.
 ALL = frozenset((
-    *FLAGS, "area", "image ids", "category ids", "box ids", "sizes", "images without boxes", "classes without boxes",
+    *FLAGS, *SHAPES,
+    "area", "image ids", "category ids", "box ids", "sizes", "images without boxes", "classes without boxes",
     "negative sizes", "boxes beyond the image", "equal class names", "empty class names",
 ))  # fmt: skip
 
@@ -57,6 +62,11 @@ class Signs:
     lines: tuple[str, ...] = ()
     line: int = 0
 
+    @property
+    def tells(self) -> bool:
+        """Whether a file shows the format at all; one that does not is read where it is named."""
+        return self != Signs()
+
 
 @dataclass(frozen=True)
 class Format:
@@ -81,7 +91,11 @@ class Format:
                they number the names of a list from 0; "": none, or where the file says so
     ignored    what a box flagged `ignore` is: a region of its class; of "every class" (KITTI); or a flag that the
                format's own evaluation does not read ("unread")
+    instead    names of the formats that hold what it does not, by "masks", "keypoints" and "corners"
+    beside     whether a folder of further files belongs to its one file, called as the file is without its ending
+    of_shapes  whether it holds shapes alone, and no box without one
     renamed    what happens to class names that it cannot hold; {changed} is how many and the first
+    pictures   where a folder of it is written: that of the pictures, seen from there, where it is known
     """
 
     name: str
@@ -96,6 +110,10 @@ class Format:
     class_ids: Literal["", "own", "labels", "places"] = ""
     ignored: Literal["own class", "every class", "unread"] = "own class"
     renamed: str = ""
+    instead: tuple[tuple[str, str], ...] = ()
+    of_shapes: bool = False
+    beside: bool = False
+    pictures: str = ""
 
     def read(self, request: Request) -> Contents | Predictions:
         """What the file or folder holds. InputError, one line, where it cannot be read."""

@@ -11,7 +11,7 @@ from detkit.annotations.formats import format_of_line
 from detkit.annotations.problems import Problems, shorten
 from detkit.annotations.text_files import files_under, lines_of
 from detkit.errors import InputError
-from detkit.files import is_device, reason
+from detkit.files import opened, read_file
 
 Entry = TypeVar("Entry")
 
@@ -48,9 +48,10 @@ def label_file(picture: Picture) -> str:
 def holds_labels(path: Path) -> bool:
     """Whether the first line of a text is a box: `train.txt` may also be the labels of train.jpg."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return format_of_line(next((line for line in file if line.strip()), "")) is not None
-    except (OSError, UnicodeDecodeError):
+        with opened(path) as file:
+            first = next((line for line in file if line.strip()), b"")
+        return format_of_line(first.decode("utf-8-sig")) is not None
+    except (InputError, UnicodeDecodeError):
         return False
 
 
@@ -88,11 +89,7 @@ class LabelLines(Generic[Entry]):
 
 def label_text(path: Path) -> str:
     """The text of a label file, which may be empty. InputError where it is not UTF-8 or cannot be read."""
-    if is_device(path):
-        raise InputError(f"{path}: is not an ordinary file")
     try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+        return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text") from error

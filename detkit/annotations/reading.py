@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detkit.annotations.alignment import match_classes, match_images
 from detkit.annotations.building import Contents, note_odd_boxes
@@ -15,13 +16,17 @@ from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import find_format
 from detkit.annotations.image_evidence import partners, sample
 from detkit.annotations.layouts import check_shares, settled_boxes
+from detkit.annotations.name_files import read_names
 from detkit.annotations.problems import Problems
 from detkit.annotations.recognition import recognise
 from detkit.annotations.sizes import UNSIZED, Sizes
 from detkit.annotations.text_files import paused_gc
-from detkit.dataset import GroundTruth, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.errors import InputError
 from detkit.files import reason
+from detkit.shapes.masks import Masks
+from detkit.shapes.shape_columns import Shapes
+from detkit.shapes.turned_boxes import area as quadrangle_area
 
 PathLike = str | os.PathLike[str]
 
@@ -44,9 +49,61 @@ def read_ground_truth(
     names   class names of ids 0, 1, 2 ... for YOLO, or a file of them; Open Images' table of labels
     images  a folder of pictures, or a CSV file with file,width,height: gives the sizes that the format does not hold,
             and for YOLO and Open Images also the images without boxes
-    shapes  what is wanted beside boxes where the format has it: "masks", "keypoints" or "corners"
+    shapes  what is wanted beside boxes where the format has it: "masks", "keypoints" or "corners"; "all" for each of
+            them as the file has it, polygons as polygons
     InputError, one line, where it cannot be read or holds detections instead.
     """
+    ground_truth = _read(path, format, names, images, shapes)
+    if ground_truth.scores:
+        raise InputError(
+            f"{_split(path)[0]}: all of its {len(ground_truth)} boxes have scores, so these are detections, not "
+            "annotations; are the arguments swapped?"
+        )
+    return ground_truth
+
+
+def read_draft(
+    path: PathLike,
+    conf: float | None = None,
+    format: str | None = None,
+    names: PathLike | Sequence[str] | None = None,
+    images: PathLike | None = None,
+    shapes: str = "",
+) -> GroundTruth:
+    """Annotations as `read_ground_truth` reads them, or detections as a draft of some, with their `scores`.
+
+    conf    of detections, those with a higher score; None takes all
+    names   the classes, in order: those without a box are kept, too, where these are detections
+    InputError as there, and where `conf` is given for boxes without scores.
+    """
+    table = _read(path, format, names, images, shapes)
+    if len(table) and not table.scores:
+        if conf is not None:
+            raise InputError(f"{path}: its boxes have no scores, so there is nothing to choose by --conf")
+        return table
+    if conf is not None:
+        table = table[np.array(table.scores, np.float64) > conf]
+    if names is None:
+        return table
+    return _with_classes(table, read_names(Path(names)) if isinstance(names, str | os.PathLike) else names)
+
+
+def _with_classes(table: GroundTruth, names: Sequence[str]) -> GroundTruth:
+    """The same with all `names` as classes 0, 1, 2 ..., then those that are not among them."""
+    own = table.categories.names
+    every = tuple(dict.fromkeys((*names, *own)))
+    rows = np.array([every.index(name) for name in own], np.int64)
+    return replace(table, categories=Categories(every, tuple(range(len(every)))), class_index=rows[table.class_index])
+
+
+def _read(
+    path: PathLike,
+    format: str | None = None,
+    names: PathLike | Sequence[str] | None = None,
+    images: PathLike | None = None,
+    shapes: str = "",
+) -> GroundTruth:
+    """The boxes of a file, with their `scores` where all of them have one."""
     path, part = _split(path)
     form = _format(path, format)
     request = replace(_request(path, names, images), part=part, shapes=shapes)
@@ -59,17 +116,19 @@ def read_ground_truth(
         _need_boxes(path, contents, problems)
         scored = np.isfinite(contents.scores)
         if len(scored) and scored.all():
-            raise InputError(
-                f"{path}: all of its {len(scored)} boxes have scores, so these are detections, not annotations; "
-                "are the arguments swapped?"
-            )
-        if scored.any():
+            ground_truth = replace(ground_truth, scores=tuple(contents.scores.tolist()))
+        elif scored.any():
             problems.add("annotations with a score, which is not used", f"row {np.argmax(scored)}", int(scored.sum()))
         if not len(ground_truth.images):
             problems.log()
             raise InputError(f"{path}: holds no images")
         if sizes is not None:
             ground_truth = _fill_sizes(ground_truth, sizes)
+        if shapes == "masks" and ground_truth.shapes.polygons is not None:
+            drawn = _drawn_shapes(path, ground_truth.shapes, ground_truth.images, ground_truth.image_index)
+            ground_truth = replace(ground_truth, shapes=drawn)
+        if "area" not in form.holds:
+            ground_truth = replace(ground_truth, areas=_areas_of_shapes(ground_truth))
         check_shares(path, ground_truth.images, ground_truth.boxes)
         note_odd_boxes(problems, ground_truth.images, ground_truth, "annotations")
         problems.log()
@@ -104,6 +163,7 @@ def read_predictions(
         if isinstance(found, Contents):
             _need_boxes(path, found, problems)
         predictions = found if isinstance(found, Predictions) else _aligned(path, found, ground_truth, problems)
+        predictions = _drawn(path, predictions, ground_truth, shapes)
         note_odd_boxes(problems, ground_truth.images, predictions, "detections")
         _note_scores(problems, predictions)
         _note_strangers(problems, ground_truth, predictions)
@@ -155,6 +215,37 @@ def _aligned(path: Path, contents: Contents, target: GroundTruth, problems: Prob
     return settled_boxes(
         path, Predictions(image_index, class_index, own.boxes, scores, own.shapes)[keep], target, problems
     )
+
+
+def _drawn_shapes(path: Path, shapes: Shapes, images: Images, image_index: NDArray[np.int64]) -> Shapes:
+    sizes = np.stack((images.heights, images.widths), axis=1)[image_index]
+    try:
+        return shapes.drawn(sizes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; name the folder of the images (--images)") from error
+
+
+def _areas_of_shapes(table: GroundTruth) -> NDArray[np.float64]:
+    """The areas of masks, of polygons as they are drawn, of turned boxes, else of boxes: for formats without areas."""
+    areas, shapes = table.areas.copy(), table.shapes
+    rows = np.flatnonzero(shapes.has("corners", len(table)))
+    if shapes.corners is not None:
+        areas[rows] = quadrangle_area(shapes.corners[rows])
+    if shapes.polygons is not None:
+        sizes = np.stack((table.images.heights, table.images.widths), axis=1)[table.image_index]
+        rows = np.flatnonzero((shapes.polygons.counts > 0) & (sizes > 0).all(axis=1))
+        areas[rows] = Masks.drawn(shapes.polygons[rows], sizes[rows]).areas
+    if shapes.masks is not None:
+        rows = np.flatnonzero(shapes.masks.areas > 0)
+        areas[rows] = shapes.masks.areas[rows]
+    return areas
+
+
+def _drawn(path: Path, found: Predictions, target: GroundTruth, wanted: str) -> Predictions:
+    """The same with masks in place of polygons, drawn in the pictures of the ground truth."""
+    if wanted != "masks" or found.shapes.polygons is None:
+        return found
+    return replace(found, shapes=_drawn_shapes(path, found.shapes, target.images, found.image_index))
 
 
 def _note_scores(problems: Problems, found: Predictions) -> None:

@@ -18,7 +18,7 @@ from detkit.annotations.formats.csv_table import csv_writer
 from detkit.annotations.text_files import check_file, files_under, read_text
 from detkit.dataset import Images
 from detkit.errors import InputError
-from detkit.files import reason
+from detkit.files import opened, reason
 from detkit.picture_files.picture_headers import read_header
 from detkit.picture_names import HEIF, PICTURES, plain_path, without_ending
 
@@ -37,7 +37,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels, as the picture is shown; InputError where the file is not a picture."""
     check_file(path)
     try:
-        with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        with opened(path) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
             header = read_header(content)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from error

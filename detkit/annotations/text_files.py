@@ -6,7 +6,6 @@ import codecs
 import gc
 import json
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 import orjson
 
 from detkit.errors import InputError
-from detkit.files import reason, walk
+from detkit.files import opened, read_file, walk
 
 HEAD_BYTES = 1 << 16
 # A gzip file may grow this much; text of numbers shrinks four to ten times, a bomb a thousand times.
@@ -36,26 +35,16 @@ _WIDE = {
 
 def check_file(path: Path) -> None:
     """InputError unless `path` is a file that is there and holds at least one byte."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{path}: is a folder, and a file is needed here")
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path}: is not an ordinary file; save it as one first")
-    if status.st_size == 0:
-        raise InputError(f"{path}: is empty (0 bytes)")
+    with opened(path) as file:
+        if not file.read(1):
+            raise InputError(f"{path}: is empty (0 bytes)")
 
 
 def read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
     """The first `count` bytes of the text, unpacked and as UTF-8."""
     check_file(path)
-    try:
-        with open(path, "rb") as file:
-            head = file.read(count)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    with opened(path) as file:
+        head = file.read(count)
     if head.startswith(_GZIP_MAGIC):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, count)
@@ -67,10 +56,7 @@ def read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
 def read_bytes(path: Path) -> bytes:
     """The whole text, unpacked and as UTF-8 without a byte order mark."""
     check_file(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
+    data = read_file(path)
     if data.startswith(_GZIP_MAGIC):
         data = _unzip(path, data)
     return _as_utf8(path, data)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from detkit.annotations.by_picture import corners_of
+from detkit.annotations.fitting import fitted, shape_losses
 from detkit.annotations.format import FLAGS, Format
 from detkit.annotations.formats import find_format, format_of
 from detkit.annotations.problems import boxes_text, quoted
@@ -22,47 +24,74 @@ _FLAG_NAMES = {"crowd": "crowd or group"}
 _COUNTING_FLAGS = ("crowd", "difficult", "ignore")
 
 
-def write_ground_truth(ground_truth: GroundTruth, path: str | os.PathLike[str], format: str) -> list[str]:
-    """Write annotations and say what was lost, one sentence each.
+def write_ground_truth(
+    ground_truth: GroundTruth,
+    path: str | os.PathLike[str],
+    format: str,
+    images: str | os.PathLike[str] | None = None,
+) -> list[str]:
+    """Write annotations and say what was lost, one sentence each; shapes take the form that `fitted` gives them.
 
     path    the file; for a format of one file a picture (VOC, YOLO, LabelMe, KITTI) a folder, which must be new or
             empty
     format  one of `FORMATS`
+    images  the folder of the pictures, which a format that names them from where its files lie (LabelMe) then does
     OutputError where it cannot be written, where a class has no name and the format goes by names, or where the format
     needs image sizes that are not known.
     """
     path = Path(path)
     form = find_format(format)
     _check_class_names(ground_truth, form)
-    lost = losses(ground_truth, format)
+    made = fitted(ground_truth, form)
+    lost = [*made.lost, *losses(ground_truth, format)]
+    ground_truth = made.ground_truth
     if not form.folder:
         if os.path.isdir(path):
             raise OutputError(f"{path}: is a folder; {form.title} is one file, give its name")
-        for _, content in form.write(ground_truth):
-            write_bytes(path, content)
+        further = path.with_suffix("")
+        if form.beside:
+            if further == path:
+                raise OutputError(f"{path}: has no ending; {form.title} writes a folder of that name beside its file")
+            _make_empty(further, form)
+        for name, content in form.write(ground_truth):
+            write_bytes(further / name if name else path, content)
         return lost
-    is_folder = os.path.isdir(path)
-    if os.path.exists(path) and (not is_folder or any(path.iterdir())):
-        what = "is not empty" if is_folder else "is a file"
-        raise OutputError(f"{path}: {what}; {form.title} is a folder of files, give a new or empty one")
+    _check_empty(path, form)
+    if images is not None and os.path.isdir(images):
+        form = replace(form, pictures=Path(os.path.relpath(images, path)).as_posix())
     files = dict(form.write(ground_truth))
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+    _make_empty(path, form)
     for name, content in files.items():
         write_bytes(path / name, content)
     return lost
 
 
+def _check_empty(path: Path, form: Format) -> None:
+    is_folder = os.path.isdir(path)
+    if os.path.exists(path) and (not is_folder or any(path.iterdir())):
+        what = "is not empty" if is_folder else "is a file"
+        raise OutputError(f"{path}: {what}; {form.title} is a folder of files, give a new or empty one")
+
+
+def _make_empty(path: Path, form: Format) -> None:
+    _check_empty(path, form)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+
+
 def losses(ground_truth: GroundTruth, format: str) -> list[str]:
     """What `format` cannot hold of this ground truth, one sentence each; an empty list where all survives."""
     form = find_format(format)
-    said = [*_flag_losses(ground_truth, form), *form.losses(ground_truth), *_class_name_losses(ground_truth, form)]
+    said = [*shape_losses(ground_truth, form), *_flag_losses(ground_truth, form), *form.losses(ground_truth)]
+    said += _class_name_losses(ground_truth, form)
+    if ground_truth.scores and "scores" not in form.holds:
+        said.append(f"{form.title} has no score of an annotation: that of {boxes_text(len(ground_truth))} is lost.")
     said += [*_box_losses(ground_truth, form), *_table_losses(ground_truth, form)]
     if ground_truth.unread:
         counts = ", ".join(f"{what} ({count})" for what, count in ground_truth.unread.items())
-        said.append(f"boxes and classes are read, not what else the file holds: {counts}.")
+        said.append(f"what else the file holds is not read: {counts}.")
     return said
 
 
@@ -81,7 +110,11 @@ def _flag_losses(ground_truth: GroundTruth, form: Format) -> list[str]:
 def _box_losses(ground_truth: GroundTruth, form: Format) -> list[str]:
     said: list[str] = []
     products = ground_truth.boxes[:, 2] * ground_truth.boxes[:, 3]
-    own = int((np.abs(ground_truth.areas - products) > 1e-3 * np.abs(products) + 0.01).sum())
+    differ = np.abs(ground_truth.areas - products) > 1e-3 * np.abs(products) + 0.01
+    for column in ("masks", "polygons", "corners"):  # whose areas are theirs
+        if column in form.holds:
+            differ &= ~ground_truth.shapes.has(column, len(ground_truth))
+    own = int(differ.sum())
     if own and "area" not in form.holds:
         said.append(f"{form.title} has no area: {_lose(own)} one that is not width * height (of a mask), "
                     "which changes what counts as small, medium and large.")  # fmt: skip

@@ -1,6 +1,7 @@
 """The command line. Commands parse, call and print; what they call lives in the other packages.
 
-Each command imports what it needs when it runs, so that `detkit --help` imports neither OpenCV nor onnxruntime.
+A command's module is imported when the command is asked for, and imports what it needs when it runs: the list of
+commands costs none of them, and imports neither OpenCV nor onnxruntime.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from detkit import __version__
 from detkit.cli.console import interrupted, say, start_logging
@@ -24,12 +28,103 @@ _UsageError: Any = typer.BadParameter.__base__
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
+class Row(NamedTuple):
+    """A command in the list: its module in this package, its panel, and a line on it that fits 80 columns.
+
+    The module holds a function of the command's name, or an `app` of several commands.
+    """
+
+    name: str
+    panel: str
+    about: str
+
+    @property
+    def module(self) -> str:
+        return {"eval": "evaluate"}.get(self.name, self.name.replace("-", "_"))
+
+    def load(self) -> Any:
+        """The command itself."""
+        module = import_module(f"detkit.cli.{self.module}")
+        own = getattr(module, "app", None)
+        if own is None:
+            own = typer.Typer(add_completion=False)
+            own.command(self.name)(getattr(module, self.module))
+        command = typer.main.get_command(own)
+        command.name = self.name
+        return command
+
+    def listed(self) -> Any:
+        """What stands for it in the list of commands."""
+        return TyperCommand(self.name, help=self.about, rich_help_panel=self.panel)
+
+
+_FIND, _MEASURE, _MAKE = "Find objects", "Measure and look at results", "Networks and data"
+COMMANDS = (
+    Row("demo", _FIND, "every method on pictures that come with detkit"),
+    Row("yolo", _FIND, "an exported network: YOLO v1 to v26, DETR and kin"),
+    Row("rcnn", _FIND, "regions: R-CNN, Fast R-CNN, Faster R-CNN"),
+    Row("hog-detect", _FIND, "people by histograms of oriented gradients"),
+    Row("slide", _FIND, "any classifier as a sliding window"),
+    Row("proposals", _FIND, "boxes that may hold anything, best first"),
+    Row("segment", _FIND, "a class for every pixel, by any semantic network"),
+    Row("merge", _FIND, "the parts of a run on many machines, joined"),
+    Row("track", _FIND, "objects followed through a video, drawn and counted"),
+    Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
+    Row("look", _MEASURE, "inside: layers, activations, what a box depends on"),
+    Row("val", _MEASURE, "detect in a data set and measure, in one go"),
+    Row("compare", _MEASURE, "several detectors on the same pictures, on one page"),
+    Row("bench", _MEASURE, "how fast a network runs; how well motion models foresee"),
+    Row("train", _MAKE, "detectors and motion models from your annotations"),
+    Row("models", _MAKE, "models by name: list, info, pull, path"),
+    Row("convert", _MAKE, "annotations from one format to another"),
+)
+
+
+class Loaded(Mapping[str, Any]):
+    """The commands by name, each loaded when it is asked for."""
+
+    _rows: ClassVar = {row.name: row for row in COMMANDS}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._rows[name].load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 class Commands(TyperGroup):
     """All commands; the one place where their errors become a line on stderr and an exit status."""
 
+    def __init__(self, **extra: Any) -> None:
+        super().__init__(**extra)
+        self.commands: Any = Loaded()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        with self._listed():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        with self._listed():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextmanager
+    def _listed(self) -> Iterator[None]:
+        """Inside, commands are their lines in the list."""
+        whole = self.commands
+        self.commands = {row.name: row.listed() for row in COMMANDS}
+        try:
+            yield
+        finally:
+            self.commands = whole
+
     def main(self, *args: Any, **extra: Any) -> Any:
-        if sys.stdout is None:  # closed by who started it
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+        _open_streams()
         try:
             status = self._status(*args, **extra)
             sys.stdout.flush()
@@ -77,6 +172,17 @@ class Commands(TyperGroup):
             raise typer.Exit(int(ExitStatus.OK)) from error
 
 
+def _open_streams() -> None:
+    """Streams that were closed by who started it lead nowhere, so that no file takes their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
 def _drop_stdout() -> None:
     """Nothing more can be said there, not even at exit, when Python flushes what is left."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,41 +210,6 @@ def _root(
     ] = False,
 ) -> None:
     start_logging()
-
-
-def _register() -> None:
-    from detkit.cli import (
-        bench,
-        convert,
-        demo,
-        evaluate,
-        hog_detect,
-        look,
-        models,
-        proposals,
-        rcnn,
-        slide,
-        track,
-        train,
-        yolo,
-    )
-
-    app.command("demo")(demo.demo)
-    app.command("yolo")(yolo.yolo)
-    app.command("rcnn")(rcnn.rcnn)
-    app.command("hog-detect")(hog_detect.hog_detect)
-    app.command("slide")(slide.slide)
-    app.command("track")(track.track)
-    app.add_typer(train.app, name="train")
-    app.add_typer(models.app, name="models")
-    app.command("eval")(evaluate.evaluate)
-    app.command("proposals")(proposals.proposals)
-    app.command("look")(look.look)
-    app.command("convert")(convert.convert)
-    app.command("bench")(bench.bench)
-
-
-_register()
 
 
 def main() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import typer
+
+from detkit.spelling import counted as counted
+from detkit.spelling import printable
 
 # Without a terminal, progress is a line now and then, not a bar.
 _SECONDS_BETWEEN_LINES = 10.0
@@ -21,12 +25,22 @@ _resume_hint = ""
 
 def say(message: str) -> None:
     """One line on stderr."""
-    print(f"detkit: {message}", file=sys.stderr, flush=True)
+    show(f"detkit: {printable(message)}", err=True)
 
 
-def counted(count: int, one: str, several: str | None = None) -> str:
-    """ "1 picture", "2 pictures"; `several` for words whose plural is no bare s."""
-    return f"{count} {one if count == 1 else several or one + 's'}"
+def show(text: str, *, err: bool = False) -> None:
+    """Lines for people on stdout, or on stderr: what names and graphs hold is shown, and moves no cursor.
+
+    Where nobody reads stderr any more, nothing is said, and the work goes on.
+    """
+    lines = "\n".join(map(printable, text.split("\n")))
+    if not err:
+        print(lines, flush=True)
+        return
+    try:
+        print(lines, file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
 
 
 def counts_of(found: Counter[str]) -> str:
@@ -131,7 +145,7 @@ class RunProgress:
     def ended(self) -> None:
         self._open.close()
 
-    def resumable(self, path: Path) -> None:
+    def resumable(self, path: PathLike[str]) -> None:
         hint_on_interrupt(f"what is done is in {path}, --resume goes on from there")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.console import show
 from detkit.cli.options import QuietOption
 
 PICTURES = Path(__file__).parents[1] / "demo"
@@ -21,7 +22,7 @@ def demo(
     quiet: QuietOption = False,
 ) -> None:
     """Run every method on four pictures that come with detkit, by the commands that it shows."""
-    from detkit.cli import app
+    from detkit.cli import Loaded
     from detkit.cli.console import say
     from detkit.files import write_bytes
 
@@ -30,10 +31,10 @@ def demo(
         if not own.exists():
             write_bytes(own, picture.read_bytes())
     worst = 0
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = Loaded()
     for about, (command, *arguments) in demo_commands(out):
         if not quiet:
-            print(f"\n# {about}\n$ detkit {shlex.join([command, *arguments])}", flush=True)
+            show(f"\n# {about}\n$ detkit {shlex.join([command, *arguments])}")
         worst = max(worst, commands[command].main(arguments + ["-q"] * quiet, standalone_mode=False) or 0)
     if not quiet:
         say(f"the results of each method are in its folder in {out}; yours: detkit yolo PICTURE --draw out")

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.annotations.formats import FORMATS, titles
-from detkit.cli.console import counted, say, terminal_width, write_figures
+from detkit.cli.bars import Bars, FailUnderOption, worse
+from detkit.cli.console import counted, show, terminal_width, write_figures
+from detkit.cli.options import fields_of, parameters_of, with_parameters
 
 if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
@@ -53,10 +55,12 @@ class Match(str, Enum):
     NAME = "name"
 
 
-def evaluate(
-    context: typer.Context,
-    detections: Annotated[Path, typer.Argument(help=f"A file or a folder of files with scores: {_TITLES}.")],
-    ground_truth: Annotated[Path, typer.Argument(help="Annotations in any of these formats.")],
+@dataclass(frozen=True)
+class EvalOptions:
+    """What `detkit eval` is asked for; `detkit val` asks for most of it."""
+
+    detections: Annotated[Path, typer.Argument(help=f"A file or a folder of files with scores: {_TITLES}.")]
+    ground_truth: Annotated[Path, typer.Argument(help="Annotations in any of these formats.")]
     protocol: Annotated[
         Protocol,
         typer.Option(
@@ -64,109 +68,149 @@ def evaluate(
             "label maps (PNG, or folders of them); panoptic: COCO's panoptic JSON; mot: tracks, files or folders of "
             "sequences (SEQ.txt, SEQ/gt/gt.txt)."
         ),
-    ] = Protocol.COCO,
+    ] = Protocol.COCO
     iou_type: Annotated[
         IouType, typer.Option(help="What overlaps: boxes, masks, their boundaries, key points (OKS), turned boxes.")
-    ] = IouType.BBOX,
-    iou: Annotated[float, typer.Option(help="The overlap for counts, curves and VOC.")] = 0.5,
+    ] = IouType.BBOX
+    iou: Annotated[float, typer.Option(help="The overlap for counts, curves and VOC.")] = 0.5
     conf: Annotated[
         float | None,
         typer.Option(help="The working point for TP, FP and FN. Without it: the score of the highest F1."),
-    ] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="A line for each class.")] = False,
+    ] = None
+    per_class: Annotated[bool, typer.Option("--per-class", help="A line for each class.")] = False
     json: Annotated[
         str | None, typer.Option(help="Write all figures with all digits to this file; - is stdout, instead of tables.")
-    ] = None,
+    ] = None
     report: Annotated[
         Path | None, typer.Option(help="Write a page with plots, classes and the worst images: one .html file.")
-    ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write the plots as PNG files into this folder.")] = None,
+    ] = None
+    model: Annotated[
+        str, typer.Option(metavar="TEXT", help="What made the detections, for --report to say.", show_default=False)
+    ] = ""
+    plots: Annotated[Path | None, typer.Option(help="Write the plots as PNG files into this folder.")] = None
     best_conf: Annotated[
         Path | None,
         typer.Option(help="Write the threshold of the best F1 of each class to this file, for --conf of detection."),
-    ] = None,
-    fail_under: Annotated[
-        float | None, typer.Option(help="Exit with status 1 if AP is below this, or undefined.")
-    ] = None,
+    ] = None
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="For --best-conf: the lowest threshold at which so many of a class's boxes are right, not the best "
+            "F1's.",
+        ),
+    ] = None
+    fail_under: FailUnderOption = None
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit with status 1 if AP is below that of --compare.")
+    ] = False
+    margin: Annotated[float, typer.Option(min=0, max=1, help="How far below --fail-if-worse lets AP be.")] = 0.0
     explain: Annotated[
         bool, typer.Option("--explain", help="Run other conventions beside this one and say why they differ.")
-    ] = False,
+    ] = False
     compare: Annotated[
         Path | None, typer.Option(help="Other detections of the same images: their AP minus that of DETECTIONS.")
-    ] = None,
+    ] = None
     bootstrap: Annotated[
         int | None, typer.Option(min=1, help=f"Resample the images so often for intervals; {SAMPLES} for --compare.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The random start of the resampling. Default: 0.")] = None,
+    ] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="The random start of the resampling. Default: 0.")] = None
     max_det: Annotated[
         int | None, typer.Option(min=1, help="Detections kept of an image and class. coco: 100; voc: all.")
-    ] = None,
-    class_: Annotated[
-        list[str] | None, typer.Option("--class", help="Evaluate only these classes (repeatable).")
-    ] = None,
+    ] = None
+    class_: Annotated[list[str] | None, typer.Option("--class", help="Evaluate only these classes (repeatable).")] = (
+        None
+    )
     dt_format: Annotated[
         str | None, typer.Option(help=f"Format of DETECTIONS, where its content does not tell: {_NAMES}.")
-    ] = None,
+    ] = None
     gt_format: Annotated[
         str | None, typer.Option(help=f"Format of GROUND_TRUTH, where its content does not tell: {_NAMES}.")
-    ] = None,
+    ] = None
     names: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Class names for files with numbers: YOLO, Open Images, ..."),
-    ] = None,
+    ] = None
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of the pictures: sizes for YOLO files, pictures for --report; or a CSV of sizes."),
-    ] = None,
+    ] = None
     inclusive: Annotated[
         bool, typer.Option("--inclusive", help="Sides longer by 1, as VOC's kit measures boxes: for voc and voc07.")
-    ] = False,
+    ] = False
     list_: Annotated[
         Path | None,
         typer.Option("--list", exists=True, dir_okay=False, help="Only the pictures listed there (VOC's ImageSets)."),
-    ] = None,
+    ] = None
     match: Annotated[
         Match, typer.Option(help="What the image ids of a COCO results list are: ids, or numbers in file names.")
-    ] = Match.AUTO,
+    ] = Match.AUTO
     like_pycocotools: Annotated[
         bool,
         typer.Option("--like-pycocotools", help="Repeat its two faults: `ignore` unread, annotation 0 never found."),
-    ] = False,
+    ] = False
     honour_ignore: Annotated[
         bool,
         typer.Option("--honour-ignore", help="Let boxes that a COCO file flags `ignore` count neither way."),
-    ] = False,
-) -> None:
-    """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
+    ] = False
+
+    @property
+    def bars(self) -> Bars:
+        """What figures have to reach."""
+        return Bars.of(self.fail_under)
+
+
+def measure(context: typer.Context, options: EvalOptions, detect: Callable[[], None] = lambda: None) -> None:
+    """Compare detections with annotations: AP, AR, counts, curves, and where they come from.
+
+    detect   is called once the options are known to be right, before anything is read
+    """
+    protocol = options.protocol
     if protocol is Protocol.MOT:
         from detkit.cli.evaluate_tracks import TrackEvaluation, evaluate_tracks
 
-        evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, fail_under), context)
+        tracks = TrackEvaluation(options.json, options.gt_format, options.explain, options.bars, options.report)
+        evaluate_tracks(options.detections, options.ground_truth, tracks, context)
         return
     if protocol in (Protocol.SEMANTIC, Protocol.PANOPTIC):
         from detkit.cli.evaluate_regions import RegionEvaluation, evaluate_regions
 
-        regions = RegionEvaluation(json, gt_format, names, per_class, explain, fail_under)
-        evaluate_regions(protocol.value, detections, ground_truth, regions, context)
+        regions = RegionEvaluation(
+            options.json, options.gt_format, options.names, options.per_class, options.explain, options.bars
+        )
+        evaluate_regions(protocol.value, options.detections, options.ground_truth, regions, context)
         return
-    settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
-    settings = _with_iou_type(settings, iou_type)
-    if explain and iou_type is IouType.KEYPOINTS:
-        raise typer.BadParameter("compares conventions for boxes and masks, not for key points", param_hint="--explain")
-    _check(settings, fail_under, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
-    if seed is not None and bootstrap is None and compare is None:
-        raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
-    inputs = _Inputs(detections, ground_truth, compare, names, images, list_, dt_format, gt_format, match)
-    outputs = _Outputs(json, report, plots, per_class, best_conf)
+    settings, bars = _settings(options), options.bars
+    inputs = _Inputs(
+        options.detections, options.ground_truth, options.compare, options.names, options.images, options.list_,
+        options.dt_format, options.gt_format, options.match, options.model,
+    )  # fmt: skip
+    outputs = _Outputs(
+        options.json, options.report, options.plots, options.per_class, options.best_conf, options.precision
+    )
     outputs.check(inputs)
 
-    data = _read(inputs, class_ or (), iou_type.value, honour_ignore=honour_ignore)
-    settings = _note_flags(data.truth, settings, honour_ignore=honour_ignore, like_pycocotools=like_pycocotools)
-    results = _evaluated(data, settings, _Resampling(bootstrap, seed or 0), explain=explain)
+    detect()
+    data = _read(inputs, options.class_ or (), options.iou_type.value, honour_ignore=options.honour_ignore)
+    settings = _note_flags(
+        data.truth, settings, honour_ignore=options.honour_ignore, like_pycocotools=options.like_pycocotools
+    )
+    resampling = _Resampling(options.bootstrap, options.seed or 0)
+    results = _evaluated(data, settings, resampling, explain=options.explain)
+    bars.missed(results.named_figures)  # says now what is wrong with their names
     outputs.show(results, inputs)
-    if fail_under is not None and results.main.figures["AP"] < fail_under:
-        _say_below(results.main.figures["AP"], fail_under)
-        raise typer.Exit(1)
+    against = worse("AP", *results.both, options.margin) if options.fail_if_worse else []
+    bars.judge(results.named_figures, against)
+
+
+def _command(context: typer.Context, **values: Any) -> None:
+    """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
+    measure(context, EvalOptions(**values))
+
+
+evaluate = with_parameters(_command, _command, [*parameters_of(_command), *fields_of(EvalOptions)])
 
 
 @dataclass(frozen=True)
@@ -182,6 +226,7 @@ class _Inputs:
     dt_format: str | None
     gt_format: str | None
     match: Match
+    model: str
 
     @property
     def all(self) -> tuple[Path | None, ...]:
@@ -220,38 +265,52 @@ class _Results:
     comparison: dict[str, Any] | None
     explained: Explanation | None
 
+    @property
+    def named_figures(self) -> dict[str, float]:
+        """The figures that a bar may name: the protocol's, the first one foremost, and those at the working point."""
+        total, curve = self.main.total, self.main.curve
+        counted = {"precision": total.precision, "recall": total.recall, "F1": total.f1}
+        return {**self.main.figures, **counted, "roc_auc": curve.roc_auc(), "froc": curve.froc()[1]}
 
-def _settings(
-    protocol: Protocol, iou: float, conf: float | None, max_det: int | None, *, like_pycocotools: bool, inclusive: bool
-) -> Settings:
-    if not 0 < iou <= 1:
-        raise typer.BadParameter(f"an overlap lies above 0 and up to 1, not at {iou:g}", param_hint="--iou")
-    if conf is not None and conf != conf:
-        raise typer.BadParameter("a score is a number", param_hint="--conf")
+    @property
+    def both(self) -> tuple[float, float]:
+        """AP of the detections, and of those that they are compared with."""
+        assert self.comparison is not None
+        return self.comparison["AP"].first, self.comparison["AP"].second
+
+
+def _settings(options: EvalOptions) -> Settings:
+    """How figures are taken. BadParameter where options do not go together."""
     from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
     from detkit.metrics.evaluation import Settings
 
-    if inclusive and protocol is Protocol.COCO:
-        raise typer.BadParameter("is for --protocol voc and voc07", param_hint="--inclusive")
-    faults = AS_PYCOCOTOOLS if like_pycocotools else Faults()
-    return Settings(protocol.value, iou, conf, max_det, faults, inclusive=inclusive)
-
-
-def _with_iou_type(settings: Settings, iou_type: IouType) -> Settings:
-    if settings.inclusive and iou_type is not IouType.BBOX:
-        raise typer.BadParameter("is for --iou-type bbox", param_hint="--inclusive")
-    return replace(settings, iou_type=iou_type.value)
-
-
-def _check(settings: Settings, fail_under: float | None, *, like_pycocotools: bool, honour_ignore: bool) -> None:
-    if fail_under is not None and not 0 <= fail_under <= 1:
-        raise typer.BadParameter(f"an AP lies from 0 to 1, not at {fail_under:g}", param_hint="--fail-under")
-    if like_pycocotools and settings.protocol != Protocol.COCO.value:
-        raise typer.BadParameter("pycocotools knows only --protocol coco", param_hint="--like-pycocotools")
-    if like_pycocotools and honour_ignore:
-        raise typer.BadParameter(
-            "pycocotools does not honour `ignore`: give one of the two", param_hint="--honour-ignore"
-        )
+    coco, bbox = options.protocol is Protocol.COCO, options.iou_type is IouType.BBOX
+    refused = (
+        (not 0 < options.iou <= 1, f"an overlap lies above 0 and up to 1, not at {options.iou:g}", "--iou"),
+        (options.conf is not None and options.conf != options.conf, "a score is a number", "--conf"),
+        (options.inclusive and coco, "is for --protocol voc and voc07", "--inclusive"),
+        (options.inclusive and not bbox, "is for --iou-type bbox", "--inclusive"),
+        (options.explain and options.iou_type is IouType.KEYPOINTS,
+         "compares conventions for boxes and masks, not for key points", "--explain"),
+        (options.like_pycocotools and not coco, "pycocotools knows only --protocol coco", "--like-pycocotools"),
+        (options.like_pycocotools and options.honour_ignore,
+         "pycocotools does not honour `ignore`: give one of the two", "--honour-ignore"),
+        (options.fail_if_worse and options.compare is None, "needs --compare, what it is measured by",
+         "--fail-if-worse"),
+        (options.margin > 0 and not options.fail_if_worse, "is for --fail-if-worse", "--margin"),
+        (options.precision is not None and options.best_conf is None, "needs --best-conf FILE, where the thresholds go",
+         "--precision"),
+        (options.seed is not None and options.bootstrap is None and options.compare is None,
+         "is for --bootstrap and --compare", "--seed"),
+    )  # fmt: skip
+    for wrong, why, option in refused:
+        if wrong:
+            raise typer.BadParameter(why, param_hint=option)
+    faults = AS_PYCOCOTOOLS if options.like_pycocotools else Faults()
+    return Settings(
+        options.protocol.value, options.iou, options.conf, options.max_det, faults,
+        inclusive=options.inclusive, iou_type=options.iou_type.value,
+    )  # fmt: skip
 
 
 def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_ignore: bool) -> _Data:
@@ -269,7 +328,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_igno
         count = len(truth.categories)
         truth = regions_of_all_classes(truth)
         if len(truth.categories) < count:
-            typer.echo("DontCare is no class here: no detection inside such a region counts", err=True)
+            show("DontCare is no class here: no detection inside such a region counts", err=True)
 
     def predictions(path: Path) -> Predictions:
         match = inputs.match.value
@@ -277,7 +336,7 @@ def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_igno
 
     data = _Data(truth, predictions(inputs.detections), predictions(inputs.compare) if inputs.compare else None)
     for sentence in format_of(truth.source).rules(truth, inputs.ground_truth) if inputs.listed is None else ():
-        typer.echo(sentence, err=True)
+        show(sentence, err=True)
     if inputs.listed is not None:
         rows = listed_rows(inputs.listed, truth.images)
         data = data.of(lambda table: table.of_images(rows))
@@ -296,7 +355,7 @@ def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, 
         return settings
     count = int((truth.ignore & ~truth.crowd).sum())
     if count and not settings.ignore_flags:
-        typer.echo(
+        show(
             f"{counted(count, 'box is', 'boxes are')} flagged `ignore`, which COCO's evaluation does not read; "
             "--honour-ignore lets them count neither way",
             err=True,
@@ -304,13 +363,13 @@ def _note_flags(truth: GroundTruth, settings: Settings, *, honour_ignore: bool, 
     if settings.protocol != Protocol.COCO.value:
         return settings
     if count and settings.ignore_flags:
-        typer.echo(
+        show(
             f"{counted(count, 'box is', 'boxes are')} flagged `ignore` and "
             f"{'counts' if count == 1 else 'count'} neither way; pycocotools would count them",
             err=True,
         )
     if 0 in truth.ids:
-        typer.echo("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
+        show("one annotation has the id 0; pycocotools would never find it (--like-pycocotools)", err=True)
     return settings
 
 
@@ -345,6 +404,7 @@ class _Outputs:
     plots: Path | None
     per_class: bool
     best_conf: Path | None
+    precision: float | None
 
     def check(self, inputs: _Inputs) -> None:
         """BadParameter or UsageError where one cannot be, or would overwrite an input or another one."""
@@ -372,11 +432,11 @@ class _Outputs:
     def show(self, results: _Results, inputs: _Inputs) -> None:
         """Print and write everything."""
         if self.json != "-":
-            typer.echo("\n\n".join(_texts(results, per_class=self.per_class)))
+            show("\n\n".join(_texts(results, per_class=self.per_class)))
         if self.json:
             _write_json(self.json, results)
         if self.best_conf:
-            _write_best_conf(self.best_conf, results.main)
+            _write_best_conf(self.best_conf, results.main, self.precision)
         if self.plots:
             from detkit.report.plots import write_plots
 
@@ -403,30 +463,33 @@ def _texts(results: _Results, *, per_class: bool) -> list[str]:
 
 
 def _write_report(path: Path, results: _Results, inputs: _Inputs) -> None:
+    from detkit.annotations.picture_places import folders_of
     from detkit.files import write_bytes
-    from detkit.report.page import make_report
-    from detkit.report.worst import folders_of
+    from detkit.report.document import page_bytes
+    from detkit.report.page import Compared, make_report
 
-    page = make_report(
-        results.main, str(inputs.detections), str(inputs.ground_truth), folders_of(inputs.images, inputs.ground_truth),
-        results.intervals, results.comparison, results.explained,
-    )  # fmt: skip
-    write_bytes(path, page.encode("utf-8", errors="replace"))
+    about = Compared(str(inputs.detections), str(inputs.ground_truth), str(inputs.compare or ""), inputs.model)
+    folders = folders_of(inputs.images, inputs.ground_truth)
+    page = make_report(results.main, about, folders, results.intervals, results.comparison, results.explained)
+    write_bytes(path, page_bytes(page))
 
 
-def _write_best_conf(path: Path, result: Evaluation) -> None:
+def _write_best_conf(path: Path, result: Evaluation, precision: float | None) -> None:
     import orjson
 
+    from detkit.cli.console import say
     from detkit.files import write_bytes
 
-    write_bytes(path, orjson.dumps(result.best_thresholds(), option=orjson.OPT_INDENT_2) + b"\n")
-
-
-def _say_below(ap: float, bar: float) -> None:
-    from detkit.metrics.wording import number
-
-    text = number(ap, 6)
-    say(f"AP {'is undefined' if text == '-' else f'is {text}'}, below the {bar:g} asked for")
+    short: dict[str, float] = {}
+    if precision is None:
+        thresholds = result.best_thresholds()
+    else:
+        thresholds, short = result.thresholds_of_precision(precision)
+    write_bytes(path, orjson.dumps(thresholds, option=orjson.OPT_INDENT_2) + b"\n")
+    if short:
+        named = ", ".join(f"{name} ({share:.2f})" for name, share in sorted(short.items(), key=lambda row: -row[1])[:8])
+        more = f" and {len(short) - 8} more" if len(short) > 8 else ""
+        say(f"no threshold gives a precision of {precision:g} to {named}{more}: {path} leaves them out, by 1")
 
 
 def _resampled(

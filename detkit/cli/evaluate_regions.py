@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from detkit.cli.console import counted, refuse_options, say, terminal_width, write_figures
+from detkit.cli.bars import Bars
+from detkit.cli.console import counted, refuse_options, say, show, terminal_width, write_figures
 
 # Options of `detkit eval` that mean something here.
 _OPTIONS = ("detections", "ground_truth", "protocol", "json", "explain", "fail_under", "per_class")
@@ -25,7 +26,7 @@ class RegionEvaluation:
     names       a file of class names, for numbers from 0
     per_class   a line for each class
     explain     say what each figure asks
-    fail_under  the mIoU or PQ below which the exit status is 1
+    bars        what figures have to reach
     """
 
     json: str | None = None
@@ -33,7 +34,7 @@ class RegionEvaluation:
     names: Path | None = None
     per_class: bool = False
     explain: bool = False
-    fail_under: float | None = None
+    bars: Bars = field(default_factory=Bars)
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,12 @@ class _Figures:
 def evaluate_regions(protocol: str, found: Path, truth: Path, wanted: RegionEvaluation, context: typer.Context) -> None:
     """Read, measure, print."""
     refuse_options(context, _SEMANTIC_OPTIONS if protocol == "semantic" else _OPTIONS, f"--protocol {protocol}")
-    if wanted.fail_under is not None and not 0 <= wanted.fail_under <= 1:
-        raise typer.BadParameter(f"lies from 0 to 1, not at {wanted.fail_under:g}", param_hint="--fail-under")
     if wanted.json not in (None, "-"):
         from detkit.guard import Guard
 
         Guard(found, truth, wanted.names).spare("--json", Path(str(wanted.json)))
     result = _semantic(found, truth, wanted) if protocol == "semantic" else _panoptic(found, truth)
+    wanted.bars.missed(result.figures)  # says now what is wrong with their names
     if wanted.json != "-":
         _print(result, wanted)
     if wanted.json:
@@ -64,10 +64,7 @@ def evaluate_regions(protocol: str, found: Path, truth: Path, wanted: RegionEval
             for row, name in enumerate(result.names)
         }
         write_figures(wanted.json, {"protocol": protocol, "figures": result.figures, "classes": classes})
-    name, value = next(iter(result.figures.items()))
-    if wanted.fail_under is not None and value < wanted.fail_under:
-        say(f"{name} is {value:.6f}, below the {wanted.fail_under:g} asked for")
-        raise typer.Exit(1)
+    wanted.bars.judge(result.figures)
 
 
 def _semantic(found: Path, truth: Path, wanted: RegionEvaluation) -> _Figures:
@@ -131,8 +128,8 @@ def _panoptic(found: Path, truth: Path) -> _Figures:
 def _print(result: _Figures, wanted: RegionEvaluation) -> None:
     from detkit.report.region_text import class_table, region_table
 
-    typer.echo(result.heading)
+    show(result.heading)
     if wanted.per_class:
         width = terminal_width(120)
-        typer.echo(class_table(result.names, result.classes, width) + "\n")
-    typer.echo(region_table(result.figures, wanted.explain))
+        show(class_table(result.names, result.classes, width) + "\n")
+    show(region_table(result.figures, wanted.explain))

@@ -53,7 +53,7 @@ def hog_detect(
     group: GroupOption = Group.maxima,
     heatmap: HeatmapOption = None,
     show_hog: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="DIR", help="Write each picture beside its HOG glyphs there.", rich_help_panel="Output"),
     ] = None,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from detkit.classes import chosen_classes
-from detkit.cli.console import counted, progress, say, terminal_width, write_figures
+from detkit.cli.console import counted, progress, say, show, terminal_width, write_figures
 from detkit.cli.tables import print_table
 from detkit.errors import ExitStatus, InputError, ModelError, UsageError
 from detkit.graphs.runtime import Runtime
@@ -141,7 +141,7 @@ def _check(subject: Subject, wanted: Wanted, looking: Looking) -> None:
 class _Look:
     """The subject with what is made once for all pictures."""
 
-    def __init__(self, subject: Subject, wanted: Wanted, looking: Looking, items: list[Item]) -> None:
+    def __init__(self, subject: Subject, wanted: Wanted, looking: Looking, items: Sequence[Item]) -> None:
         self.subject, self.wanted, self.looking = subject, wanted, looking
         self._names = Names(items)
         self._guard = Guard(*(item.path for item in items), subject.path)
@@ -195,7 +195,7 @@ class _Look:
             ]
             made.append({"layer": layer.number, "name": layer.name, "file": str(target), "channels": own})
             if not self.looking.quiet and self.looking.json != "-":
-                print(
+                show(
                     f"{layer.number:>4} {_cut(_short(layer), 20)}: channels {', '.join(str(d.channel) for d in driven)}"
                 )
         return made
@@ -266,7 +266,7 @@ class _Look:
             sheet = channel_sheet(layer, channels, self.wanted.channels, sorted_by)
             path = self._write("--activations", folder, item, f"{layer.number:03d}-{_plain(layer.name)}", sheet)
             if not self.looking.quiet:
-                print(f"{layer.number:>4} {_cut(_short(layer), 36)}: {described(channels, self.wanted.channels)}")
+                show(f"{layer.number:>4} {_cut(_short(layer), 36)}: {described(channels, self.wanted.channels)}")
             made.append({"layer": layer.number, "name": layer.name, "channels": len(channels.maps), "file": path,
                          "dead": channels.dead.tolist(), "order": channels.order.tolist(),
                          "response": channels.response.tolist()})  # fmt: skip
@@ -407,7 +407,7 @@ def print_layers(layers: list[Layer], parameters: int) -> None:
     adds = sum(one.multiply_adds or 0 for one in layers)
     unknown = sum(one.multiply_adds is None for one in layers)
     more = f"; of {counted(unknown, 'layer')} the cost is not known" if unknown else ""
-    print(f"{counted(len(layers), 'layer')}, {_count(parameters)} parameters, {_count(adds)} multiply-adds{more}")
+    show(f"{counted(len(layers), 'layer')}, {_count(parameters)} parameters, {_count(adds)} multiply-adds{more}")
 
 
 def _print_heats(name: str, heats: list[Heat]) -> None:
@@ -416,12 +416,12 @@ def _print_heats(name: str, heats: list[Heat]) -> None:
         figures = heat.figures
         shares = (figures.inside, figures.area, figures.blob_inside, figures.drop, figures.blob_drop)
         rows.append([heat.method, heat.target.name, *map(_percent, shares)])
-    print(name)
+    show(name)
     columns = [("method", "left"), ("of", "left"), ("heat in box", "right"), ("box", "right"), ("blob in box", "right"),
                ("drop", "right"), ("blob's", "right")]  # fmt: skip
     print_table(None, columns, rows)
     for heat in heats:
-        print(
+        show(
             f"{heat.method} of {heat.target.name}: {heat.note}"
             + (f"; {heat.figures.verdict}" if heat.figures.verdict else "")
         )

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from detkit.cli.console import counted, say, write_figures
+from detkit.cli.console import counted, say, show, write_figures
 from detkit.errors import ExitStatus, InputError, UsageError
 from detkit.files import check_writable, write_bytes
 from detkit.graphs.registry import default_model
@@ -57,9 +57,9 @@ def write_stages(
             write_image(target, stage.picture)
             written += 1
         if not quiet and json != "-":
-            print(item.name)
+            show(item.name)
             for number, stage in enumerate(stages, start=1):
-                print(f"{number:>3} {stage.title}: {stage.sentence}")
+                show(f"{number:>3} {stage.title}: {stage.sentence}")
         if report is not None:
             from detkit.report.stages_page import stages_page
 

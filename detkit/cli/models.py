@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detkit.cli.console import show
 from detkit.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from detkit.detectors.hog.hog_model import HogModel
+    from detkit.graphs.preparation import Preparation
     from detkit.graphs.session import Network
 
-app = typer.Typer(no_args_is_help=True, help="Models by name: list, info, pull, path.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Models by name: list, info, pull, path.")
 
 # The defaults of the registry, as the table shows them: a network that is two defaults shows the later one.
 _DEFAULT_OF = {
@@ -25,6 +27,7 @@ _DEFAULT_OF = {
     "rcnn": "rcnn --variant rcnn",
     "fast-rcnn": "rcnn --variant fast",
     "faster-rcnn": "rcnn",
+    "segment": "segment",
 }
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
@@ -86,7 +89,7 @@ def info(
     for key, field in fields.items():
         value = field.shown if isinstance(field, Cut) else field
         text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-        print(f"{key:<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
+        show(f"{key:<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
 
 
 @app.command()
@@ -131,7 +134,8 @@ def _entry_fields(entry: object) -> dict[str, object]:
 def _graph_fields(model: str, head: str | None) -> dict[str, object]:
     from detkit.annotations.class_names import names_from_metadata
     from detkit.detectors.yolo.heads.signature import is_classifier
-    from detkit.graphs.registry import CLASSIFIER, RUN_IN_PARTS, resolve
+    from detkit.errors import ModelError
+    from detkit.graphs.registry import CLASSIFIER, RUN_IN_PARTS, SEMANTIC_TASKS, resolve
     from detkit.graphs.session import Network
 
     path = resolve(model)
@@ -148,21 +152,50 @@ def _graph_fields(model: str, head: str | None) -> dict[str, object]:
         about = "a class for the whole picture; detkit slide finds objects with it"
         fields = _network_fields(network)
         return fields | {"head": CLASSIFIER, "about": about, "classes": _names(Classifier(network.path).names)}
+    if head is None and network.metadata.get("task", "").lower() in SEMANTIC_TASKS:
+        return _semantic_fields(path)
     from detkit.detectors.yolo.yolo_detector import Yolo
 
-    yolo = Yolo(model, head=head)
-    preparation = yolo.preparation
-    size = yolo.input_size
-    scale = f"(pixel - {list(preparation.mean)}) / {list(preparation.std)}"
+    try:
+        yolo = Yolo(path, head=head)
+    except ModelError as error:
+        try:  # many semantic networks carry no metadata
+            return _semantic_fields(path)
+        except ModelError:
+            raise error from None
     return _network_fields(yolo.network) | {
         "head": yolo.head.name,
         "about": yolo.head.about,
         "because": yolo.reading.reason,
-        "picture": f"{preparation.fit}, pad {preparation.pad}, {preparation.color}, {scale}",
-        "assumed": list(yolo.reading.assumptions) or "nothing",
-        "size": f"{size[0]} x {size[1]}" if size else f"{preparation.dynamic}, {preparation.size} px",
+        **_picture_fields(yolo.preparation, yolo.input_size, yolo.reading.assumptions),
         "suppression": f"greedy per class, IoU {yolo.iou:g}" if yolo.head.nms else "in the graph, or none needed",
         "classes": _names(yolo.names),
+    }
+
+
+def _semantic_fields(path: Path) -> dict[str, object]:
+    from detkit.detectors.semantic.segmenter import Segmenter
+    from detkit.graphs.registry import SEMANTIC
+
+    segmenter = Segmenter(path)
+    return _network_fields(segmenter.network) | {
+        "head": SEMANTIC,
+        "about": "a class for every pixel; detkit segment runs it",
+        "because": segmenter.reading.reason,
+        **_picture_fields(segmenter.preparation, segmenter.input_size, segmenter.reading.assumptions),
+        "colours": segmenter.palette.name,
+        "classes": _names(segmenter.names),
+    }
+
+
+def _picture_fields(
+    preparation: Preparation, size: tuple[int, int] | None, assumptions: Sequence[str]
+) -> dict[str, object]:
+    scale = f"(pixel - {list(preparation.mean)}) / {list(preparation.std)}"
+    return {
+        "picture": f"{preparation.fit}, pad {preparation.pad}, {preparation.color}, {scale}",
+        "assumed": list(assumptions) or "nothing",
+        "size": f"{size[0]} x {size[1]}" if size else f"{preparation.dynamic}, {preparation.size} px",
     }
 
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from detkit.cli.at_scale import AddressOption, EngineOption, PartOption, PlanOption, Scale
+
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.detectors.selection import Selection
     from detkit.graphs.runtime import Runtime
 
@@ -67,6 +70,40 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
 ]
+EveryOption = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Of a video or a stream, each N-th frame only.", rich_help_panel="How it runs"
+    ),
+]
+LatestOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--latest/--no-latest",
+        help="Of a stream: leave out the frames that come while one is worked on, or read all in their order. "
+        "Default: --latest.",
+        rich_help_panel="How it runs",
+        show_default=False,
+    ),
+]
+ReconnectOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Ask so long for a stream that was lost. Default: 30.",
+        rich_help_panel="How it runs",
+    ),
+]
+ReadersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Pictures that are fetched at a time. Default: as --workers; from a store 16, with a GPU 64.",
+        rich_help_panel="How it runs",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors on stderr.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say which model, head and device are used.")]
 MaxPixelsOption = Annotated[
@@ -76,6 +113,26 @@ MaxPixelsOption = Annotated[
         metavar="N",
         help="Refuse pictures with more pixels. Default: 200 million.",
         rich_help_panel="How it runs",
+    ),
+]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        metavar="SIZE",
+        help="Look at tiles of SIZE x SIZE pixels one by one, too, and put together what is found: for large pictures "
+        "and small objects. --max-det then counts for each tile.",
+        rich_help_panel="Large pictures",
+    ),
+]
+OverlapOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.75,
+        metavar="SHARE",
+        help="What neighbouring tiles share, of their side. Default: 0.2.",
+        rich_help_panel="Large pictures",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -96,7 +153,8 @@ class DetectionOptions:
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, folders (searched through), globs, videos, @list.txt, or - for paths on stdin.",
+            help="Pictures, folders (searched through), globs, videos, addresses (s3://bucket/photos, http(s)://), "
+            "@list.txt, or - for paths on stdin; a stream: the number of a camera, rtsp://, http(s)://.",
             show_default=False,
         ),
     ]
@@ -128,6 +186,8 @@ class DetectionOptions:
     ] = None
     nms: Annotated[Nms, typer.Option(help="How overlapping boxes are suppressed.", **_BOXES)] = Nms.greedy
     agnostic: Annotated[bool, typer.Option("--agnostic", help="Suppress across classes, too.", **_BOXES)] = False
+    tile: TileOption = None
+    overlap: OverlapOption = None
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="PATH", help="Write results there; - is stdout.", **_OUTPUT),
@@ -148,10 +208,18 @@ class DetectionOptions:
         typer.Option(metavar="FILE", help="Annotations whose image and category ids -f coco takes.", **_OUTPUT),
     ] = None
     draw: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write pictures with their boxes there.", **_OUTPUT)
     ] = None
     crops: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+        str | None, typer.Option(metavar="DIR", help="Write a cut-out of each detection there.", **_OUTPUT)
+    ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page of all pictures with their boxes there, to filter, sort and look through.",
+            **_OUTPUT,
+        ),
     ] = None
     resume: ResumeOption = False
     device: DeviceOption = "auto"
@@ -161,7 +229,15 @@ class DetectionOptions:
         typer.Option(min=1, help="Pictures per run of the network, where it allows more; for slide windows.", **_RUN),
     ] = None
     workers: WorkersOption = None
+    readers: ReadersOption = None
+    every: EveryOption = 1
+    latest: LatestOption = None
+    reconnect: ReconnectOption = None
     max_pixels: MaxPixelsOption = None
+    part: PartOption = None
+    plan: PlanOption = None
+    engine: EngineOption = None
+    address: AddressOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
 
@@ -181,11 +257,33 @@ class DetectionOptions:
         """The threshold of --conf, and those of single classes."""
         return thresholds(self.conf)
 
+    def scale(self) -> Scale:
+        """Whether and how the run is done in parts."""
+        return Scale.of(self.part, self.plan, self.engine, self.address, self.threads, self.device)
+
     def runtime(self) -> Runtime:
         """Where and how networks run."""
         from detkit.graphs.runtime import Runtime
 
         return Runtime(self.device, self.threads, self.batch)
+
+    def tiled(self, detector: Detector) -> Detector:
+        """The detector, over tiles where --tile asks for them."""
+        return tiled(detector, self.tile, self.overlap)
+
+
+def tiled(detector: Detector, tile: int | None, overlap: float | None) -> Detector:
+    """A detector over tiles, or itself where no tile is given. UsageError for an overlap without a tile."""
+    if tile is None:
+        if overlap is not None:
+            from detkit.errors import UsageError
+
+            raise UsageError("--overlap is that of tiles: name their size with --tile")
+        return detector
+    from detkit.detectors.tiled import Tiled
+    from detkit.detectors.tiles import Tiling
+
+    return Tiled(detector, Tiling(tile) if overlap is None else Tiling(tile, overlap))
 
 
 def thresholds(text: str) -> tuple[float, dict[str, float]]:
@@ -212,9 +310,12 @@ def thresholds(text: str) -> tuple[float, dict[str, float]]:
 def _thresholds_of_file(path: Path) -> dict[str, float]:
     import orjson
 
+    from detkit.errors import InputError
+    from detkit.files import read_file
+
     try:
-        content = orjson.loads(path.read_bytes())
-    except OSError:
+        content = orjson.loads(read_file(path))
+    except InputError:
         what = f"{str(path)!r} is no number, no class=number and no file that can be read"
         raise typer.BadParameter(what, param_hint="--conf") from None
     except ValueError:
@@ -249,28 +350,47 @@ def detection_command(function: Callable[..., None]) -> Callable[..., None]:
 
     Typer reads the signature, which is made of the fields of `DetectionOptions` and the command's own parameters.
     """
-    hints = get_type_hints(DetectionOptions, include_extras=True)
-    shared = [
+    shared = fields_of(DetectionOptions)
+    names = {parameter.name for parameter in shared}
+    own = parameters_of(function)[1:]
+
+    def command(**values: Any) -> None:
+        options = DetectionOptions(**{name: value for name, value in values.items() if name in names})
+        function(options, **{name: value for name, value in values.items() if name not in names})
+
+    return with_parameters(command, function, [*shared, *own])
+
+
+def fields_of(options: type[Any], *names: str) -> list[inspect.Parameter]:
+    """The fields of a dataclass of options as parameters of a command; those that are named, or all."""
+    hints = get_type_hints(options, include_extras=True)
+    return [
         inspect.Parameter(
             entry.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if entry.default is MISSING else entry.default,
             annotation=hints[entry.name],
         )
-        for entry in fields(DetectionOptions)
-    ]
-    names = {parameter.name for parameter in shared}
-    own_hints = get_type_hints(function, include_extras=True)
-    own = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[name])
-        for name, parameter in list(inspect.signature(function).parameters.items())[1:]
+        for entry in fields(options)
+        if not names or entry.name in names
     ]
 
-    def command(**values: Any) -> None:
-        options = DetectionOptions(**{name: value for name, value in values.items() if name in names})
-        function(options, **{name: value for name, value in values.items() if name not in names})
 
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a command, with their annotations as values, to be given by name."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+def with_parameters(
+    command: Callable[..., None], function: Callable[..., Any], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """`command` with these parameters, as Typer reads them, and the name and the words of `function`."""
     command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, ResumeOption, VerboseOption
+from detkit.cli.at_scale import AddressOption, EngineOption, PartOption, PlanOption, Scale, run_at_scale
+from detkit.cli.console import show
+from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, ReadersOption, ResumeOption, VerboseOption
 from detkit.errors import ExitStatus
 
 if TYPE_CHECKING:
+    from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
+    from detkit.graphs.runtime import Runtime
     from detkit.proposals.methods import MethodOptions
 
 _SEARCH, _EDGES, _OUTPUT, _RUN = "Selective search", "Edge boxes", "Output", "How it runs"
@@ -114,7 +118,7 @@ def proposals(
         ),
     ] = None,
     draw: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="DIR", help="Write pictures with their best boxes there.", rich_help_panel=_OUTPUT),
     ] = None,
     draw_best: Annotated[
@@ -133,7 +137,12 @@ def proposals(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Default: the cores that this process may use.", rich_help_panel=_RUN)
     ] = None,
+    readers: ReadersOption = None,
     max_pixels: MaxPixelsOption = None,
+    part: PartOption = None,
+    plan: PlanOption = None,
+    engine: EngineOption = None,
+    address: AddressOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -143,17 +152,23 @@ def proposals(
     from detkit.cli.console import RunProgress, start_logging
     from detkit.cli.console import counted as plural
     from detkit.cli.detect import tell_painted
-    from detkit.errors import DeviceError
+    from detkit.errors import DeviceError, UsageError
     from detkit.graphs.runtime import Runtime
     from detkit.images import set_max_pixels
     from detkit.proposals.cover import Cover
     from detkit.proposals.methods import MethodOptions, Propose, method_named
+    from detkit.remote import place
     from detkit.runs.batch import Reading
+    from detkit.runs.jobs import Job
+    from detkit.runs.long_lists import Listing
     from detkit.runs.run import Output, Run
     from detkit.runs.sources import find_items
     from detkit.runs.tasks import Proposing
 
     start_logging(quiet=quiet, verbose=verbose)
+    scale = Scale.of(part, plan, engine, address, threads, device)
+    if gt is not None and (scale.part or (scale.plan and not scale.engine)):
+        raise UsageError("--gt tells how well all boxes cover all objects, which a part does not know")
     chosen = MethodOptions(
         None if mode is None else mode.value, None if ranking is None else ranking.value, seed, side,
         alpha, beta, eta, min_score, edges,
@@ -164,64 +179,94 @@ def proposals(
     on_cpu = method is not Method.rpn and (edges is None or edges.suffix.lower() != ".onnx")
     if device not in ("auto", "cpu") and on_cpu:
         raise DeviceError(f"device {device!r}: only an .onnx edge network and rpn run on another device than the cpu")
-    path = None if out in (None, "-") else Path(str(out))
-    output = Output(
-        path, "jsonl", draw, resume=resume, spare=tuple(one for one in (gt, edges, model) if one is not None)
-    )
+    path = None if out in (None, "-") else place(str(out))
+    drawings = None if draw is None else place(draw)
+    spare = tuple(one for one in (gt, edges, model) if one is not None)
+    output = Output(path, "jsonl", drawings, resume=resume, spare=spare)
     output.writer()
     cover = None if gt is None else Cover(gt, max_proposals)
-    problems: list[tuple[str, str]] = []
-    items = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
-    # One picture gets all threads; of several, each gets one.
-    cores = Runtime(threads=threads).cores
-    runtime = Runtime(device, 1 if len(items) > 1 else cores)
-    fingerprint = ""
-    propose: Propose
-    if method is Method.rpn:
-        from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
 
-        network = FasterRcnn(model, runtime=runtime, max_proposals=max_proposals)
-        propose, fingerprint = network.proposals, network.fingerprint
-    else:
-        propose = method_named(method.value, max_proposals, chosen, runtime)
-    cv2.setNumThreads(1)
-    if max_pixels is not None:
-        set_max_pixels(max_pixels)
-    task = Proposing(propose, draw_best, (lambda name: None) if cover is None else cover.objects)
-    short = out is None and sys.stdout.isatty()
-    progress = RunProgress("pictures", shown=not quiet and len(items) > 1 and not short)
-    run = Run(task, items, output, Reading(workers=cores if len(items) > 1 else 1), progress)
-    for name, why in problems:
-        run.fail(name, why)
+    def made(threads: int) -> tuple[Proposing, Output]:
+        cv2.setNumThreads(1)
+        if max_pixels is not None:
+            set_max_pixels(max_pixels)
+        runtime = Runtime(device, threads)
+        propose: Propose
+        if method is Method.rpn:
+            propose = _network(model, max_proposals, runtime).proposals
+        else:
+            propose = method_named(method.value, max_proposals, chosen, runtime)
+        return Proposing(propose, draw_best, (lambda name: None) if cover is None else cover.objects), output
+
+    problems: list[tuple[str, str]] = []
+
+    def listed() -> Listing:
+        return find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
 
     def counted(record: dict[str, Any]) -> dict[str, Any]:
         if cover is not None and "error" not in record:
             cover.add(record["file"], record["boxes"])
         return record
 
-    if path is not None:
-        own = {"model": fingerprint} if fingerprint else {}
-        settings = {"command": "proposals", "method": method.value, "max": max_proposals, **own}
-        run.write({**settings, **_settings(chosen, draw)}, counted)
-    elif short:
-        for record in map(counted, run.records()):
-            if "error" not in record:
-                print(f"{record['file']}  {plural(len(record['boxes']), 'box', 'boxes')}", flush=True)
+    def settings() -> dict[str, Any]:
+        own = {"model": _fingerprint(model)} if method is Method.rpn else {}
+        return {"command": "proposals", "method": method.value, "max": max_proposals, **own, **_settings(chosen, draw)}
+
+    cores = Runtime(threads=threads).cores
+    short = out is None and sys.stdout.isatty()
+    if not scale.whole:
+        here = made(1)
+        job = Job(lambda: made(1), settings(), Reading(workers=threads, readers=readers))
+        progress = RunProgress("parts" if scale.engine else "pictures", shown=not quiet)
+        summary = run_at_scale(scale, job, here, listed, progress, counted)
+        for name, why in problems:
+            summary.failures += 1
+            progress.failed(name, why)
+        painted = output.painted(summary)
     else:
-        run.write_to(sys.stdout.buffer, counted)
+        # One picture gets all threads; of several, each gets one.
+        items = listed()
+        task, _ = made(1 if len(items) > 1 else cores)
+        progress = RunProgress("pictures", shown=not quiet and len(items) > 1 and not short)
+        run = Run(task, items, output, Reading(workers=cores if len(items) > 1 else 1, readers=readers), progress)
+        for name, why in problems:
+            run.fail(name, why)
+        if path is not None:
+            run.write(settings(), counted)
+        elif short:
+            for record in map(counted, run.records()):
+                if "error" not in record:
+                    show(f"{record['file']}  {plural(len(record['boxes']), 'box', 'boxes')}")
+        else:
+            run.write_to(sys.stdout.buffer, counted)
+        summary, painted = run.summary, run.painted()
     for line in () if cover is None else cover.lines():
-        print(line, file=sys.stdout if path is not None or short else sys.stderr)
+        show(line, err=not (path is not None or short))
     if not quiet:
-        tell_painted(run)
-    if run.summary.failures:
+        tell_painted(painted)
+    if summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 
 
-def _settings(options: MethodOptions, draw: Path | None) -> dict[str, Any]:
+def _network(model: str | None, max_proposals: int, runtime: Runtime) -> FasterRcnn:
+    """The Faster R-CNN whose proposals are asked for."""
+    from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
+
+    return FasterRcnn(model, runtime=runtime, max_proposals=max_proposals)
+
+
+def _fingerprint(model: str | None) -> str:
+    from detkit.files import sha256
+    from detkit.graphs.registry import resolve
+
+    return sha256(resolve(model, "faster-rcnn"))
+
+
+def _settings(options: MethodOptions, draw: str | None) -> dict[str, Any]:
     """What the proposals depend on, the file with the edge detector by its hash."""
     from dataclasses import asdict
 
     from detkit.files import sha256
 
     edges = None if options.edges is None else sha256(options.edges)
-    return {**asdict(options), "edges": edges, "draw": None if draw is None else str(draw)}
+    return {**asdict(options), "edges": edges, "draw": draw}

@@ -85,8 +85,8 @@ def rcnn(
 
 def _fingerprint(proposals: str | None) -> str | None:
     """The method, or the hash of the file: results depend on what is in it."""
-    import hashlib
+    from detkit.files import sha256
 
     if proposals is None or not Path(proposals).is_file():
         return proposals
-    return hashlib.sha256(Path(proposals).read_bytes()).hexdigest()
+    return sha256(proposals)

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from detkit.cli.console import counted
+from detkit.cli.console import counted, show
+from detkit.spelling import printable
 
 
 def print_table(title: str | None, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
@@ -18,9 +19,9 @@ def print_table(title: str | None, columns: list[tuple[str, str]], rows: list[li
     Where the terminal is too narrow, texts are folded, those of the first column only from 20 letters on.
     """
     if title:
-        print(title)
+        show(title)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     short = all(len(row[0]) <= 20 for row in cells)
     for place, (heading, side) in enumerate(columns):
         justify: Literal["left", "right"] = "right" if side == "right" else "left"
@@ -33,7 +34,7 @@ def print_table(title: str | None, columns: list[tuple[str, str]], rows: list[li
 def print_detections(record: dict[str, Any]) -> None:
     """The boxes of one picture."""
     found = record["detections"]
-    print(f"{record['file']}  {record['width']}x{record['height']}  {counted(len(found), 'box', 'boxes')}")
+    show(f"{record['file']}  {record['width']}x{record['height']}  {counted(len(found), 'box', 'boxes')}")
     rows = [[box["class"], f"{box['score']:.3f}", *(f"{side:.1f}" for side in box["box"])] for box in found]
     if rows:
         columns = [("class", "left"), ("score", "right"), *((side, "right") for side in ("x1", "y1", "x2", "y2"))]

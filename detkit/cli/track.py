@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +12,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.cli.console import RunProgress, counted, progress, say, start_logging
-from detkit.cli.options import DeviceOption, QuietOption, ResumeOption, ThreadsOption, VerboseOption, WorkersOption
+from detkit.cli.live_sources import LiveOptions, all_sources
+from detkit.cli.options import (
+    DeviceOption,
+    LatestOption,
+    OverlapOption,
+    QuietOption,
+    ReconnectOption,
+    ResumeOption,
+    ThreadsOption,
+    TileOption,
+    VerboseOption,
+    WorkersOption,
+    tiled,
+)
 from detkit.errors import DetkitError, ExitStatus, UsageError
 
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.runs.footage import Pace, Whereabouts
     from detkit.runs.run import Run
     from detkit.runs.sources import Item
@@ -61,8 +75,8 @@ def track(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="A video, a folder of frames; or detections: JSON Lines of a detection command, or MOTChallenge's "
-            "det.txt.",
+            help="A video, a folder of frames, a stream (the number of a camera, rtsp://, http(s)://); or detections: "
+            "JSON Lines of a detection command, or MOTChallenge's det.txt.",
             show_default=False,
         ),
     ],
@@ -100,6 +114,8 @@ def track(
             "--class", metavar="NAME", help="Track only this class. May be repeated.", rich_help_panel=_BOXES
         ),
     ] = None,
+    tile: TileOption = None,
+    overlap: OverlapOption = None,
     tracker: Annotated[
         TrackerChoice, typer.Option(help="How boxes are joined.", rich_help_panel=_TRACKS)
     ] = TrackerChoice.BYTETRACK,
@@ -125,6 +141,8 @@ def track(
     every: Annotated[
         int, typer.Option(min=1, metavar="N", help="Look at each N-th frame only.", rich_help_panel=_TRACKS)
     ] = 1,
+    latest: LatestOption = None,
+    reconnect: ReconnectOption = None,
     fps: Annotated[
         float | None,
         typer.Option(
@@ -167,6 +185,15 @@ def track(
         Path | None,
         typer.Option(metavar="DIR", help="Write cut-outs there, a folder a track.", rich_help_panel=_OUTPUT),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page there: tracks over time, how many are in view, crossings, and key frames, or the video "
+            "of --draw.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     resume: ResumeOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
@@ -205,15 +232,17 @@ def track(
     )
     wanted = _Wanted(
         None if out in (None, "-") else Path(str(out)), Pictures(draw, crops), places, counts, following, fps, every,
-        resume, quiet,
+        resume, quiet, report, LiveOptions(latest, reconnect),
     )  # fmt: skip
     wanted.check(sources, [*(zones or ()), *([model] if model else []), *([motion] if motion else [])])
     if files:
+        if tile is not None:
+            raise UsageError("--tile is for pictures and videos, not for files of detections")
         _track_files(wanted, [Path(source) for source in sources])
         return
     build = _Detecting(
         detector.value, model, Selection(CONF if conf is None else conf, iou, classes=names),
-        Runtime(device, threads, batch), workers, verbose,
+        Runtime(device, threads, batch), workers, verbose, tile, overlap,
     )  # fmt: skip
     _track_pictures(wanted, sources, build)
 
@@ -231,6 +260,8 @@ class _Wanted:
     every: int
     resume: bool
     quiet: bool
+    report: Path | None = None
+    live: LiveOptions = field(default_factory=LiveOptions)
 
     def check(self, sources: Sequence[str], others: Iterable[str | Path]) -> None:
         """UsageError where an output is none, or would overwrite an input or another output."""
@@ -239,8 +270,10 @@ class _Wanted:
         from detkit.runs.tracked import track_format
 
         track_format(self.out)
+        if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
+            raise typer.BadParameter(f"the report is a page: {self.report} should end in .html", param_hint="--report")
         guard = Guard(*sources, *others)
-        written = [("--out", self.out), ("--counts", self.counts)]
+        written = [("--out", self.out), ("--counts", self.counts), ("--report", self.report)]
         written += [("--draw", self.pictures.draw)] if self.pictures.video else []
         given = [(option, path) for option, path in written if path is not None]
         for option, path in given:
@@ -254,6 +287,22 @@ class _Wanted:
         from detkit.runs.tracked import TrackWriter
 
         return TrackWriter(self.following, where, pace)
+
+    def tell(
+        self, writer: TrackWriter, counts: Sequence[Counted], items: Sequence[Item] = (), model: str | None = None
+    ) -> None:
+        """Write the page, where one is wanted."""
+        if self.report is None:
+            return
+        from detkit.cli.track_report import write_track_report
+        from detkit.report.document import Fact, now
+
+        settings = f"{self.following.tracker}; lost {self.following.settings.lost:g} s; every {self.every}"
+        about = [Fact("Date", now()), Fact("Model", model or ""), Fact("Tracker", settings)]
+        film = self.pictures.draw if self.pictures.video else None
+        write_track_report(self.report, writer.videos, counts, about, items=items, film=film)
+        if not self.quiet:
+            say(f"report: {self.report}")
 
     def count(self, writer: TrackWriter) -> list[Counted]:
         """Count at the places, and print and write what was counted."""
@@ -279,6 +328,14 @@ class _Detecting:
     runtime: Any
     workers: int | None
     verbose: bool
+    tile: int | None
+    overlap: float | None
+
+    def detector(self) -> Detector:
+        """The detector, over tiles where they are asked for."""
+        from detkit.detectors.by_command import detector_of
+
+        return tiled(detector_of(self.command, self.model, self.selection, self.runtime), self.tile, self.overlap)
 
 
 def _found_in_files(sources: Sequence[str]) -> bool:
@@ -330,7 +387,8 @@ def _track_files(wanted: _Wanted, paths: Sequence[Path]) -> None:
     else:
         with write_atomically(wanted.out) as file:
             writer.write(file, records, track_format(wanted.out))
-    wanted.count(writer)
+    counts = wanted.count(writer)
+    wanted.tell(writer, counts)
     if not wanted.quiet:
         _tell(writer)
 
@@ -339,40 +397,42 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     """Tracks of what a detector finds in videos and folders of frames."""
     import cv2
 
-    from detkit.detectors.by_command import detector_of
     from detkit.runs.batch import Reading
     from detkit.runs.footage import Pace, sampled
     from detkit.runs.run import Run
-    from detkit.runs.sources import find_items
     from detkit.runs.tasks import Detection
     from detkit.runs.tracked import TrackOutput
 
     problems: list[tuple[str, str]] = []
-    found = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
-    items, numbers = sampled(found, wanted.every)
+    found = all_sources(sources, wanted.live, lambda name, why: problems.append((name, why)), resume=wanted.resume)
+    items, numbers = sampled(found.items, wanted.every)
     _check_one_video(wanted, items)
-    detector = detector_of(detecting.command, detecting.model, detecting.selection, detecting.runtime)
+    if found.live and (wanted.pictures.draw or wanted.pictures.crops):
+        raise UsageError("--draw and --crops read the pictures once more, which a stream cannot give; record it first")
+    detector = detecting.detector()
     for line in detector.about() if detecting.verbose else ():
         say(line)
     cv2.setNumThreads(1)
 
-    where = {item.name: item.path for item in items}
+    where = {item.name: Path(item.name) if found.live else Path(item.path) for item in items}
     writer = wanted.writer(
         lambda record: where.get(record["file"], Path(record["file"])), Pace(wanted.fps, wanted.every, numbers)
     )
     spare = tuple(path for path in (detector.path, detecting.model) if path is not None)
     output = TrackOutput(wanted.out, resume=wanted.resume, spare=spare, tracks=writer)
-    reading = Reading(workers=detecting.workers, every=wanted.every)
+    reading = Reading(workers=detecting.workers, every=wanted.every, live=found.live)
     listener = RunProgress("videos and pictures", shown=not wanted.quiet and len(items) > 1)
     run = Run(Detection(detector), items, output, reading, listener)
     for name, why in problems:
         run.fail(name, why)
-    if wanted.out is None:
-        run.write_to(sys.stdout.buffer)
-    else:
-        run.write(_settings(wanted, detecting, detector.fingerprint))
+    with found.ended_by_signals():
+        if wanted.out is None:
+            run.write_to(sys.stdout.buffer)
+        else:
+            run.write(_settings(wanted, detecting, detector.fingerprint))
     counted_at = wanted.count(writer)
     _paint(wanted, items, reading, writer, counted_at)
+    wanted.tell(writer, counted_at, () if found.live else items, "; ".join(detector.about()))
     if not wanted.quiet:
         _tell(writer, run)
     if run.summary.failures:

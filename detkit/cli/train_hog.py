@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.console import show
 from detkit.cli.options import QuietOption, VerboseOption
 from detkit.cli.train_data import SeedOption
 from detkit.cli.windows import size_of
@@ -107,14 +108,13 @@ def train_hog(
         samples = training.samples_from_annotations(truth, folder, name, parameters, object_box, settings)
     if not quiet:
         say(f"{len(samples.windows)} crops of {name}, {len(samples.scenes)} pictures; mirrored crops are added")
-        print("round  positives  negatives       C  miss rate at 1e-4  average precision", flush=True)
+        show("round  positives  negatives       C  miss rate at 1e-4  average precision")
 
     def report(done: training.Round) -> None:
         if not quiet:
-            print(
+            show(
                 f"{done.number:5d}  {done.positives:9d}  {done.negatives:9d}  {done.cost:6g}  "
-                f"{done.miss_rate:17.4f}  {done.precision:17.4f}",
-                flush=True,
+                f"{done.miss_rate:17.4f}  {done.precision:17.4f}"
             )
 
     model = training.train(samples, parameters, name, object_box, settings, report)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,7 +31,7 @@ GroupOption = Annotated[
     ),
 ]
 HeatmapOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--heatmap", metavar="DIR", help="Write the score maps there: each level, and the maximum over scales.",
         rich_help_panel="Output",

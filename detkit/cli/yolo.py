@@ -88,13 +88,13 @@ def yolo(
 
     own = GraphOptions(
         names,
-        head,
         size,
-        multi_label,
         numbers("--mean", mean),
         numbers("--std", std),
         color.value if color else None,
         fit.value if fit else None,
+        head=head,
+        multi_label=multi_label,
     )
     run_detection(
         "yolo", options, lambda: Yolo(options.model, options.selection(), options.runtime(), own), asdict(own)

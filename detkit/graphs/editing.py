@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detkit.errors import ModelError
-from detkit.files import reason
+from detkit.files import read_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 
 def load(path: str | os.PathLike[str]) -> ModelProto:
     """The graph of an .onnx file; weights that lie beside it stay there. ModelError where it is none."""
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+    content = read_file(path, ModelError)
     try:
         return parsed(content)
     except ModelError as error:

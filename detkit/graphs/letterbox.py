@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from detkit.boxes import Floats, clip
 from detkit.images import Image
@@ -51,6 +52,21 @@ class Placement:
         offset, scale = (np.array(pair, dtype=points.dtype) for pair in ((self.left, self.top), self.scale))
         original = (points - offset) / scale
         return np.clip(original, 0, np.array(self.source_size, points.dtype)) if cut else original
+
+    def undo_map(self, values: NDArray[Any], interpolation: int = cv2.INTER_LINEAR) -> NDArray[Any]:
+        """A map (h, w) of the whole input as one of the picture (H, W); it may be coarser than the input.
+
+        Of a padded input the map is brought to the input's size, cut out and brought to the picture's, as exporters do;
+        else it goes to the picture's size at once.
+        """
+        padded = self.resized != self.size
+        if padded and values.shape != self.size[::-1]:
+            values = np.asarray(cv2.resize(values, self.size, interpolation=interpolation))
+        if padded:
+            values = values[self.top : self.top + self.resized[1], self.left : self.left + self.resized[0]]
+        if values.shape != self.source_size[::-1]:
+            values = np.asarray(cv2.resize(values, self.source_size, interpolation=interpolation))
+        return values
 
 
 def place(source_size: tuple[int, int], size: tuple[int, int], fit: Fit) -> Placement:

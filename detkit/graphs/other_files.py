@@ -6,6 +6,9 @@ import os
 import zipfile
 from collections.abc import Sequence
 
+from detkit.errors import InputError
+from detkit.files import opened
+
 _YOLO_EXPORT = "yolo export model=FILE.pt format=onnx"
 _TORCH_EXPORT = "torch.onnx.export(model, image, 'model.onnx')"
 _CHECKPOINT = (
@@ -19,9 +22,9 @@ _LARGEST_HEAD = 512
 def what_it_is(path: str | os.PathLike[str]) -> str | None:
     """What the file is, as the end of a sentence that begins with its name; None where it may well be an ONNX file."""
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             head = file.read(_LARGEST_HEAD)
-    except OSError:
+    except InputError:
         return None
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(b"version https://git-lfs"):

@@ -19,8 +19,9 @@ from urllib.parse import urlparse
 import orjson
 
 from detkit.errors import InputError, ModelError, OutputError
-from detkit.files import reason, sha256
-from detkit.graphs.checksums import has_checksum, locked
+from detkit.files import cache_home, reason, sha256
+from detkit.graphs.checksums import has_checksum
+from detkit.locks import locked
 
 _CHUNK = 1 << 18
 _TIMEOUT = 30.0
@@ -28,16 +29,22 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Heads that `detkit yolo` does not decode: of a network that names whole pictures, and of a HOG detector.
 CLASSIFIER = "classifier"
 HOG = "hog"
+# Of networks that give a class for every pixel; what their metadata call it.
+SEMANTIC = "semantic"
+SEMANTIC_TASKS = (SEMANTIC, "semantic-segmentation", "semantic segmentation", "image-segmentation")
 # Of networks whose parts `detkit rcnn` runs one after the other; in their metadata `head`.
 RUN_IN_PARTS = ("fast-rcnn", "faster-rcnn")
 # What a model with such a head is, and what runs it.
 _OTHERS = {
     CLASSIFIER: ("a classifier, which finds nothing by itself", "slide --model"),
     HOG: ("a HOG detector", "hog-detect --model"),
+    SEMANTIC: ("a semantic network, which gives a class for every pixel and no boxes", "segment --model"),
     "rcnn": ("an R-CNN", "rcnn --model"),
     "fast-rcnn": ("a Fast R-CNN that runs in parts", "rcnn --variant fast --model"),
     "faster-rcnn": ("a Faster R-CNN that runs in parts", "rcnn --variant faster --model"),
 }
+# Commands that run one head alone.
+_OWN_HEADS = {"slide": CLASSIFIER, "segment": SEMANTIC}
 # bytes done, bytes in all (None where the server does not say)
 Progress = Callable[[int, int | None], None]
 
@@ -88,7 +95,7 @@ def cache_folder() -> Path:
     home = os.environ.get("DETKIT_HOME")
     if home:
         return Path(home)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "detkit" / "models"
+    return cache_home() / "models"
 
 
 @lru_cache(maxsize=1)
@@ -113,9 +120,11 @@ def registry() -> dict[str, Entry]:
 
 
 def default_model(command: str) -> Entry | None:
-    """The network that a command uses when none is named."""
+    """The network that a command uses when none is named: the registry's, else a bundled one that it alone runs."""
     name = _registry_file()["defaults"].get(command)
-    return registry().get(name) if name else None
+    if name:
+        return registry().get(name)
+    return next((one for one in registry().values() if not one.url and one.head == _OWN_HEADS.get(command)), None)
 
 
 def resolve(model: str | os.PathLike[str] | None, command: str | None = None) -> Path:
@@ -126,11 +135,10 @@ def resolve(model: str | os.PathLike[str] | None, command: str | None = None) ->
     if model is None:
         entry = default_model(command or "")
         if entry is None:
-            names = ", ".join(entry.name for entry in registry().values() if entry.head not in _OTHERS)
-            raise ModelError(
-                f"detkit {command} has no bundled network: name one with --model, an .onnx file or one of "
-                f"{names} after `detkit models pull NAME`"
-            )
+            kind = command if command in _OWN_HEADS else "yolo"
+            names = ", ".join(entry.name for entry in registry().values() if _runs(kind, entry.head))
+            pulled = f" or one of {names} after `detkit models pull NAME`" if names else ""
+            raise ModelError(f"detkit {command} has no bundled network: name one with --model, an .onnx file{pulled}")
     else:
         path = Path(model)
         if path.is_file() or path.suffix == ".onnx" or (len(path.parts) > 1 and not path.is_dir()):
@@ -140,7 +148,7 @@ def resolve(model: str | os.PathLike[str] | None, command: str | None = None) ->
         if path.is_dir() and str(model) not in registry():
             raise ModelError(f"{path}: is a folder; name the model's file in it")
         entry = named(str(model))
-        if entry.head in _OTHERS if command == "yolo" else command == "slide" and entry.head != CLASSIFIER:
+        if not _runs(command, entry.head):
             raise other_command(entry.name, entry.head)
     if not entry.present:
         raise ModelError(f"{entry.name} is not on this machine yet: detkit models pull {entry.name}")
@@ -149,6 +157,11 @@ def resolve(model: str | os.PathLike[str] | None, command: str | None = None) ->
             f"{entry.path}: has other bytes than the registry says: detkit models pull {entry.name} fetches it again"
         )
     return entry.path
+
+
+def _runs(command: str | None, head: str) -> bool:
+    """Whether a command may run a model with such a head, by its name alone."""
+    return head not in _OTHERS if command == "yolo" else head == _OWN_HEADS.get(command or "", head)
 
 
 def other_command(model: object, head: str) -> ModelError:

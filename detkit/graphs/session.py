@@ -14,6 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from detkit.errors import DeviceError, ModelError
+from detkit.graphs.interruption import stopped_by_interrupt
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.stored import refuse_data_outside
 
@@ -99,9 +100,14 @@ class Network:
         return f"{self.path} on {self.provider}, {self.threads} threads"
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
-        """The outputs for the given inputs, in the graph's order, or only those named. ModelError if it fails."""
+        """The outputs for the given inputs, in the graph's order, or only those named. ModelError if it fails.
+
+        An interrupt ends the run, not only what comes after it.
+        """
+        options = onnxruntime.RunOptions()
         try:
-            return list(self._session.run(None if outputs is None else list(outputs), dict(feeds)))
+            with stopped_by_interrupt(lambda: setattr(options, "terminate", True)):
+                return list(self._session.run(None if outputs is None else list(outputs), dict(feeds), options))
         except Exception as error:  # onnxruntime has no common base class for its errors
             raise ModelError(f"{self.path}: the network failed to run: {_first_line(error)}") from error
 

@@ -7,6 +7,7 @@ Every key is optional; an unknown one is an error, so that a misspelt one is not
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import orjson
 
 from detkit.errors import ModelError
-from detkit.files import reason
+from detkit.files import read_file
 from detkit.graphs.letterbox import FITS
 from detkit.graphs.preparation import Anchors, Preparation
 
@@ -56,12 +57,10 @@ def sidecar_path(model: Path) -> Path:
 def read_sidecar(model: Path) -> Sidecar:
     """The sidecar of a model, an empty one where there is none. ModelError names what is wrong in it."""
     path = sidecar_path(model)
-    try:
-        content = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return Sidecar()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+    try:
+        content = orjson.loads(read_file(path, ModelError))
     except orjson.JSONDecodeError as error:
         raise ModelError(f"{path}: is not JSON: {error}") from error
     if not isinstance(content, dict):

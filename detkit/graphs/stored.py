@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from detkit.errors import ModelError
-from detkit.files import reason
+from detkit.files import opened
 from detkit.graphs.other_files import what_it_is
 
 # Field numbers of the messages that hold graphs, nodes and tensors (onnx.proto).
@@ -120,6 +120,25 @@ def first_nodes(path: str | os.PathLike[str], start: str, operators: frozenset[s
     return _looked_into(path, chain)
 
 
+def last_node(path: str | os.PathLike[str], end: str, passing: frozenset[str]) -> str | None:
+    """The operator that makes the tensor `end`, those of `passing` left aside; None where there is none."""
+
+    def search(view: memoryview) -> str | None:
+        model = {number: (b, e) for number, b, e in fields(view, 0, len(view)) if number == _MODEL_GRAPH}
+        graph = fields(view, *model.get(_MODEL_GRAPH, (0, 0)))
+        wanted, found = end, None
+        for begin, stop in reversed([(b, e) for number, b, e in graph if number == _GRAPH_NODE]):
+            node = _node(view, begin, stop)
+            if wanted in node.outputs and node.inputs:
+                found = node.operator
+                if found not in passing:
+                    return found
+                wanted = node.inputs[0]
+        return None
+
+    return _looked_into(path, search)
+
+
 def first_padding(content: bytes) -> str | None:
     """The first operator of a graph, by the bytes of its file, that pads its input; None where none does."""
     view = memoryview(content)
@@ -168,13 +187,11 @@ def _looked_into(path: str | os.PathLike[str], look: Callable[[memoryview], Foun
     if other is not None:
         raise ModelError(f"{path}: {other}")
     try:
-        with open(path, "rb") as file:
+        with opened(path, ModelError) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ModelError(f"{path}: is empty (0 bytes)")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
                 return look(view)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
     except (IndexError, ValueError) as error:
         raise ModelError(f"{path}: is not an ONNX file, or is damaged") from error
 

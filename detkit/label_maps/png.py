@@ -11,7 +11,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import InputError
-from detkit.files import reason, write_bytes
+from detkit.files import read_file, write_bytes
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _INDEXED = 0, 3
@@ -40,10 +39,9 @@ class LabelPng:
 
 def read_label_png(path: str | os.PathLike[str]) -> LabelPng:
     """The values of a PNG file, see `decode_label_png`. InputError, with the file's name, where it cannot be read."""
+    content = read_file(path)
     try:
-        return decode_label_png(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: cannot be read: {reason(error)}") from error
+        return decode_label_png(content)
     except InputError as error:
         raise InputError(f"{os.fspath(path)}: {error}") from error
 

@@ -114,13 +114,20 @@ class Curve:
         return float(self.scores[point]), float(self.f1[point])
 
     def best_threshold(self) -> float | None:
-        """What a score has to exceed at the working point of the highest F1: halfway to the next lower score.
-
-        None where no working point has a hit. Below the last score there is none to go by; it is then 0.001 below.
-        """
+        """What a score has to exceed at the working point of the highest F1; None where none has a hit."""
         score, f1 = self.best_f1()
-        if f1 <= 0:
-            return None
+        return None if f1 <= 0 else self._below(score)
+
+    def threshold_of_precision(self, wanted: float) -> float | None:
+        """What a score has to exceed for the lowest working point whose precision is at least `wanted`.
+
+        That is the one of the highest recall. None where there is none, or none with a hit.
+        """
+        points = np.flatnonzero((self.precision >= wanted) & (self.hits > 0))
+        return self._below(float(self.scores[points[-1]])) if len(points) else None
+
+    def _below(self, score: float) -> float:
+        """The threshold of the working point `score`: halfway to the next lower one, 0.001 below the last."""
         lower = self.scores[self.scores < score]
         return float(score + lower[0]) / 2 if len(lower) else max(score - 0.001, 0.0)
 

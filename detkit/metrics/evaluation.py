@@ -221,6 +221,21 @@ class Evaluation:
         best = ((name, curve.best_threshold()) for name, curve in zip(self.names, self.class_curves, strict=True))
         return {name: share for name, share in best if share is not None}
 
+    def thresholds_of_precision(self, wanted: float) -> tuple[dict[str, float], dict[str, float]]:
+        """By class name: the lowest thresholds that give this precision; and the best precision of classes without.
+
+        These have the threshold 1, which no score exceeds: boxes of theirs would more often be wrong than is wanted.
+        Classes of which nothing is found are missing.
+        """
+        thresholds, best = {}, {}
+        for name, curve in zip(self.names, self.class_curves, strict=True):
+            if len(curve.scores):
+                threshold = curve.threshold_of_precision(wanted)
+                thresholds[name] = 1.0 if threshold is None else threshold
+                if threshold is None:
+                    best[name] = float(curve.precision.max())
+        return thresholds, best
+
     def class_table(self) -> dict[str, dict[str, Any]]:
         """By class name: boxes, detections, the protocol's figures, counts, and the best working point."""
         table = {}

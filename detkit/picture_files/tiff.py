@@ -23,8 +23,8 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK = 0, 1, 2, 3, 5
 ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_FILL_ORDER, _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_SIZES, _PLANAR, _PREDICTOR = (
+WIDTH, HEIGHT, _BITS, COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_FILL_ORDER, STRIP_OFFSETS, _ORIENTATION, SAMPLES, ROWS, STRIP_SIZES, PLANAR, _PREDICTOR = (
     266,
     273,
     274,
@@ -34,10 +34,10 @@ _FILL_ORDER, _STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_SIZES, _PLANA
     284,
     317,
 )
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES, _EXTRA, _FORMAT = 322, 323, 324, 325, 338, 339
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES, _EXTRA, _FORMAT = 322, 323, 324, 325, 338, 339
 _TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_VALUES = 1 << 24
-_DAMAGED = "cannot be decoded: truncated, damaged or not a picture"
+DAMAGED = "cannot be decoded: truncated, damaged or not a picture"
 # The tags that are read here; ASCII texts, colour profiles and the like are passed over.
 _READ = frozenset(
     (254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 330, 338, 339, 50706)
@@ -117,9 +117,9 @@ class Layout:
 
     @classmethod
     def of(cls, directory: Directory) -> Layout:
-        samples = directory.one(_SAMPLES, 1)
+        samples = directory.one(SAMPLES, 1)
         if samples < 1:
-            raise InputError(_DAMAGED)
+            raise InputError(DAMAGED)
         bits, formats = directory.tags.get(_BITS, (1,)), directory.tags.get(_FORMAT, (UNSIGNED,))
         if len({*bits}) > 1 or len({*formats}) > 1:
             raise InputError("has bands of different depths; save it with one")
@@ -130,9 +130,9 @@ class Layout:
             format if format in (SIGNED, FLOAT) else UNSIGNED,
             directory.one(_PHOTOMETRIC, BLACK_IS_ZERO),
             tuple(int(value) for value in directory.tags.get(_EXTRA, ())),
-            samples > 1 and directory.one(_PLANAR, 1) == 2,
-            _TILE_OFFSETS in directory.tags,
-            directory.one(_COMPRESSION, 1) not in _BARE,
+            samples > 1 and directory.one(PLANAR, 1) == 2,
+            TILE_OFFSETS in directory.tags,
+            directory.one(COMPRESSION, 1) not in _BARE,
         )
 
     @property
@@ -191,7 +191,7 @@ def check_readable(directory: Directory) -> None:
     if photometric not in _PHOTOMETRICS:
         name = _COLOUR_NAMES.get(photometric, f"of kind {photometric}")
         raise InputError(f"holds colours {name}, which are not read in TIFF; save it as RGB")
-    number = directory.one(_COMPRESSION, 1)
+    number = directory.one(COMPRESSION, 1)
     if number not in _COMPRESSIONS:
         name = _NAMES.get(number, f"method {number}")
         raise InputError(f"is compressed with {name}, which is not read in TIFF; save it with LZW or Deflate")
@@ -211,7 +211,7 @@ def read_samples(content: bytes, directory: Directory, decode: Callable[[bytes],
         raise InputError("holds more than colours with a floating-point predictor; save it without a predictor")
 
     def flat(across: int, plane: int | None) -> NDArray[Any]:
-        if directory.one(_COMPRESSION, 1) == 1:
+        if directory.one(COMPRESSION, 1) == 1:
             return _uncompressed(content, directory, layout, across, plane)
         return _decoded(_gray(content, directory, layout, across, plane), decode)
 
@@ -226,26 +226,26 @@ def read_samples(content: bytes, directory: Directory, decode: Callable[[bytes],
 
 def _uncompressed(content: bytes, directory: Directory, layout: Layout, across: int, plane: int | None) -> NDArray[Any]:
     """The rows (H, W * across) of unsigned numbers of a file that is not compressed."""
-    width, height = directory.one(_WIDTH, 0) * across, directory.one(_HEIGHT, 0)
+    width, height = directory.one(WIDTH, 0) * across, directory.one(HEIGHT, 0)
     if layout.tiles:
-        wide, high = directory.one(_TILE_WIDTH, 0) * across, directory.one(_TILE_HEIGHT, 0)
+        wide, high = directory.one(TILE_WIDTH, 0) * across, directory.one(TILE_HEIGHT, 0)
     else:
-        wide, high = width, min(directory.one(_ROWS, 2**32 - 1), height)
+        wide, high = width, min(directory.one(ROWS, 2**32 - 1), height)
     if min(width, height, wide, high) < 1:
-        raise InputError(_DAMAGED)
-    offsets = [int(offset) for offset in directory.tags.get(_TILE_OFFSETS if layout.tiles else _STRIP_OFFSETS, ())]
+        raise InputError(DAMAGED)
+    offsets = [int(offset) for offset in directory.tags.get(TILE_OFFSETS if layout.tiles else STRIP_OFFSETS, ())]
     columns = -(-width // wide)
     count = columns * -(-height // high)
     offsets = offsets[(plane or 0) * count :][:count]
     stored = np.dtype(f"{directory.order}u{layout.bits // 8}")
     rows = np.empty((height, width), stored.newbyteorder("="))
     if len(offsets) < count:
-        raise InputError(_DAMAGED)
+        raise InputError(DAMAGED)
     for place, offset in enumerate(offsets):
         top, left = place // columns * high, place % columns * wide
         there = high if layout.tiles else min(high, height - top)  # the last strip holds only what is left
         if offset + there * wide * stored.itemsize > len(content):
-            raise InputError(_DAMAGED)
+            raise InputError(DAMAGED)
         block = np.frombuffer(content, stored, there * wide, offset).reshape(there, wide)
         part = rows[top : top + high, left : left + wide]
         part[:] = block[: part.shape[0], : part.shape[1]]
@@ -255,7 +255,7 @@ def _uncompressed(content: bytes, directory: Directory, layout: Layout, across: 
 def _decoded(content: bytes, decode: Callable[[bytes], NDArray[Any] | None]) -> NDArray[Any]:
     found = decode(content)
     if found is None or found.ndim != 2:
-        raise InputError(_DAMAGED)
+        raise InputError(DAMAGED)
     return found
 
 
@@ -264,7 +264,7 @@ def _summed(stored: NDArray[Any], directory: Directory, predictor: int) -> NDArr
     if predictor != 2:
         return stored
     numbers = stored.view(np.dtype(f"u{stored.dtype.itemsize}"))
-    width = directory.one(_TILE_WIDTH, numbers.shape[1])
+    width = directory.one(TILE_WIDTH, numbers.shape[1])
     for left in range(0, numbers.shape[1], width):
         tile = numbers[:, left : left + width]
         np.cumsum(tile, axis=1, dtype=numbers.dtype, out=tile)
@@ -275,23 +275,23 @@ def _gray(content: bytes, directory: Directory, layout: Layout, across: int, pla
     """The file with the directory of a gray picture that is `across` times as wide, of one plane if asked for."""
     tags = directory.tags
     new: dict[int, tuple[int, ...]] = {
-        _WIDTH: (directory.one(_WIDTH, 0) * across,),
-        _HEIGHT: (directory.one(_HEIGHT, 0),),
+        WIDTH: (directory.one(WIDTH, 0) * across,),
+        HEIGHT: (directory.one(HEIGHT, 0),),
         _BITS: (layout.bits,),
-        _COMPRESSION: (directory.one(_COMPRESSION, 1),),
+        COMPRESSION: (directory.one(COMPRESSION, 1),),
         _PHOTOMETRIC: (BLACK_IS_ZERO,),
         _FILL_ORDER: (directory.one(_FILL_ORDER, 1),),
-        _SAMPLES: (1,),
-        _PLANAR: (1,),
+        SAMPLES: (1,),
+        PLANAR: (1,),
         # Floats of 32 and 64 bits are decoded as what they are; all else as bits, which numpy then reads.
         _FORMAT: (FLOAT if layout.format == FLOAT and layout.bits >= 32 else UNSIGNED,),
     }
     if layout.tiles:
-        new |= {_TILE_WIDTH: (directory.one(_TILE_WIDTH, 0) * across,), _TILE_HEIGHT: (directory.one(_TILE_HEIGHT, 0),)}
-        lists = (_TILE_OFFSETS, _TILE_SIZES)
+        new |= {TILE_WIDTH: (directory.one(TILE_WIDTH, 0) * across,), TILE_HEIGHT: (directory.one(TILE_HEIGHT, 0),)}
+        lists = (TILE_OFFSETS, TILE_SIZES)
     else:
-        new[_ROWS] = (min(directory.one(_ROWS, 2**32 - 1), directory.one(_HEIGHT, 0)),)
-        lists = (_STRIP_OFFSETS, _STRIP_SIZES)
+        new[ROWS] = (min(directory.one(ROWS, 2**32 - 1), directory.one(HEIGHT, 0)),)
+        lists = (STRIP_OFFSETS, STRIP_SIZES)
     for tag in lists:
         values = tuple(int(value) for value in tags.get(tag, ()))
         each = len(values) // layout.samples
@@ -311,8 +311,8 @@ def _with_directory(content: bytes, directory: Directory, tags: Mapping[int, tup
         packed = struct.pack(f"{order}{len(values)}{letter}", *values)
         if len(packed) > room:
             packed, lists = struct.pack(f"{order}{number}", lists_at + len(lists)), lists + packed
-        short = len(values) == 1 and tag not in (_WIDTH, _HEIGHT, _ROWS, _STRIP_OFFSETS, _STRIP_SIZES)
-        if short and tag not in (_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_SIZES):
+        short = len(values) == 1 and tag not in (WIDTH, HEIGHT, ROWS, STRIP_OFFSETS, STRIP_SIZES)
+        if short and tag not in (TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_SIZES):
             entries += struct.pack(f"{order}HH{number}H{room - 2}x", tag, 3, 1, values[0])
         else:
             entries += struct.pack(f"{order}HH{number}", tag, kind, len(values)) + packed.ljust(room, b"\0")

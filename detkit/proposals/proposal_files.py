@@ -9,14 +9,13 @@ of "boxes" and "scores".
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
 from detkit.errors import InputError
-from detkit.files import reason
+from detkit.files import opened
 from detkit.proposals import Proposals
 
 
@@ -38,18 +37,15 @@ def read_proposals(path: str | os.PathLike[str]) -> dict[str, Proposals]:
     a line is not as the head of this module says, or names a picture a second time.
     """
     found: dict[str, Proposals] = {}
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.isspace():
-                    continue
-                name, proposals = _parsed(f"{path}: line {number}", line)
-                if name in found:
-                    raise InputError(f"{path}: line {number} names the picture {name!r} again")
-                if proposals is not None:
-                    found[name] = proposals
-    except OSError as error:
-        raise InputError(f"{Path(path)}: cannot be read: {reason(error)}") from error
+    with opened(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            name, proposals = _parsed(f"{path}: line {number}", line)
+            if name in found:
+                raise InputError(f"{path}: line {number} names the picture {name!r} again")
+            if proposals is not None:
+                found[name] = proposals
     return found
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import ModelError
-from detkit.files import reason
+from detkit.files import read_file
 from detkit.images import Image, as_image
 from detkit.proposals.edges import EdgeMap, triangle_filter
 
@@ -241,13 +241,11 @@ def _problem(forest: Forest) -> str:
 
 def _top_level(path: Path) -> dict[str, str]:
     """The text of every key at the top of a FileStorage."""
+    content = read_file(path, ModelError)
     try:
-        content = path.read_bytes()
         text = (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ModelError(f"{path}: is a damaged gzip file") from error
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise ModelError(f"{path}: is no FileStorage of OpenCV's: it is not text") from error
     if text.lstrip().startswith("<?xml"):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from detkit import __version__
+from detkit.annotations.picture_places import Pictures
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import compared, number, signed
 from detkit.report import text
+from detkit.report.confusion_table import confusion_table
+from detkit.report.document import Fact, asset, facts, now, opening
+from detkit.report.glossary import glossary
 from detkit.report.plots import svg_plots
-from detkit.report.worst import Pictures, draw_image, worst_images
+from detkit.report.worst import draw_image, worst_images
 
 IMAGES = 12
 CONFUSIONS = 15
@@ -37,45 +42,59 @@ CLASS_COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What a page is about, for its heading: the files, and the model that made the detections, where it is known."""
+
+    detections: str
+    ground_truth: str
+    other: str = ""
+    model: str = ""
+
+    def facts(self) -> list[Fact]:
+        """The same with the date."""
+        return [
+            Fact("Date", now()),
+            Fact("Detections", self.detections),
+            Fact("Ground truth", self.ground_truth),
+            Fact("Compared with", self.other),
+            Fact("Model", self.model),
+        ]
+
+
 def make_report(
     evaluation: Evaluation,
-    detections: str,
-    ground_truth: str,
+    about: Compared,
     folders: Sequence[Path],
     intervals: dict[str, Any] | None = None,
     comparison: dict[str, Any] | None = None,
     explained: Any = None,
 ) -> str:
-    """The page as text. `detections` and `ground_truth` name the files; pictures are looked for in `folders`."""
-    title = f"{Path(detections).name} against {Path(ground_truth).name}"
-    plots = svg_plots(evaluation)
-    confusion = plots.pop("confusion")
-    cards = "".join(f'<div class="plot" id="plot-{name}">{svg}</div>' for name, svg in plots.items())
+    """The page as text; pictures are looked for in `folders`."""
+    title = f"{Path(about.detections).name} against {Path(about.ground_truth).name}"
+    cards = "".join(
+        f'<div class="plot" id="plot-{name}">{svg}</div>' for name, svg in svg_plots(evaluation, ("confusion",)).items()
+    )
     pictures = Pictures(folders)
     shots = "".join(draw_image(evaluation, row, pictures) for row in worst_images(evaluation, IMAGES))
     sections = [
-        _section("Figures", _figures(evaluation) + _intervals(intervals) + _comparison(comparison)),
+        _section(
+            "Figures", _figures(evaluation) + _intervals(intervals) + _comparison(comparison) + glossary(evaluation)
+        ),
         _section("Plots", f'<div class="plots">{cards}</div>'),
         _section("Why other tools give other figures", _explained(explained)) if explained else "",
         _section("Classes", _class_table(evaluation)),
-        _section(
-            "Confusions",
-            f'<div class="wide" id="plot-confusion">{confusion}</div>{_confusions(evaluation)}',
-        ),
+        _section("Confusions", confusion_table(evaluation) + _confusions(evaluation)),
         _section(
             "Worst images",
             f'{_LEGEND}<div class="shots">{shots}</div>' if shots else "<p>No image has an error.</p>",
         ),
     ]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        f"style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<header><h1>{escape(title)}</h1><p>{escape(text.heading(evaluation))}</p></header>"
+        f"{opening(title, asset('page.css') + asset('eval.css'))}"
+        f"<header><h1>{escape(title)}</h1><p>{escape(text.heading(evaluation))}</p>{facts(about.facts())}</header>"
         f"<main>{''.join(sections)}</main><footer>detkit {escape(__version__)}</footer>"
-        f"<script>{_SCRIPT}</script></body></html>\n"
+        f"<script>{asset('eval.js')}</script></body></html>\n"
     )
 
 
@@ -192,67 +211,3 @@ _LEGEND = (
     '<label><input type="checkbox" data-kind="tp" checked><i class="tp"></i>found</label>'
     '<label><input type="checkbox" data-kind="crowd" checked><i class="crowd"></i>does not count</label></p>'
 )
-
-_STYLE = """
-:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#20242b;--soft:#68717d;--line:#dfe3e8;--bar:#2f6fde26;
---tp:#22a35a;--fp:#e0384c;--fn:#f39a1e;--crowd:#8a93a0}
-@media(prefers-color-scheme:dark){:root{--bg:#14171b;--card:#1d2126;--ink:#e6e9ee;--soft:#98a2af;--line:#333a43;
---bar:#5b93f540}}
-*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
-header,main,footer{max-width:1240px;margin:auto;padding:0 20px}header{padding-top:28px}
-h1{font-size:22px;margin:0;overflow-wrap:anywhere}header p,footer,.note{color:var(--soft);margin:4px 0}
-h2{font-size:17px;margin:0 0 12px}section{background:var(--card);border:1px solid var(--line);border-radius:10px;
-padding:18px 20px;margin:18px 0}
-.tiles{display:grid;grid-template-columns:repeat(6,1fr);gap:10px}.tiles.small{grid-template-columns:repeat(9,1fr)}
-@media(max-width:1000px){.tiles,.tiles.small{grid-template-columns:repeat(3,1fr)}}
-.tile{border:1px solid var(--line);border-radius:8px;padding:8px 12px;display:flex;flex-direction:column}
-.tile b{font-size:20px;font-variant-numeric:tabular-nums}.small .tile b{font-size:16px}
-.tile span{color:var(--soft);font-size:12.5px}
-.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(340px,1fr));gap:16px}
-.plot svg{width:100%;height:auto;display:block}.wide{overflow-x:auto;max-width:100%}
-#plot-confusion svg{width:100%;height:auto;display:block;margin:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:13.5px;margin:8px 0}
-td,th{padding:3px 7px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-td.w,th[scope=row]{text-align:left;font-weight:400;max-width:280px;overflow:hidden;text-overflow:ellipsis}
-thead th{color:var(--soft);font-weight:600}th:first-child{text-align:left}
-#classes{width:100%}#classes td{background:linear-gradient(90deg,var(--bar) calc(var(--s,0)*100%),transparent 0)}
-th button{all:unset;cursor:pointer;white-space:nowrap}th button:focus-visible{outline:2px solid #2f6fde}
-th[aria-sort=ascending] button::after{content:" \\25B2"}th[aria-sort=descending] button::after{content:" \\25BC"}
-.shots{display:grid;grid-template-columns:repeat(auto-fill,minmax(360px,1fr));gap:18px}
-.shot{margin:0}.shot svg{width:100%;height:auto;display:block;border-radius:6px}
-figcaption{font-size:13px;color:var(--soft);margin-top:4px;overflow-wrap:anywhere}figcaption b{color:var(--ink)}
-.shot rect{fill:none;stroke-width:calc(var(--u)*2)}.shot .back{fill:var(--line);stroke:none}
-.shot text{stroke:#000c;stroke-width:calc(var(--u)*2.6);paint-order:stroke;font-weight:600;
-font-family:system-ui,"DejaVu Sans",sans-serif}
-.shot g:hover rect{stroke-width:calc(var(--u)*4)}.crowded .tp text,.crowded .crowd text{display:none}
-.crowded g:hover text{display:inline}
-.tp rect{stroke:var(--tp)}.tp text{fill:#7ee2a8}.fp rect{stroke:var(--fp)}.fp text{fill:#ff9aa6}
-.fn rect{stroke:var(--fn)}.fn text{fill:#ffd08a}.crowd rect{stroke:var(--crowd);stroke-dasharray:calc(var(--u)*6)}
-.crowd text{fill:#ccd2da}
-.legend label{margin-right:18px;cursor:pointer}.legend i{display:inline-block;width:14px;height:14px;border:3px solid;
-border-radius:3px;vertical-align:-2px;margin:0 6px 0 4px}
-i.tp{border-color:var(--tp)}i.fp{border-color:var(--fp)}i.fn{border-color:var(--fn)}i.crowd{border-color:var(--crowd)}
-body.no-tp .tp:not(i),body.no-fp .fp:not(i),body.no-fn .fn:not(i),body.no-crowd .crowd:not(i){display:none}
-footer{padding-bottom:30px;font-size:13px}
-"""
-
-_SCRIPT = """
-for (const table of document.querySelectorAll('table.sortable')) {
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => head.firstChild.addEventListener('click', () => {
-    const falling = column > 0 ? head.ariaSort !== 'descending' : head.ariaSort === 'ascending';
-    heads.forEach(other => other.removeAttribute('aria-sort'));
-    head.ariaSort = falling ? 'descending' : 'ascending';
-    const value = row => column > 0 ? Number(row.cells[column].dataset.v) : row.cells[0].textContent;
-    const rows = [...table.tBodies[0].rows];
-    rows.sort((a, b) => {
-      const x = value(a), y = value(b);
-      return (column > 0 ? x - y : x.localeCompare(y)) * (falling ? -1 : 1);
-    });
-    table.tBodies[0].append(...rows);
-  }));
-}
-for (const box of document.querySelectorAll('.legend input'))
-  box.addEventListener('change', () => document.body.classList.toggle('no-' + box.dataset.kind, !box.checked));
-"""

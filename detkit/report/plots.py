@@ -9,7 +9,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from detkit.metrics.average_precision import COCO_RECALLS
 from detkit.metrics.curves import FROC_FPPI, MISS_RATE_FPPI, mean_precision_curve
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import number
-from detkit.report.text import fit, printable
+from detkit.report.text import fit
+from detkit.spelling import counted, printable
 
 INK = "#20242b"
 GRID = "#9aa3af"
@@ -73,10 +74,14 @@ def write_plots(evaluation: Evaluation, folder: str | os.PathLike[str]) -> list[
     return written
 
 
-def svg_plots(evaluation: Evaluation) -> dict[str, str]:
-    """The same plots as SVG elements for a page: no background, ink in the page's text colour, names escaped."""
+def svg_plots(evaluation: Evaluation, without: Sequence[str] = ()) -> dict[str, str]:
+    """The same plots as SVG elements for a page: no background, ink in the page's text colour, names escaped.
+
+    without  names of plots that are not wanted
+    """
     elements = {}
-    for name, draw in PLOTS.items():
+    for name in [name for name in PLOTS if name not in without]:
+        draw = PLOTS[name]
         with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}), _any_script():
             figure = draw(evaluation)
             figure.patch.set_alpha(0)
@@ -135,7 +140,8 @@ def draw_precision_recall(evaluation: Evaluation) -> Figure:
             if curve.positives and len(curve.scores):
                 axes.plot(curve.recall, curve.precision, color=GRAY, lw=0.6, alpha=0.45)
         mean = mean_precision_curve(evaluation.outcomes, COCO_RECALLS)
-        label = f"mean of {np.count_nonzero(defined)} classes, AP {number(evaluation.figures['AP'], 3)}"
+        classes = counted(int(defined.sum()), "class", "classes")
+        label = f"mean of {classes}, AP {number(evaluation.figures['AP'], 3)}"
         axes.plot(COCO_RECALLS, mean, color=BLUE, lw=2, label=label)
         axes.legend(loc="upper right", fontsize=8)
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import compared, number, signed
+from detkit.spelling import counted, printable
 
 COLUMNS = 3
 
@@ -42,7 +43,8 @@ def heading(evaluation: Evaluation) -> str:
         text += f", overlap {evaluation.iou:g}"
         text += ", sides longer by 1" if evaluation.settings.inclusive else ""
     boxes, detections = len(evaluation.ground_truth), len(evaluation.predictions)
-    return f"{text}: {len(evaluation.ground_truth.images):,} images, {boxes:,} boxes, {detections:,} detections"
+    images = counted(len(evaluation.ground_truth.images), "image")
+    return f"{text}: {images}, {counted(boxes, 'box', 'boxes')}, {counted(detections, 'detection')}"
 
 
 def working_point(evaluation: Evaluation) -> str:
@@ -135,11 +137,6 @@ def grid(
             line += "  " + (cell.ljust(size) if title in left else cell.rjust(size))
         lines.append(line.rstrip())
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """`text` without characters that a terminal would obey: controls, formats and surrogates become "?"."""
-    return "".join(c if c == " " or unicodedata.category(c)[0] not in "CZ" else "?" for c in text)
 
 
 def display_width(text: str) -> int:

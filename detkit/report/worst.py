@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from detkit.annotations.finding import PictureFolder
+from detkit.annotations.picture_places import Pictures
 from detkit.errors import InputError
 from detkit.metrics.counts import image_counts
 from detkit.metrics.evaluation import Evaluation
@@ -22,7 +20,6 @@ logger = logging.getLogger("detkit")
 LONGEST = 560  # pixels of the longer side of a picture on the page
 QUALITY = 72
 LABELLED = 16  # from more boxes on, hits show their label only under the pointer
-PLACES = ("images", "JPEGImages", "", "../images", "../JPEGImages")
 
 
 @dataclass(frozen=True)
@@ -115,30 +112,6 @@ def draw_image(evaluation: Evaluation, image: int, pictures: Pictures) -> str:
 KINDS = {"tp": "found", "fp": "false positive", "fn": "missed", "crowd": "does not count"}
 
 
-class Pictures:
-    """Finds the picture of an image under some folders, or in images/ or JPEGImages/ in or beside them.
-
-    A folder is listed when it is first needed. The nearer it is, the sooner it counts.
-    """
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._places = [folder / place for folder in folders for place in PLACES]
-        self._listed: dict[Path, PictureFolder] = {}
-
-    def find(self, name: str) -> Path | None:
-        """The file, None where it is not there or where it could be several."""
-        for place in self._places:
-            if place not in self._listed and place.is_dir():
-                self._listed[place] = PictureFolder(place)
-            try:
-                found = self._listed[place].find(name) if place in self._listed else None
-            except InputError:  # several: a place of pictures alone may tell
-                continue
-            if found is not None:
-                return found
-        return None
-
-
 def _picture(path: Path | None) -> tuple[str, tuple[int, int]]:
     """A data URL of the picture made smaller, and its full (width, height); "" and (0, 0) where there is none."""
     if path is None:
@@ -168,11 +141,3 @@ def _image_element(url: str, width: int, height: int) -> str:
 def _box(row: np.ndarray) -> tuple[float, float, float, float]:
     x, y, w, h = row.tolist()
     return x, y, w, h
-
-
-def folders_of(images: str | os.PathLike[str] | None, ground_truth: str | os.PathLike[str]) -> list[Path]:
-    """Where to look for pictures: the folder that was named, else the one of the annotations."""
-    if images is not None and Path(images).is_dir():
-        return [Path(images)]
-    path = Path(ground_truth)
-    return [path if path.is_dir() else path.parent]

@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Semaphore
 from typing import Any, Protocol
 
 from detkit.cores import available_cores
 from detkit.errors import InputError
-from detkit.images import Image, read_image
-from detkit.runs.sources import Item
-from detkit.videos import frames
+from detkit.images import Image, decode_named, read_content
+from detkit.remote import Place, RemotePath
+from detkit.runs.live import LiveItem, WebItem
+from detkit.runs.long_lists import Item
+from detkit.stores import fetch_object
+from detkit.videos import Frame, frames
 
-# The picture of a path, from wherever pictures come.
-Reader = Callable[[Path], Image]
+# The bytes of a picture's file, from wherever pictures come. InputError is about that picture alone.
+Fetch = Callable[[Place], bytes]
 
 
 class Worker(Protocol):
@@ -78,18 +84,24 @@ class _Loaded:
 class Reading:
     """How pictures are read.
 
-    read         gives the picture of a path
-    workers      threads that read and prepare; None takes the cores that this process may use
+    fetch        gives the bytes of a picture's file or object
+    workers      pictures that are decoded and prepared at a time; None takes the cores that this process may use
+    readers      pictures that are fetched at a time; None takes `workers`
     keep_images  whether results carry their picture
     videos       why videos are no inputs; "" where they are
-    every        of a video, only frames whose index is a multiple
+    parts        opens a file of this machine of which only parts may be wanted, in place of fetching and decoding it
+    every        of a video or a stream, only frames whose index is a multiple
+    live         whether pictures are worked on as they come, and none is read ahead
     """
 
-    read: Reader = read_image
+    fetch: Fetch = read_content
     workers: int | None = None
+    readers: int | None = None
     keep_images: bool = False
     videos: str = ""
+    parts: Callable[[Path], Any] | None = None
     every: int = 1
+    live: bool = False
 
 
 def work_all(
@@ -102,15 +114,17 @@ def work_all(
 
     first_frame  of each video, the index of the first frame that is wanted
     """
-    count = reading.workers or available_cores()
+    workers = reading.workers or available_cores()
+    count = max(reading.readers or 0, workers)
     executor = ThreadPoolExecutor(count, thread_name_prefix="detkit-decode")
     try:
         pending: deque[Future[_Loaded]] = deque()
         batch: list[_Loaded] = []
-        loading = _submit_all(executor, worker, items, reading, first_frame)
+        loading = _submit_all(executor, worker, items, reading, Semaphore(workers), first_frame)
         exhausted = False
+        ahead = 1 if reading.live else count + 2 * worker.batch
         while not exhausted or pending or batch:
-            while not exhausted and len(pending) < count + 2 * worker.batch:
+            while not exhausted and len(pending) < ahead:
                 future = next(loading, None)
                 exhausted = future is None
                 if future is not None:
@@ -162,12 +176,13 @@ def _submit_all(
     worker: Worker,
     items: Iterable[Item],
     reading: Reading,
+    decoding: Semaphore,
     first_frame: Callable[[Item], int],
 ) -> Iterator[Future[_Loaded]]:
     """A future for every picture and frame, made when it is asked for."""
     for item in items:
         if not item.video:
-            yield executor.submit(_load_picture, worker, item, reading)
+            yield executor.submit(_load_picture, worker, item, reading, decoding)
             continue
         if reading.videos:
             yield executor.submit(_Loaded, item, error=reading.videos)
@@ -177,9 +192,14 @@ def _submit_all(
             yield executor.submit(_prepare, worker, loaded, reading.keep_images)
 
 
-def _load_picture(worker: Worker, item: Item, reading: Reading) -> _Loaded:
+def _load_picture(worker: Worker, item: Item, reading: Reading, decoding: Semaphore) -> _Loaded:
     try:
-        return _prepare(worker, _Loaded(item, image=reading.read(item.path)), reading.keep_images)
+        if reading.parts is not None and isinstance(item.path, Path):
+            with decoding:
+                return _prepare(worker, _Loaded(item, image=reading.parts(item.path)), reading.keep_images)
+        content = item.content() if isinstance(item, WebItem) else reading.fetch(item.path)
+        with decoding:  # readers may be many more than cores
+            return _prepare(worker, _Loaded(item, image=decode_named(item.path, content)), reading.keep_images)
     except InputError as error:
         return _Loaded(item, error=_without_path(error, item))
 
@@ -197,19 +217,49 @@ def _prepare(worker: Worker, loaded: _Loaded, keep_image: bool) -> _Loaded:
 
 
 def _frames(item: Item, first: int, every: int) -> Iterator[_Loaded]:
-    """The frames of a video from index `first` on, with their times in seconds."""
+    """The frames of a video from index `first` on, with their times in seconds; or those of a stream."""
+    frame: Frame | None = None
     try:
-        for frame in frames(item.path, first, every):
-            yield _Loaded(
-                item,
-                image=frame.image,
-                frame=frame.index,
-                time=round(frame.seconds, 6),
-                last=frame.last,
-                cut_off=frame.cut_off,
-            )
+        with _film(item, first, every) as film:
+            for frame in film:
+                yield _Loaded(
+                    item,
+                    image=frame.image,
+                    frame=frame.index,
+                    time=round(frame.seconds, 6),
+                    last=frame.last,
+                    cut_off=frame.cut_off,
+                )
     except InputError as error:
-        yield _Loaded(item, error=_without_path(error, item))
+        lost = _Loaded(item, error=_without_path(error, item))
+        if frame is not None:  # what came before stays
+            lost.frame, lost.time = frame.index + 1, round(frame.seconds, 6)
+        yield lost
+
+
+@contextmanager
+def _film(item: Item, first: int, every: int) -> Iterator[Iterator[Frame]]:
+    if isinstance(item, LiveItem):
+        yield item.frames(every)
+        return
+    with _on_disk(item.path) as path:
+        yield frames(path, first, every)
+
+
+@contextmanager
+def _on_disk(path: Place) -> Iterator[Path]:
+    """The file of a video; of one in a store a copy, as decoders want files."""
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    with TemporaryDirectory(prefix="detkit-") as folder:
+        copy = Path(folder, path.name)
+        with open(copy, "wb") as file:
+            fetch_object(path, file)
+        try:
+            yield copy
+        except InputError as error:
+            raise InputError(str(error).replace(str(copy), str(path))) from error
 
 
 def _without_path(error: InputError, item: Item) -> str:

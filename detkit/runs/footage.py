@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from detkit.errors import InputError
-from detkit.files import reason
+from detkit.files import opened
 from detkit.picture_names import is_video
 from detkit.runs.record import Record, jsonl_line
 from detkit.runs.sources import Item
@@ -161,13 +161,10 @@ def read_found(path: Path, pace: Pace) -> Iterator[Record]:
 
 
 def _lines_of(path: Path) -> Iterator[Record]:
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _checked(path, number, line)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from error
+    with opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _checked(path, number, line)
 
 
 def _checked(path: Path, number: int, line: bytes) -> Record:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -11,10 +12,28 @@ import orjson
 
 from detkit.errors import OutputError, UsageError
 from detkit.files import reason
+from detkit.locks import lock_now
 from detkit.runs.record import Record, record_key
 from detkit.runs.sources import Item
 
-_VERSION = 1
+_VERSION = 2
+
+
+# What a record was made of: an absolute path, and where it is a file on this machine its size and its time of change.
+Source = list[Any]
+
+
+def source_of(item: Item) -> Source:
+    """What an item is now."""
+    try:
+        status = os.stat(item.path)
+    except (OSError, TypeError, ValueError):
+        return [str(item.path)]
+    return [
+        os.fsencode(os.path.abspath(item.path)).decode("utf-8", "backslashreplace"),
+        status.st_size,
+        status.st_mtime_ns,
+    ]
 
 
 class Journal:
@@ -22,33 +41,58 @@ class Journal:
 
     Its first line is a header with the settings that the results depend on. A line that a killed process left
     incomplete is cut off when the journal is opened again. Records with errors are not kept over a resume, so that
-    a file that has been repaired meanwhile is read.
+    a file that has been repaired meanwhile is read; nor are those of an input that lies elsewhere, or has another size
+    or time of change, than when it was read. One process at a time may have a journal open.
+
+    changed   inputs that were others than before
+    lost      inputs whose outputs were no longer there
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool) -> None:
         self.path = path
-        self._settings = {"detkit": _VERSION, **settings}
+        # As they are read back: a tuple is a list then.
+        self._settings = orjson.loads(orjson.dumps({"detkit": _VERSION, **settings}))
         self._places: dict[str, int] = {}  # record key -> offset of its line
         self._frames: dict[str, list[int]] = {}  # videos: the frames that are there, ascending
         self._complete: set[str] = set()  # items all of whose records are there
         self._end = 0
+        self._sources: dict[str, Source] = {}  # of the items that are being read
+        self.changed = self.lost = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if resume and path.exists():
+            self._file: IO[bytes] = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: SIM115 - by close()
+            if not lock_now(self._file):
+                self._file.close()
+                raise OutputError(f"cannot write {path}: another run is writing it; wait for it, or give another --out")
+            if resume:
                 self._read()
-            self._file: IO[bytes] = open(path, "r+b" if self._end else "wb")  # noqa: SIM115 - closed by close()
-            if self._end:
-                self._file.seek(self._end)
-                self._file.truncate()
-            else:
+            self._file.seek(self._end)
+            self._file.truncate()
+            if not self._end:
                 self._append(self._settings)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {reason(error)}") from error
         self.resumed = len(self._complete)
 
-    def done(self, item: Item) -> bool:
-        """Whether all of an item's records are there."""
-        return item.name in self._complete
+    def done(self, item: Item, there: Callable[[Record], bool] = lambda record: True) -> bool:
+        """Whether all of an item's records are there, the item is what it was, and `there` says yes to each record.
+
+        To be asked before the item is read: what it is now is remembered for its records.
+        """
+        source = source_of(item)
+        if item.name in self._places or item.name in self._frames:
+            if self._line(item)["source"] != source:
+                self.changed += 1
+            elif not all(map(there, self.records([item]))):
+                self.lost += 1
+            elif item.name in self._complete:
+                return True
+            else:
+                self._sources[item.name] = source
+                return False
+            self._forget(item)
+        self._sources[item.name] = source
+        return False
 
     def frames_done(self, item: Item) -> int:
         """The index of the first frame of a video that is not there; frames between those that were asked for count."""
@@ -57,11 +101,13 @@ class Journal:
     def add(self, record: Record, last: bool) -> None:
         """Append a record; `last` closes its item. OutputError on a full disk; what is there stays readable."""
         try:
-            self._place(record, self._append({**record, "last": last}))
+            source = self._sources.get(record["file"])
+            self._place(record, self._append({**record, "last": last, "source": source}))
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {reason(error)}") from error
         if last:
             self._complete.add(record["file"])
+            self._sources.pop(record["file"], None)
 
     def records(self, items: Iterable[Item]) -> Iterator[Record]:
         """All records, in the order of the items and of the frames of each."""
@@ -72,7 +118,7 @@ class Journal:
                 for key in keys:
                     file.seek(self._places[key])
                     record = orjson.loads(file.readline())
-                    del record["last"]
+                    del record["last"], record["source"]
                     yield record
 
     def close(self) -> None:
@@ -83,6 +129,21 @@ class Journal:
         """Delete the journal: the output is complete."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+    def _line(self, item: Item) -> dict[str, Any]:
+        """The first line of an item."""
+        key = item.name if item.name in self._places else next(self._frame_keys(item))
+        with open(self.path, "rb") as file:
+            file.seek(self._places[key])
+            line: dict[str, Any] = orjson.loads(file.readline())
+        return line
+
+    def _forget(self, item: Item) -> None:
+        """As if the item had never been read."""
+        for key in [item.name, *self._frame_keys(item)]:
+            self._places.pop(key, None)
+        self._frames.pop(item.name, None)
+        self._complete.discard(item.name)
 
     def _frame_keys(self, item: Item) -> Iterator[str]:
         return (f"{item.name}#{frame}" for frame in self._frames.get(item.name, ()))
@@ -110,6 +171,7 @@ class Journal:
                     for key in sorted(header.keys() | self._settings.keys())
                     if header.get(key) != self._settings.get(key)
                 ]
+                self._file.close()
                 raise UsageError(
                     f"--resume: {self.path} is from a run with other settings: {'; '.join(changed)}. "
                     "Run with the same, or without --resume to begin again"

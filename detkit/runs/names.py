@@ -2,29 +2,76 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
+
+from detkit.hashes import HashSet, hash_of
 from detkit.picture_names import WRITABLE
-from detkit.runs.sources import Item
+from detkit.runs.long_lists import Item
+
+# Endings of outputs that are no pictures.
+_TEXTS = (".txt", ".xml")
+
+# What file systems allow a name to have.
+_LONGEST = 255
 
 
 class Names:
     """The names of a run's outputs, made from those of its items.
 
     A picture's outputs are called as it is, with another ending. Pictures that differ in their ending only keep it
-    (`a.jpg.txt`, `a.png.txt`). The frames of a video are files in a folder of its name.
+    (`a.jpg.txt`, `a.png.txt`), and those that are called as another one with an ending
+    more. The frames of a video are files in a folder of its name.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        counts: Counter[str] = Counter()
-        self._own: set[str] = set()
-        for item in items:
-            self._own.add(item.name)
-            counts[PurePosixPath(item.name).with_suffix("").as_posix()] += 1
-        self._doubled = frozenset(stem for stem, count in counts.items() if count > 1)
+        """`items`, which may be very many, are gone through again and again."""
+        self._doubled = HashSet.repeated(_stem(item.name) for item in items)
+        every = HashSet(item.name for item in items)
+        # `a.gif.png` beside `a.gif`: where that one keeps its ending, this one has to.
+        beside = [item.name for item in items if _stem(item.name) in every]
+        self._beside = HashSet(beside)
+        self._names = HashSet(_stem(name) for name in beside)
+
+    def of_some(self, items: Iterable[Item]) -> Names:
+        """The same for some of the items: the names that theirs could meet are kept, and no others."""
+        if not (len(self._doubled) or len(self._names)):
+            return Names(())
+        stems = [_stem(item.name) for item in items]
+        kept = [item.name for item in items if self.stem(item.name) == PurePosixPath(item.name)]
+        met: set[str] = set()
+        for name in kept:
+            for ending in (*WRITABLE, *_TEXTS):
+                made = name + ending
+                while made in self._beside:
+                    met.add(made)
+                    made += ending
+        some = Names(())
+        some._doubled = HashSet(stem for stem in stems if stem in self._doubled)
+        some._names = HashSet(stem for stem in stems if stem in self._names)
+        some._beside = HashSet(met)
+        return some
+
+    def to_json(self) -> dict[str, list[int]]:
+        """What `of_json` takes."""
+        return {
+            "doubled": self._doubled.hashes.tolist(),
+            "names": self._names.hashes.tolist(),
+            "beside": self._beside.hashes.tolist(),
+        }
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Sequence[int]]) -> Names:
+        """The names that `to_json` has told."""
+        names = cls(())
+        hashes = {key: HashSet(hashes=np.unique(np.array(some, np.uint64))) for key, some in content.items()}
+        names._doubled = hashes.get("doubled", HashSet())
+        names._names, names._beside = hashes.get("names", HashSet()), hashes.get("beside", HashSet())
+        return names
 
     def stem(self, name: str, frame: int | None = None) -> PurePosixPath:
         """The path of a picture without its ending, or with it where another has the same stem; of a frame."""
@@ -32,7 +79,7 @@ class Names:
         if frame is not None:
             return path / f"{frame:06d}"
         stem = path.with_suffix("")
-        return path if stem.as_posix() in self._doubled else stem
+        return path if stem.as_posix() in self._doubled or stem.as_posix() in self._names else stem
 
     def with_ending(self, name: str, ending: str, frame: int | None = None) -> PurePosixPath:
         """The path of an output of another kind: `a.txt` for `a.jpg`, `a.gif.png` beside a source `a.png`."""
@@ -41,9 +88,15 @@ class Names:
             return path
         stem = self.stem(name, frame)
         made = stem.with_name(stem.name + ending)
-        while made.as_posix() in self._own:  # the name of another source, whose own output is called so
+        while made.as_posix() in self._beside:  # the name of another source, whose own output is called so
             made = made.with_name(made.name + ending)
-        return made
+        return fitting(made)
+
+    def part(self, name: str, label: str, ending: str, frame: int | None = None) -> PurePosixPath:
+        """The path of a part of a picture, a cut-out say: `a-001-cat.jpg`."""
+        stem = self.stem(name, frame)
+        rest = f"-{label}{ending}"
+        return fitting(stem.parent) / (_fitting(stem.name, _LONGEST - len(os.fsencode(rest))) + rest)
 
     def drawn(self, name: str, frame: int | None = None) -> PurePosixPath:
         """The path of the annotated picture: of the same kind where pictures of that kind are written, else PNG."""
@@ -60,5 +113,26 @@ class Names:
         name, frame = record["file"], record.get("frame")
         path = PurePosixPath(name)
         if frame is None and path.with_suffix(ending).name.lower() in OTHER_TEXTS:
-            return path.with_name(path.name + ending)
+            return fitting(path.with_name(path.name + ending))
         return self.with_ending(name, ending, frame)
+
+
+def fitting(path: PurePosixPath) -> PurePosixPath:
+    """The path with names that file systems take: a longer one is cut, and a hash of it keeps it its own."""
+    return PurePosixPath(*(_fitting(part) for part in path.parts))
+
+
+def _fitting(name: str, longest: int = _LONGEST) -> str:
+    encoded = os.fsencode(name)
+    if len(encoded) <= longest:
+        return name
+    ending = PurePosixPath(name).suffix
+    ending = "" if len(ending) > 20 else ending
+    mark = f"~{hash_of(name):016x}{ending}"
+    return encoded[: longest - len(mark.encode())].decode("utf-8", "ignore") + mark
+
+
+def _stem(name: str) -> str:
+    """`PurePosixPath(name).with_suffix("")`, of millions."""
+    dot = name.rfind(".")
+    return name[:dot] if name.rfind("/") + 1 < dot < len(name) - 1 else name

@@ -11,7 +11,12 @@ Record = dict[str, Any]
 
 def record_key(record: Record) -> str:
     """What tells records of a run apart: the file, and the frame of a video."""
-    return record["file"] if "frame" not in record else f"{record['file']}#{record['frame']}"
+    return key_of(record["file"], record.get("frame"))
+
+
+def key_of(name: str, frame: int | None) -> str:
+    """The key of a picture by its name, or of a frame of a video by its index, too."""
+    return name if frame is None else f"{name}#{frame}"
 
 
 def jsonl_line(record: Record) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from detkit.boxes import Floats
 from detkit.classes import class_name
 from detkit.detections import Detections
 from detkit.detectors.base import Detector
-from detkit.drawing import crops, draw
+from detkit.drawing import crop_places, crops, draw
 from detkit.images import Image
 from detkit.proposals import Proposals
 from detkit.proposals.methods import Propose
@@ -26,12 +27,14 @@ class Task(Protocol):
     names   of the classes that it tells apart, if any
     wanted  the names among them that were asked for, none where all are
     videos  why videos are none of its inputs; "" where they are
+    parts   opens a file of which it may want parts only; None where it takes whole pictures
     """
 
     names: tuple[str, ...]
     wanted: tuple[str, ...]
     batch: int
     videos: str
+    parts: Callable[[Path], Any] | None
 
     def prepare(self, image: Image, name: str = "") -> Any: ...
 
@@ -46,6 +49,9 @@ class Task(Protocol):
     def crops(self, image: Image, found: Any) -> Iterator[tuple[str, Image]]:
         """Cut-outs with a name for each."""
 
+    def crop_names(self, record: Record) -> Iterator[str]:
+        """The names that `crops` gave the cut-outs of a record."""
+
 
 class Detection:
     """A detector over pictures and videos."""
@@ -55,6 +61,7 @@ class Detection:
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
         self.names, self.batch = detector.names, detector.batch
+        self.parts: Callable[[Path], Any] | None = detector.read if detector.reads_parts else None
         wanted = detector.selection.wanted(detector.names)
         self.wanted = () if wanted is None else tuple(class_name(detector.names, number) for number in wanted.tolist())
 
@@ -78,6 +85,12 @@ class Detection:
         """What each box cuts out."""
         return crops(image, found)
 
+    def crop_names(self, record: Record) -> Iterator[str]:
+        """Those of `crops`."""
+        found = sorted(record["detections"], key=lambda one: -one["score"])
+        boxes, names = [one["box"] for one in found], [one["class"] for one in found]
+        return (label for _, label, _ in crop_places(boxes, names, record["width"], record["height"]))
+
 
 class Proposing:
     """A method of region proposals over pictures.
@@ -91,6 +104,7 @@ class Proposing:
     wanted: tuple[str, ...] = ()
     batch = 1
     videos = "is a video; proposals are for pictures"
+    parts: Callable[[Path], Any] | None = None
 
     def __init__(
         self, propose: Propose, best: int = 20, objects: Callable[[str], Floats | None] = lambda name: None
@@ -119,4 +133,8 @@ class Proposing:
 
     def crops(self, image: Image, found: Proposals) -> Iterator[tuple[str, Image]]:
         """None: a proposal is no object yet."""
+        return iter(())
+
+    def crop_names(self, record: Record) -> Iterator[str]:
+        """None."""
         return iter(())

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from detkit.classes import classes_called
 from detkit.errors import InputError, UsageError
-from detkit.files import is_device
+from detkit.files import as_text, is_device
+from detkit.remote import Place
 from detkit.runs.footage import Footage, Pace, Whereabouts, footage_of
 from detkit.runs.record import Record, jsonl_line, record_key
 from detkit.runs.run import Output
@@ -164,16 +164,15 @@ def _jsonl(file: IO[bytes], videos: Sequence[Tracked]) -> None:
 
 
 def _csv(file: IO[bytes], videos: Sequence[Tracked]) -> None:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for video in videos:
-        for shot, record in zip(video.footage.shots, video.records(), strict=True):
-            size = (record.get("width"), record.get("height"))
-            for found in record.get("detections", ()):
-                place = (record_key(record), shot.number - 1, round(shot.time, 6), found["track"])
-                writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"], *size))
-    text.detach()
+    with as_text(file) as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for video in videos:
+            for shot, record in zip(video.footage.shots, video.records(), strict=True):
+                size = (record.get("width"), record.get("height"))
+                for found in record.get("detections", ()):
+                    place = (record_key(record), shot.number - 1, round(shot.time, 6), found["track"])
+                    writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"], *size))
 
 
 def _mot(file: IO[bytes], videos: Sequence[Tracked]) -> None:
@@ -193,7 +192,7 @@ TRACK_FORMATS = (
 )
 
 
-def track_format(out: Path | None) -> TrackFormat:
+def track_format(out: Place | None) -> TrackFormat:
     """The format that an output's ending names; JSON Lines for stdout. UsageError where it names none."""
     ending = ".jsonl" if out is None or is_device(out) else out.suffix.lower()
     for form in TRACK_FORMATS:
@@ -231,7 +230,7 @@ class TrackOutput(Output):
         """What writes tracks. UsageError where the path does not go with it."""
         form, tracks = track_format(self.path), self.tracks
         assert tracks is not None
-        if self.path is not None and self.path.is_dir():
+        if self.path is not None and os.path.isdir(self.path):
             raise UsageError(f"tracks are one file, but {self.path} is a folder")
         if self.resume and (self.path is None or is_device(self.path)):
             raise UsageError("--resume needs --out FILE: what is done is kept beside it")

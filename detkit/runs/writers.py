@@ -5,7 +5,8 @@ A format is one file for all records, or one file a picture in a folder. A new o
 
 from __future__ import annotations
 
-import io
+from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,9 +17,11 @@ import orjson
 
 from detkit.classes import COCO_NAMES, coco_ids
 from detkit.errors import UsageError
+from detkit.files import as_text, write_atomically, write_bytes
+from detkit.remote import Place
 from detkit.runs.count_table import counts_table
+from detkit.runs.long_lists import Item
 from detkit.runs.record import Record, jsonl_line, one_line, record_key
-from detkit.runs.sources import Item
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class Whole:
     items   all items
     ids     where other ids than the usual ones are wanted
     wanted  the classes that were asked for by name, none where all are
+    numbered  whether the stems of all items are numbers, where that is known already
     """
 
     names: Sequence[str]
-    items: Sequence[Item] = ()
+    items: Iterable[Item] = ()
     ids: CocoIds | None = None
     wanted: Sequence[str] = ()
+    numbered: bool | None = None
 
 
 # A file beside the output: what is added to the output's name (or, in a folder, the name), and its content.
@@ -60,7 +65,8 @@ class Writer:
     name     as in `--format`
     endings  of output files that mean it
     write    writes all records into a file; gives what belongs beside it, once they are through
-    ending, content   where it is one file a picture: the file's ending, and its bytes from a record
+    ending, content   where it is one file a picture: the file's ending, and its bytes from a record; None where it is
+                      made of more than the record (`Output.files`)
     beside   what else such a folder gets
     """
 
@@ -74,7 +80,19 @@ class Writer:
     @property
     def folder(self) -> bool:
         """Whether it is one file a picture."""
-        return self.content is not None
+        return self.write is None
+
+    def write_all(self, out: Place, records: Iterable[Record], whole: Whole) -> None:
+        """The output of a run that is through: the file of all records, or what belongs beside a file for each."""
+        if self.write is None:
+            deque(records, maxlen=0)
+            for name, content in self.beside(whole):
+                write_bytes(out / name, content)
+            return
+        with write_atomically(out) as file:
+            beside = list(self.write(file, records, whole))
+        for ending, content in beside:
+            write_bytes(out.with_name(out.name + ending), content)
 
 
 def writer_named(name: str) -> Writer:
@@ -85,7 +103,7 @@ def writer_named(name: str) -> Writer:
         raise UsageError(f"there is no format {name!r}; there are {', '.join(WRITERS)}") from None
 
 
-def writer_of(out: Path) -> Writer:
+def writer_of(out: Place) -> Writer:
     """The format that the ending of an output path names. UsageError where it names none."""
     for writer in WRITERS.values():
         if out.suffix.lower() in writer.endings:
@@ -107,13 +125,21 @@ def coco_category_id(names: Sequence[str]) -> Callable[[int], int]:
     return ids.__getitem__ if ids else lambda class_id: class_id + 1
 
 
-def numbered_stems(items: Sequence[Item]) -> dict[str, int] | None:
-    """Name -> the number in its stem, where every stem is a number, no two the same, and none is a video."""
-    stems = {item.name: PurePosixPath(item.name).stem for item in items}
-    if any(item.video for item in items) or not all(stem.isascii() and stem.isdecimal() for stem in stems.values()):
-        return None
-    numbers = {name: int(stem) for name, stem in stems.items()}
-    return numbers if len(set(numbers.values())) == len(numbers) else None
+def has_numbered_stems(items: Iterable[Item]) -> bool:
+    """Whether every stem is a number, no two the same, and none is a video's: then these are the images' ids."""
+    numbers = array("q")
+    for item in items:
+        stem = PurePosixPath(item.name).stem
+        if item.video or not (stem.isascii() and stem.isdecimal()) or int(stem) >= 1 << 63:
+            return False
+        numbers.append(int(stem))
+    every = np.sort(np.frombuffer(numbers, np.int64)) if numbers else np.zeros(0, np.int64)
+    return bool((every[1:] != every[:-1]).all())
+
+
+def number_in_stem(key: str) -> int:
+    """The number that a file is called by."""
+    return int(PurePosixPath(key).stem)
 
 
 def write_jsonl(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
@@ -128,14 +154,13 @@ def write_csv(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besid
     """A header, then a line a box; a picture without boxes has none, and is named by JSON Lines only."""
     from detkit.annotations.formats.csv_table import CSV_HEADER, csv_writer
 
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv_writer(text)
-    writer.writerow(CSV_HEADER)
-    for record in records:
-        for found in record.get("detections", ()):
-            place = (record_key(record), record["width"], record["height"])
-            writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"]))
-    text.detach()
+    with as_text(file) as text:
+        writer = csv_writer(text)
+        writer.writerow(CSV_HEADER)
+        for record in records:
+            for found in record.get("detections", ()):
+                place = (record_key(record), record["width"], record["height"])
+                writer.writerow((*place, *found["box"], found["score"], found["class"], found["class_id"]))
     yield from ()
 
 
@@ -155,8 +180,9 @@ def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besi
     """
     ids, numbers = whole.ids, RunningNumbers()
     if ids is None:
-        stems = numbered_stems(whole.items)
-        ids = CocoIds(numbers.__getitem__ if stems is None else stems.get, coco_category_id(whole.names))
+        numbered = has_numbered_stems(whole.items) if whole.numbered is None else whole.numbered
+        number = number_in_stem if numbered else numbers.__getitem__
+        ids = CocoIds(number, coco_category_id(whole.names))
     file.write(b"[")
     separator = b"\n"
     for record in records:

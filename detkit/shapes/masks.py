@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from detkit.errors import InputError
 from detkit.shapes import rle
+from detkit.shapes.polygons import Polygons
 
 # Coordinates beyond this many pixels are no place in a picture, and would overflow pycocotools.
 _FARTHEST = 1e8
@@ -78,6 +79,12 @@ class Masks:
         return cls(np.zeros((0, 2), np.int64), np.zeros(0, np.uint32), np.zeros(1, np.int64))
 
     @classmethod
+    def blank(cls, sizes: ArrayLike) -> Masks:
+        """Masks without a pixel, of pictures of `sizes` (N, 2), height and width."""
+        nothing = np.zeros(0, np.int64)
+        return cls.from_toggles(sizes, nothing, nothing)
+
+    @classmethod
     def concatenate(cls, parts: Iterable[Masks]) -> Masks:
         """All masks of `parts` in their order."""
         kept = [part for part in parts if len(part)]
@@ -138,40 +145,42 @@ class Masks:
 
         InputError for a ring of fewer than 3 points, or with coordinates that are no numbers.
         """
-        sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
-        if len(sizes) != len(objects):
-            raise InputError(f"{len(objects)} objects need as many sizes, got {len(sizes)}")
-        begins = range(0, len(objects), _TOGETHER)
-        some = [slice(begin, begin + _TOGETHER) for begin in begins]
-        return cls.concatenate(cls._from_rings(objects[part], sizes[part], part.start) for part in some)
+        return cls.drawn(Polygons.from_rings(objects), sizes)
 
     @classmethod
-    def _from_rings(cls, objects: Sequence[Sequence[ArrayLike]], sizes: NDArray[np.int64], before: int) -> Masks:
-        """`from_polygons` of a few; `before` is the number of the first."""
-        from detkit.shapes.mask_kernels import polygon_kernel
-
-        rings = [np.ravel(ring) if isinstance(ring, np.ndarray) else ring for rings in objects for ring in rings]
-        owner = np.repeat(np.arange(len(objects)), np.fromiter(map(len, objects), np.int64, len(objects)))
-        try:
-            if rings and not isinstance(rings[0], np.ndarray) and len(rings[0]) and np.ndim(rings[0][0]):  # type: ignore[arg-type, index]
-                rings = [np.ravel(ring) for ring in rings]
-            lengths = np.fromiter(map(len, rings), np.int64, len(rings))  # type: ignore[arg-type]
-            flat = np.fromiter(chain.from_iterable(rings), np.float64, int(lengths.sum()))  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise InputError("a polygon must be lists of numbers, x1, y1, x2, y2 ...") from error
-        if (wrong := np.flatnonzero((lengths < 6) | (lengths % 2 == 1))).size:
+    def drawn(cls, polygons: Polygons, sizes: ArrayLike) -> Masks:
+        """Polygons of N objects as `from_polygons` draws them, in pictures of `sizes` (N, 2), height and width."""
+        sizes = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
+        if len(sizes) != len(polygons):
+            raise InputError(f"{len(polygons)} objects need as many sizes, got {len(sizes)}")
+        lengths = np.diff(polygons.rings)
+        if (lengths < 3).any():
+            ring = int(np.flatnonzero(lengths < 3)[0])
             raise InputError(
-                f"the polygon of mask {before + owner[wrong[0]]} has a ring of {lengths[wrong[0]]} numbers; "
+                f"the polygon of mask {_owner_of(polygons, ring)} has a ring of {2 * lengths[ring]} numbers; "
                 "at least 3 points, x and y of each, are needed"
             )
-        ends = np.cumsum(lengths)
-        if not (np.abs(flat) <= _FARTHEST).all():
-            ring = int(np.searchsorted(ends, np.flatnonzero(~(np.abs(flat) <= _FARTHEST))[0], side="right"))
-            raise InputError(f"the polygon of mask {before + owner[ring]} has a point that is no place in a picture")
-        starts = np.concatenate(([0], ends)) // 2
-        rows, toggle = polygon_kernel(flat.reshape(-1, 2), starts, sizes[owner, 0], sizes[owner, 1])
+        odd = ~(np.abs(polygons.points) <= _FARTHEST).all(axis=1)
+        if odd.any():
+            ring = int(np.searchsorted(polygons.rings, np.flatnonzero(odd)[0], side="right")) - 1
+            raise InputError(
+                f"the polygon of mask {_owner_of(polygons, ring)} has a point that is no place in a picture"
+            )
+        begins = range(0, len(polygons), _TOGETHER)
+        if len(begins) <= 1:
+            return cls._drawn_together(polygons, sizes)
+        some = [slice(begin, begin + _TOGETHER) for begin in begins]
+        return cls.concatenate(cls._drawn_together(polygons[part], sizes[part]) for part in some)
+
+    @classmethod
+    def _drawn_together(cls, polygons: Polygons, sizes: NDArray[np.int64]) -> Masks:
+        """`drawn` of a few, whose rings are checked."""
+        from detkit.shapes.mask_kernels import polygon_kernel
+
+        owner = np.repeat(np.arange(len(polygons)), polygons.counts)
+        rows, toggle = polygon_kernel(polygons.points, polygons.rings, sizes[owner, 0], sizes[owner, 1])
         parts = cls.from_toggles(sizes[owner], rows, toggle)
-        if len(parts) == len(objects) and (owner == np.arange(len(objects))).all():
+        if len(parts) == len(polygons) and (owner == np.arange(len(polygons))).all():
             return parts
         return cls(sizes, *rle.union(parts.counts, parts.starts, owner, sizes.prod(axis=1)))
 
@@ -350,6 +359,10 @@ def pair_iou(
     first, second = ((one.run_ends, one.starts, one.areas, one.bounds) for one in (a, b))
     rows, columns = np.ascontiguousarray(rows), np.ascontiguousarray(columns)
     return overlap_kernel(first, second, rows, columns, crowd, float(min_iou))
+
+
+def _owner_of(polygons: Polygons, ring: int) -> int:
+    return int(np.searchsorted(polygons.objects, ring, side="right")) - 1
 
 
 def _with_owners(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -51,7 +51,7 @@ class Outline:
     def ring(self) -> Ring:
         """All parts and holes as one ring, (0, 2) for an empty mask: what a YOLO segmentation file holds a line."""
         rings = self.rings()
-        return _chained(rings[0], rings[1:]) if rings else np.zeros((0, 2))
+        return joined(rings) if rings else np.zeros((0, 2))
 
 
 def outline(mask: NDArray[Any], left: int = 0, top: int = 0) -> Outline:
@@ -140,6 +140,11 @@ def _rings(beside: NDArray[np.int64], below: NDArray[np.int64]) -> list[NDArray[
 def _signed_area(points: Ring) -> float:
     x, y = (points - points[0]).T
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+
+
+def joined(rings: Sequence[Ring]) -> Ring:
+    """Rings (K, 2) that do not overlap as one: lines run from the first to the others and back, and cover nothing."""
+    return _chained(rings[0], rings[1:])
 
 
 def _chained(ring: Ring, others: Sequence[Ring]) -> Ring:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.number_text import number_text
 from detkit.errors import InputError
-from detkit.files import reason, write_bytes
+from detkit.files import read_file, write_bytes
 from detkit.tracks import NO_CLASS, TrackTable, first_repeated
 
 FRAME, ID, LEFT, TOP, WIDTH, HEIGHT, SCORE, CLASS, VISIBILITY = range(9)
@@ -114,7 +114,7 @@ def write_tracks(path: Path, table: TrackTable) -> None:
 def read_masks(path: Path) -> list[MotMask]:
     """A MOTS file: rows of `frame id class height width counts`, separated by spaces."""
     masks = []
-    for number, line in _lines(_content(path).decode("utf-8", "replace")):
+    for number, line in _lines(read_file(path).decode("utf-8", "replace")):
         parts = line.split()
         if len(parts) != 6:
             raise _error(path, number, f"{len(parts)} values, expected frame, id, class, height, width and a mask")
@@ -156,7 +156,7 @@ def _has_classes(rows: Floats) -> bool:
 
 def _read_rows(path: Path, least: int) -> Floats:
     """(N, K) of a text file with rows of K >= `least` numbers."""
-    content = _content(path)
+    content = read_file(path)
     rows = _rows_in_bulk(content, least)
     if rows is None:
         rows = _rows_one_by_one(path, content, least)
@@ -221,16 +221,8 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _line_of_row(path: Path, row: int | np.integer) -> int:
     """The number of the line that holds row `row` (from 0)."""
-    numbers = [number for number, _ in _lines(_content(path).decode("utf-8", "replace"))]
+    numbers = [number for number, _ in _lines(read_file(path).decode("utf-8", "replace"))]
     return numbers[int(row)]
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {os.fspath(path)}: {reason(error)}") from error
 
 
 def _error(path: Path, line: int, problem: str) -> InputError:

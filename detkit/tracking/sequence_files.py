@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from detkit.errors import InputError
-from detkit.files import reason
+from detkit.files import read_file
 from detkit.tracking.motchallenge import read_tracks
 from detkit.tracks import NO_CLASS, TrackTable
 
@@ -67,7 +67,7 @@ def read_track_lines(path: Path) -> TrackTable:
     boxes: list[Sequence[float]] = []
     files: set[str] = set()
     number = 0
-    for number, line in enumerate(_read(path).splitlines(), start=1):
+    for number, line in enumerate(read_file(path).splitlines(), start=1):
         try:
             record = orjson.loads(line)
             frame = record.get("frame")
@@ -128,10 +128,3 @@ def _result(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise InputError(f"{folder}: no result of {name}: {folder / name}.txt is not there; an empty file means no tracks")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from error

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from detkit.errors import InputError, UsageError
-from detkit.files import reason
+from detkit.files import read_file
 from detkit.tracking.counting import Point
 
 Polygon = list[Point]
@@ -24,9 +23,7 @@ Polygon = list[Point]
 def read_zones(path: str | os.PathLike[str]) -> dict[str, Polygon]:
     """The zones of a file by name; those without are "zone 1", "zone 2" ... InputError where it holds none."""
     try:
-        content = orjson.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {reason(error)}") from error
+        content = orjson.loads(read_file(path))
     except orjson.JSONDecodeError as error:
         raise InputError(f"{path}: is no JSON: {error}") from error
     zones: dict[str, Polygon] = {}

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from detkit.annotations.class_names import names_from_file
 from detkit.errors import DetkitError, InputError, ModelError
-from detkit.files import reason, walk, write_bytes
+from detkit.files import read_file, walk, write_bytes
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.images import Image, read_image
@@ -113,12 +113,10 @@ def class_names(path: Path) -> tuple[str, ...]:
 
 def _names_in_python(path: Path) -> tuple[str, ...]:
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(read_file(path))
         for statement in tree.body:
             if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == TORCHVISION_TABLE:
                 return tuple(str(name) for name in ast.literal_eval(statement.value))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
     except (SyntaxError, ValueError) as error:
         raise InputError(f"{path}: is not a Python file with a list of names") from error
     raise InputError(f"{path}: has no {TORCHVISION_TABLE}; it is in torchvision/models/_meta.py")

@@ -20,6 +20,7 @@ no category table               the ids serve as names
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -34,14 +35,15 @@ from detkit.annotations.building import Contents, fill_ids, images_table
 from detkit.annotations.columns import box_column, flag_column, number_column
 from detkit.annotations.format import Format, Request
 from detkit.annotations.formats import format_of
+from detkit.annotations.formats.coco_segments import Segments, without_segmentations
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.shape_reading import boxes_around, shapes_of
 from detkit.annotations.text_files import json_bytes, parse_json, parse_json_exactly
 from detkit.classes import COCO_NAMES, coco_ids
-from detkit.dataset import Categories, GroundTruth, Predictions
+from detkit.dataset import Categories, GroundTruth, Images, Predictions, Skeleton
 from detkit.errors import InputError
 from detkit.picture_names import plain_path, without_ending
-from detkit.shapes.shape_columns import Shapes
+from detkit.shapes.shape_columns import ALL_SHAPES, Shapes
 
 _INFO = {"description": "written by detkit"}
 # What the tables hold of each kind of entry.
@@ -51,6 +53,12 @@ _HELD = {
                               "iscrowd", "ignore", "difficult", "truncated", "occluded")),
     "categories": frozenset(("id", "name")),
 }  # fmt: skip
+# What they hold besides where all shapes are asked for.
+_SHAPES = {
+    "annotations": frozenset(("segmentation", "keypoints", "num_keypoints", "corners")),
+    "categories": frozenset(("keypoints", "skeleton")),
+}
+_SEGMENTS = re.compile(rb'"segments_info"\s*:\s*\[')
 # From this size on the array parser is worth its fixed cost.
 FAST_FROM_BYTES = 1 << 17
 # What results may have in place of boxes, in pycocotools' order, and the columns of `Shapes`.
@@ -107,6 +115,10 @@ class Results:
 def read(request: Request) -> Contents | Predictions:
     """The tables of an annotation file, or the detections of a results list in the rows of the ground truth."""
     if not is_results(request.data):
+        if _SEGMENTS.search(request.data):  # behind a long list of images, where recognition does not look
+            from detkit.annotations.formats import coco_panoptic
+
+            return coco_panoptic.read(request)
         return read_annotations(request)
     if request.target is None:
         raise InputError(
@@ -142,14 +154,8 @@ def is_results(data: bytes) -> bool:
 
 def read_annotations(request: Request) -> Contents:
     """The tables of a COCO object. InputError where it is another JSON or names no image."""
-    path, data, problems = request.path, request.data, request.problems
-    document = parse_json(path, data)
-    if isinstance(document, dict) and any(
-        _lost_digits(entries, ("id", "image_id", "category_id"))
-        for entries in map(document.get, _HELD)
-        if isinstance(entries, list)
-    ):
-        document = parse_json_exactly(path, data)
+    path, problems = request.path, request.problems
+    document, segments = _parsed(path, request.data)
     if not isinstance(document, dict):
         raise InputError(f"{path}: is not a COCO annotation file: JSON object expected, got {_kind(document)}")
     for key in ("images", "annotations", "categories"):
@@ -170,17 +176,43 @@ def read_annotations(request: Request) -> Contents:
         table = [{"id": id, "name": str(id)} for id in sorted(seen, key=_id_order)]
         problems.add("no category table, so the category ids serve as names", quoted(seen))
     categories, class_rows = _categories(table, problems)
-    contents = _annotations(request, rows, images, image_rows, categories, class_rows)
-    return replace(contents, ground_truth=replace(contents.ground_truth, unread=_unread(document)))
+    tables = _Tables(images, image_rows, categories, class_rows)
+    contents = _annotations(request, rows, segments, tables)
+    unread = _unread(document, segments, request.shapes)
+    return replace(contents, ground_truth=replace(contents.ground_truth, unread=unread))
 
 
-def _unread(document: dict[str, Any]) -> dict[str, int]:
+def _parsed(path: Path, data: bytes) -> tuple[Any, Segments | None]:
+    """The document, and what its `segmentation` are where it holds numbers in place of them."""
+    short, segments = without_segmentations(data)
+    document: Any = None
+    if segments.texts:
+        try:
+            document = parse_json(path, short)
+        except InputError:  # the same again, with the place in the file
+            segments, short = Segments(()), data
+    if not segments.texts:
+        document = parse_json(path, data)
+    if isinstance(document, dict) and any(
+        _lost_digits(entries, ("id", "image_id", "category_id"))
+        for entries in map(document.get, _HELD)
+        if isinstance(entries, list)
+    ):
+        document = parse_json_exactly(path, short)
+    return document, segments if segments.texts else None
+
+
+def _unread(document: dict[str, Any], segments: Segments | None, wanted: str) -> dict[str, int]:
     """How often the file says what the tables do not hold."""
     counts: Counter[str] = Counter()
+    shapes = _SHAPES if wanted == ALL_SHAPES else {}
     for table, held in _HELD.items():
         rows = [row for row in document.get(table, ()) if type(row) is dict]
-        for key in sorted(set().union(*rows) - held):
-            counts[key] += sum(1 for row in rows if row.get(key))
+        for key in sorted(set().union(*rows) - held - shapes.get(table, set())):
+            if key == "segmentation" and segments is not None:
+                counts[key] += sum(1 for row in rows if segments.is_there(row.get(key)))
+            else:
+                counts[key] += sum(1 for row in rows if row.get(key))
     counts.update(key for key in document if key not in _HELD and document[key] and document[key] != _INFO)
     return {key: count for key, count in counts.items() if count}
 
@@ -213,6 +245,7 @@ def _categories(entries: list[dict[str, Any]], problems: Problems) -> tuple[Cate
     names: list[str] = []
     seen: set[str] = set()
     ids: list[int | str] = []
+    skeletons: list[Skeleton | None] = []
     for number, entry in enumerate(entries):
         id = entry.get("id")
         if not isinstance(id, int | str):
@@ -229,20 +262,40 @@ def _categories(entries: list[dict[str, Any]], problems: Problems) -> tuple[Cate
         seen.add(name)
         names.append(name)
         ids.append(id)
-    return Categories(tuple(names), tuple(ids)), rows
+        skeletons.append(_skeleton(entry))
+    return Categories(tuple(names), tuple(ids), skeletons=tuple(skeletons) if any(skeletons) else ()), rows
 
 
-def _annotations(
-    request: Request,
-    rows: list[dict[str, Any]],
-    images: Any,
-    image_rows: dict[Any, int],
-    categories: Categories,
-    class_rows: dict[Any, int],
-) -> Contents:
-    path, problems = request.path, request.problems
-    image_index = look_up(image_rows, [row.get("image_id") for row in rows])
-    class_index = look_up(class_rows, [row.get("category_id") for row in rows])
+def _skeleton(entry: dict[str, Any]) -> Skeleton | None:
+    """The key points of a class, None where it has none; edges that are no pairs of them are left out."""
+    names, edges = entry.get("keypoints"), entry.get("skeleton")
+    if not isinstance(names, list) or not names:
+        return None
+    pairs = [edge for edge in edges if isinstance(edge, list)] if isinstance(edges, list) else []
+    return Skeleton(
+        tuple(map(str, names)),
+        tuple(
+            (edge[0] - 1, edge[1] - 1)
+            for edge in pairs
+            if len(edge) == 2 and all(type(end) is int and 1 <= end <= len(names) for end in edge)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The pictures and classes of a file, and the row of each by its id."""
+
+    images: Images
+    image_rows: dict[Any, int]
+    categories: Categories
+    class_rows: dict[Any, int]
+
+
+def _annotations(request: Request, rows: list[dict[str, Any]], segments: Segments | None, tables: _Tables) -> Contents:
+    path, problems, images = request.path, request.problems, tables.images
+    image_index = look_up(tables.image_rows, [row.get("image_id") for row in rows])
+    class_index = look_up(tables.class_rows, [row.get("category_id") for row in rows])
     boxes, readable = box_column([row.get("bbox") for row in rows])
     for missing, kind, key in (
         (image_index < 0, "annotations of images that are not in the file, left out", "image_id"),
@@ -263,7 +316,7 @@ def _annotations(
     sizes = np.stack((images.heights, images.widths), axis=1)[image_index]
     ground_truth = GroundTruth(
         images=images,
-        categories=categories,
+        categories=tables.categories,
         image_index=image_index,
         class_index=class_index,
         boxes=boxes,
@@ -274,9 +327,19 @@ def _annotations(
         truncated=_flags(rows, "truncated"),
         occluded=_flags(rows, "occluded"),
         ids=_ids(rows, problems),
-        shapes=shapes_of(rows, request.shapes, sizes, problems),
+        shapes=_shapes(request, rows, segments, sizes),
     )
     return Contents(ground_truth, scores)
+
+
+def _shapes(
+    request: Request, rows: list[dict[str, Any]], segments: Segments | None, sizes: NDArray[np.int64]
+) -> Shapes:
+    masks = None if segments is None else segments.parsed([row.get("segmentation") for row in rows])
+    try:
+        return shapes_of(rows, request.shapes, sizes, request.problems, masks)
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{request.path}: holds a segmentation that is not valid JSON: {error.msg}") from error
 
 
 def _first_of(problems: Problems) -> str:
@@ -354,7 +417,9 @@ def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") 
         areas = boxes[:, 2] * boxes[:, 3] if wanted else None
     else:
         boxes, readable = around, np.ones(len(rows), bool)
-        areas = holder.masks.areas.astype(np.float64) if holder.masks is not None else around[:, 2] * around[:, 3]
+        areas = around[:, 2] * around[:, 3] if holder.polygons is None else None
+        if holder.masks is not None and holder.polygons is None:
+            areas = holder.masks.areas.astype(np.float64)
     scores = number_column([row.get("score") for row in rows])
     results = Results(
         _id_column([row.get("image_id") for row in rows]),
@@ -548,7 +613,10 @@ def image_ids(ground_truth: GroundTruth) -> tuple[int | str, ...]:
 
 
 def coco_json(ground_truth: GroundTruth) -> bytes:
-    """The annotation file; `ignore`, `difficult`, `truncated`, `occluded` only where they are set."""
+    """The annotation file; `ignore`, `difficult`, `truncated`, `occluded` only where they are set.
+
+    Scores of a draft are `attributes`, as CVAT keeps what else is known of an object: a `score` makes it a result.
+    """
     images = ground_truth.images
     own_image_ids = image_ids(ground_truth)
     own_category_ids = category_ids(ground_truth)
@@ -558,6 +626,7 @@ def coco_json(ground_truth: GroundTruth) -> bytes:
         for key in ("ignore", "difficult", "truncated", "occluded")
         if getattr(ground_truth, key).any()
     }
+    beside = shape_entries(ground_truth.shapes, len(ground_truth))
     for row, (image, category, box, area, crowd, id) in enumerate(
         zip(
             ground_truth.image_index.tolist(),
@@ -578,7 +647,10 @@ def coco_json(ground_truth: GroundTruth) -> bytes:
             "iscrowd": int(crowd),
             "segmentation": [],
         }
+        annotation.update(beside[row])
         annotation.update({key: 1 for key, values in flags.items() if values[row]})
+        if ground_truth.scores:
+            annotation["attributes"] = {"score": ground_truth.scores[row]}
         annotations.append(annotation)
     document = {
         "info": _INFO,
@@ -591,8 +663,41 @@ def coco_json(ground_truth: GroundTruth) -> bytes:
         ],
         "annotations": annotations,
         "categories": [
-            {"id": id, "name": name, "supercategory": ""}
-            for id, name in zip(own_category_ids, ground_truth.categories.names, strict=True)
+            {"id": id, "name": name, "supercategory": "", **_keypoint_names(skeleton)}
+            for id, name, skeleton in zip(
+                own_category_ids,
+                ground_truth.categories.names,
+                ground_truth.categories.skeletons or [None] * len(own_category_ids),
+                strict=True,
+            )
         ],
     }
     return json_bytes(document)
+
+
+def shape_entries(shapes: Shapes, count: int) -> list[dict[str, Any]]:
+    """Of each of N objects COCO's `segmentation` (rings, RLE or the corners of a turned box) and `keypoints`."""
+    entries: list[dict[str, Any]] = [{} for _ in range(count)]
+    if shapes.corners is not None:
+        for row in np.flatnonzero(shapes.has("corners", count)).tolist():
+            entries[row]["segmentation"] = [shapes.corners[row].ravel().tolist()]
+    if shapes.masks is not None:
+        some = np.flatnonzero(shapes.has("masks", count))
+        for row, segmentation in zip(some.tolist(), shapes.masks[some].to_coco(), strict=True):
+            entries[row]["segmentation"] = segmentation
+    if shapes.polygons is not None:
+        for row, rings in enumerate(shapes.polygons.lists()):
+            if rings:
+                entries[row]["segmentation"] = rings
+    if shapes.keypoints is not None:
+        for row in np.flatnonzero(shapes.has("keypoints", count)).tolist():
+            points = shapes.keypoints[row]
+            flat = [int(value) if value.is_integer() else value for value in points.ravel().tolist()]
+            entries[row] |= {"keypoints": flat, "num_keypoints": int((points[:, 2] > 0).sum())}
+    return entries
+
+
+def _keypoint_names(skeleton: Skeleton | None) -> dict[str, Any]:
+    if skeleton is None:
+        return {}
+    return {"keypoints": list(skeleton.points), "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges]}

@@ -4,7 +4,8 @@
         {"box": [x1, y1, x2, y2], "score": 0.9, "class": "person", "class_id": 0}]}
 
 Annotations have `annotations` in place of `detections`, their boxes no `score`, and where they are set `crowd`,
-`difficult`, `ignore`, `truncated`, `occluded` (true), `area` and `id`; the image may have an `image_id`. Frames of
+`difficult`, `ignore`, `truncated`, `occluded` (true), `area` and `id`; the image may have an `image_id`. Masks are
+`mask` (RLE) or `segmentation` (rings, as COCO's), beside them stand `keypoints` and `corners`. Frames of
 a video carry `frame` or `time`, which becomes part of the image's name ("clip.mp4#3"; "clip.mp4#0.12s" where there
 is no `frame`). A line with `error` is an image in which nothing was found. A box without `class` is named by its
 `class_id`, counted from 0.
@@ -30,6 +31,7 @@ from detkit.annotations.text_files import json_bytes, parse_json, parse_json_exa
 from detkit.dataset import GroundTruth, ImageId
 from detkit.errors import InputError
 from detkit.picture_names import plain_path, without_ending
+from detkit.shapes.shape_columns import Shapes
 
 MOST_LINE_BYTES = 1 << 26
 
@@ -195,6 +197,7 @@ def jsonl_bytes(ground_truth: GroundTruth) -> bytes:
     boxes: list[list[dict[str, Any]]] = [[] for _ in ground_truth.images.ids]
     columns = {key: getattr(ground_truth, key) for key in FLAGS}
     running = ground_truth.has_running_ids
+    beside = _beside(ground_truth.shapes, len(ground_truth))
     for row, (image, category, box) in enumerate(
         zip(ground_truth.image_index.tolist(), ground_truth.class_index.tolist(), corners.tolist(), strict=True)
     ):
@@ -204,6 +207,7 @@ def jsonl_bytes(ground_truth: GroundTruth) -> bytes:
             entry["area"] = float(areas[row])
         if not running:
             entry["id"] = ground_truth.ids[row]
+        entry.update(beside[row])
         boxes[image].append(entry)
     images = ground_truth.images
     lines = []
@@ -216,3 +220,21 @@ def jsonl_bytes(ground_truth: GroundTruth) -> bytes:
         record["annotations"] = found
         lines.append(json_bytes(record))
     return b"\n".join(lines) + b"\n"
+
+
+def _beside(shapes: Shapes, count: int) -> list[dict[str, Any]]:
+    """`mask`, `segmentation` (rings), `keypoints` and `corners` of each of N objects, where it has them."""
+    entries: list[dict[str, Any]] = [{} for _ in range(count)]
+    if shapes.masks is not None:
+        some = np.flatnonzero(shapes.has("masks", count))
+        for row, mask in zip(some.tolist(), shapes.masks[some].to_coco(), strict=True):
+            entries[row]["mask"] = mask
+    if shapes.polygons is not None:
+        for row, rings in enumerate(shapes.polygons.lists()):
+            if rings:
+                entries[row]["segmentation"] = rings
+    for key in ("keypoints", "corners"):
+        column = getattr(shapes, key)
+        for row in np.flatnonzero(shapes.has(key, count)).tolist():
+            entries[row][key] = column[row].tolist()
+    return entries

@@ -33,11 +33,13 @@ _MOST = 0.9
 class Lines:
     """N lines with equally many numbers behind the class: boxes (N, 4), centre and size in shares of the picture.
 
-    scores  float64 (N,), NaN where there is none
+    scores   float64 (N,), NaN where there is none
+    points   (N, K, 2) corners of polygons, or (N, K, 3) key points with what is said of their visibility; or None
     """
 
     boxes: Numbers
     scores: Numbers
+    points: Numbers | None = None
 
 
 @dataclass(frozen=True)
@@ -45,35 +47,57 @@ class Reading:
     """What the lines of one length are.
 
     what   for a message, where they are not plain boxes (with a score); "" where they are
+    kind   "box", "pose" or "polygon"
     """
 
     what: str
     take: Callable[[Numbers], Lines]
+    kind: str = "box"
 
 
-def reading_of(columns: Numbers, kpt_shape: tuple[int, int] | None, varies: bool) -> Reading:
+@dataclass(frozen=True)
+class Known:
+    """What is known of the lines of a folder.
+
+    kpt_shape  count, 0 for none, and dimensions (2 or 3) of the key points, where data.yaml gives them
+    varies     whether lines have many lengths, as polygons do and key points do not
+    kind       "pose" or "polygon", where somebody has said so; "" where not
+    """
+
+    kpt_shape: tuple[int, int] | None = None
+    varies: bool = False
+    kind: str = ""
+
+
+def reading_of(columns: Numbers, known: Known) -> Reading:
     """What lines of one length are.
 
     columns    (N, C), C >= 4: the numbers behind the class
-    kpt_shape  count, 0 for none, and dimensions (2 or 3) of the key points, where data.yaml gives them
-    varies     whether lines of the folder have many lengths, as polygons do and key points do not
-    ValueError, with the question to ask, where it cannot be told.
+    ValueError where it cannot be told.
     """
     count = columns.shape[1]
-    if kpt_shape is not None and kpt_shape[0]:
+    kpt_shape, varies = known.kpt_shape, known.varies
+    if kpt_shape is not None and kpt_shape[0] and known.kind != "polygon":
         further = count - 4 - kpt_shape[0] * kpt_shape[1]
         if 0 <= further <= 2:
-            return _pose(columns[:, count - further :], further)
+            return _pose(columns[:, count - further :], further, kpt_shape[1])
+        if count > 6:
+            raise ValueError
+    if known.kind == "pose" and count > 6:
+        return _said_pose(columns)
+    if known.kind == "polygon" and count >= 6:
+        return _polygon(count)
     if count == 4:
         return _plain(columns)
     if count == 5:
         return _with_one(columns)
     if count == 6 and _are_whole(columns[:, 4:]).any():
         return _with_two(columns)
-    if kpt_shape is None and not varies:
-        pose = _looks_like_pose(columns)
+    if kpt_shape is None:
+        pose = _looks_like_pose(columns, varies)
         if pose is not None:
-            return _pose(columns[:, count - pose :], pose)
+            further, dimensions = pose
+            return _pose(columns[:, count - further :], further, dimensions)
     return _polygon(count)
 
 
@@ -139,10 +163,21 @@ def _with_two(columns: Numbers) -> Reading:
     return Reading(f"class cx cy w h {order}", lambda some: Lines(some[:, :4], some[:, score]))
 
 
-def _looks_like_pose(columns: Numbers) -> int | None:
-    """The number of columns behind the key points where all lines are boxes with key points in them, else None.
+def _said_pose(columns: Numbers) -> Reading:
+    """Lines that are boxes with key points, of which nobody has said how many numbers each has."""
+    count = columns.shape[1]
+    for further in (0, 1, 2):
+        points = columns[:, 4 : count - further]
+        if points.shape[1] % 3 == 0 and np.isin(points[:, 2::3], (0, 1, 2)).all():
+            return _pose(columns[:, count - further :], further, 3)
+    further = count % 2
+    return _pose(columns[:, count - further :], further, 2)
 
-    ValueError where a few lines of one length may as well be polygons.
+
+def _looks_like_pose(columns: Numbers, varies: bool) -> tuple[int, int] | None:
+    """Columns behind the key points, and numbers a point, where all lines are boxes with key points; else None.
+
+    ValueError where a few lines of one length may as well be polygons, and where others must be.
     """
     count = columns.shape[1]
     if not _inside(columns[:, :4]).all() or (columns[:, 2:4] <= 0).any():
@@ -152,15 +187,18 @@ def _looks_like_pose(columns: Numbers) -> int | None:
         if points.shape[1] >= 3 and points.shape[1] % 3 == 0 and np.isin(points[:, 2::3], (0, 1, 2)).all():
             visible = points[:, 2::3] > 0
             if _near(columns[:, :4], points[:, ::3], points[:, 1::3], visible):
-                return further
-    for further in (0, 1):
+                if varies and len(columns) >= _FEWEST:
+                    raise ValueError
+                if not varies:
+                    return further, 3
+    for further in () if varies else (0, 1):
         points = columns[:, 4 : count - further]
         if count - further >= 10 and points.shape[1] % 2 == 0:
             xs, ys = points[:, ::2], points[:, 1::2]
             if _near(columns[:, :4], xs, ys, (xs != 0) | (ys != 0)):
                 if len(columns) < _FEWEST:
                     raise ValueError
-                return further
+                return further, 2
     return None
 
 
@@ -171,17 +209,25 @@ def _near(boxes: Numbers, xs: Numbers, ys: Numbers, counted: NDArray[np.bool_]) 
     return bool(counted.any() and inside[counted].mean() >= 0.95)
 
 
-def _pose(further: Numbers, count: int) -> Reading:
-    """A box with key points, and behind them a score, a track number or both."""
+def _pose(further: Numbers, count: int, dimensions: int) -> Reading:
+    """A box with key points, and behind them a score, a track number or both.
+
+    Of points without a visibility those at (0, 0), or left of or above the picture, are not labelled.
+    """
     score = None
     if count:
         whole = _are_whole(further)
         places = [place for place in range(count) if not whole[place]]
         score = places[0] - count if places else None
-    return Reading(
-        "boxes with key points, of which the boxes are read",
-        lambda some: Lines(some[:, :4], _none(len(some)) if score is None else some[:, score]),
-    )
+
+    def take(some: Numbers) -> Lines:
+        points = some[:, 4 : some.shape[1] - count].reshape(len(some), -1, dimensions)
+        if dimensions == 2:
+            labelled = np.asarray((points >= 0).all(axis=2) & (points > 0).any(axis=2))
+            points = np.concatenate((points, 2.0 * labelled[..., None].astype(np.float64)), axis=2)
+        return Lines(some[:, :4], _none(len(some)) if score is None else some[:, score], points)
+
+    return Reading("boxes with key points, of which the boxes are read", take, "pose")
 
 
 def _polygon(count: int) -> Reading:
@@ -193,6 +239,7 @@ def _polygon(count: int) -> Reading:
         low = np.stack((xs.min(axis=1), ys.min(axis=1)), axis=1)
         high = np.stack((xs.max(axis=1), ys.max(axis=1)), axis=1)
         scores = some[:, -1] if count % 2 else _none(len(some))
-        return Lines(np.concatenate(((low + high) / 2, high - low), axis=1), scores)
+        corners = some[:, :points].reshape(len(some), -1, 2)
+        return Lines(np.concatenate(((low + high) / 2, high - low), axis=1), scores, corners)
 
-    return Reading("polygons or turned boxes, taken as the upright boxes around them", take)
+    return Reading("polygons or turned boxes, taken as the upright boxes around them", take, "polygon")

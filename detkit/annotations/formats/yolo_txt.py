@@ -22,11 +22,12 @@ import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
 
+from detkit.annotations.beside import NOTHING, Beside
 from detkit.annotations.building import Builder, Contents, with_classes
 from detkit.annotations.by_picture import class_positions, pictures_of
 from detkit.annotations.columns import finite_numbers, whole_number
 from detkit.annotations.format import Format, Request
-from detkit.annotations.formats.yolo_columns import reading_of
+from detkit.annotations.formats.yolo_columns import Known, reading_of
 from detkit.annotations.formats.yolo_data_file import Label, read_data_yaml
 from detkit.annotations.label_files import OTHER_TEXTS as OTHER_TEXTS
 from detkit.annotations.label_files import LabelLines, holds_labels, label_file, label_files, label_folder
@@ -43,6 +44,8 @@ from detkit.errors import InputError
 NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "names.txt")
 SIZE_FILE = "sizes.csv"
 Floats = NDArray[np.float64]
+# What the lines are under the names of formats: told from the lines, or said by the name.
+_KINDS = {"yolo": "", "yolo-seg": "polygon", "yolo-obb": "corners", "yolo-pose": "pose"}
 # By this share of its picture a box may reach out of it unquestioned.
 _BEYOND = 0.02
 # Characters that JSON writes as they are and that YAML takes for line breaks or refuses.
@@ -73,7 +76,8 @@ def read(request: Request) -> Contents:
         request.problems.add("no class names found, so classes 0, 1, 2 ... are those of the ground truth in the order "
                              "of their ids", f"0 is '{names[0]}'")  # fmt: skip
     tables = [*([request.names] if isinstance(request.names, Path) else []), *tables]
-    case = _Case(path, request.problems, labels, tuple(names), sizes, key_points(tables))
+    kind = _KINDS[request.form.name]
+    case = _Case(path, request.problems, labels, tuple(names), sizes, key_points(tables), kind, request.shapes)
     return _read(case, target is None)
 
 
@@ -156,7 +160,11 @@ def find_sizes(path: Path) -> Sizes | None:
 
 @dataclass(frozen=True)
 class _Case:
-    """What is read: label files, names of classes 0, 1, 2 ..., sizes of the images, and the shape of key points."""
+    """What is read: label files, names of classes 0, 1, 2 ..., sizes of the images, and the shape of key points.
+
+    kind     "polygon", "corners" or "pose" where somebody has said what the lines are
+    shapes   as in `Request`
+    """
 
     path: Path
     problems: Problems
@@ -164,6 +172,8 @@ class _Case:
     names: tuple[str, ...]
     sizes: Sizes
     kpt_shape: tuple[int, int] | None
+    kind: str
+    shapes: str
 
 
 def _read(case: _Case, add_images: bool) -> Contents:
@@ -190,15 +200,15 @@ def _read(case: _Case, add_images: bool) -> Contents:
         entries += found
         owners += [(image, width, height)] * len(found)
     lines.check(case.path)
-    boxes, scores = _columns(case, entries)
+    boxes, scores, beside = _columns(case, entries)
     pixels = int((boxes.max(axis=1, initial=0) > 2).sum())
     if pixels > lines.count / 2:
         raise InputError(
             f"{case.path}: {pixels} of {lines.count} boxes are not relative to the image (0 to 1); are these pixels?"
         )
     _question(case, entries, boxes)
-    for (where, numbers), (image, width, height), (cx, cy, w, h), score in zip(
-        entries, owners, boxes.tolist(), scores.tolist(), strict=True
+    for row, ((where, numbers), (image, width, height), (cx, cy, w, h), score) in enumerate(
+        zip(entries, owners, boxes.tolist(), scores.tolist(), strict=True)
     ):
         if not (width and height):
             problems.add(UNSIZED, where)
@@ -207,36 +217,76 @@ def _read(case: _Case, add_images: bool) -> Contents:
         if case.names and class_id >= len(case.names):
             problems.add("boxes of classes beyond the list of names, called by their number", class_id)
         box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
-        builder.box(image, builder.category(str(class_id), class_id), box, score=None if score != score else score)
+        category = builder.category(str(class_id), class_id)
+        found_beside = _in_pixels(beside.get(row), width, height) if case.shapes else NOTHING
+        builder.box(image, category, box, score=None if score != score else score, beside=found_beside)
     if add_images:
         for file in sizes.files:
             if file not in labelled:
                 builder.background(file, *sizes(file))
-    return _named(builder.finish(), case.names)
+    return _named(builder.finish(case.shapes), case.names)
 
 
-def _columns(case: _Case, entries: Sequence[tuple[str, list[float]]]) -> tuple[Floats, Floats]:
-    """Boxes (N, 4), centre and size in shares of the picture, and scores (N,), NaN where there is none."""
+def _in_pixels(found: tuple[str, Floats] | None, width: int, height: int) -> Beside:
+    """What a line has beside its box."""
+    if found is None:
+        return NOTHING
+    kind, points = found
+    points = points.copy()
+    points[:, :2] *= (width, height)
+    if kind == "pose":
+        return Beside(keypoints=points)
+    return Beside(corners=points) if kind == "corners" else Beside(rings=(points,))
+
+
+Points = dict[int, tuple[str, Floats]]
+
+
+def _columns(case: _Case, entries: Sequence[tuple[str, list[float]]]) -> tuple[Floats, Floats, Points]:
+    """Boxes (N, 4), centre and size in shares of the picture, scores (N,), NaN where there is none, and points.
+
+    Of the lines that have more than boxes: whether these are a "polygon", "corners" or a "pose", and they, in shares.
+    """
     rows: dict[int, list[int]] = {}
     for row, (_, numbers) in enumerate(entries):
         rows.setdefault(len(numbers) - 1, []).append(row)
-    varies = sum(length > 6 for length in rows) > 2
+    known = Known(case.kpt_shape, sum(length > 6 for length in rows) > 2, case.kind.replace("corners", "polygon"))
     boxes, scores = np.zeros((len(entries), 4)), np.full(len(entries), np.nan)
+    # Polygons vary in length; where all have four corners they are turned boxes.
+    four = {length for length in rows if length > 6} <= {8, 9} and case.kind != "polygon"
+    if case.kind == "corners" and not four:
+        own = next(own for length, own in rows.items() if length > 6 and length not in (8, 9))
+        raise InputError(f"{case.path}: {entries[own[0]][0]} has {len(entries[own[0]][1]) - 1} numbers behind the "
+                         "class, and a turned box has 8, or 9 with its score")  # fmt: skip
+    beside: Points = {}
     for length, own in sorted(rows.items()):
         columns = np.array([entries[row][1][1:] for row in own])
         where = entries[own[0]][0]
         try:
-            reading = reading_of(columns, case.kpt_shape, varies)
+            reading = reading_of(columns, known)
         except ValueError as error:
             raise InputError(
                 f"{case.path}: the {length} numbers behind the class ({where}) may be a box with key points or a "
-                f"polygon; put a data.yaml with kpt_shape: [count, 2] beside the labels, or kpt_shape: [0, 2] for none"
+                f"polygon; put a data.yaml with kpt_shape: [count, 2] beside the labels, or kpt_shape: [0, 2] for "
+                f"none; or say that the format is yolo-pose or yolo-seg"
             ) from error
-        if reading.what:
-            case.problems.add(f"lines that are read as {reading.what}", where, len(own))
         found = reading.take(columns)
         boxes[own], scores[own] = found.boxes, found.scores
-    return boxes, scores
+        kind = "corners" if reading.kind == "polygon" and four else reading.kind
+        if reading.what and not (case.shapes and kind == (case.kind or "box")):
+            case.problems.add(f"lines that are read as {_said(case, reading.what, kind)}", where, len(own))
+        if found.points is not None:
+            beside |= {row: (kind, points) for row, points in zip(own, found.points, strict=True)}
+    return boxes, scores, beside
+
+
+def _said(case: _Case, what: str, kind: str) -> str:
+    """What lines are, for a message."""
+    if not case.shapes or kind == "box":
+        return what
+    if kind == "corners":
+        return "turned boxes, as all of them have four corners (yolo-seg as the format reads polygons)"
+    return {"pose": "boxes with key points", "polygon": "polygons"}[kind]
 
 
 def _question(case: _Case, entries: Sequence[tuple[str, list[float]]], boxes: Floats) -> None:

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -22,8 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.array_files import only_array, read_arrays
 from detkit.errors import DetkitError, ModelError, UsageError
-from detkit.files import reason, write_bytes
+from detkit.files import read_file, write_bytes
 from detkit.graphs.registry import hog_models, other_command, registry, resolve
 
 Floats = NDArray[np.float32]
@@ -231,9 +231,7 @@ def write_model(path: str | os.PathLike[str], model: HogModel) -> None:
 def read_model(path: str | os.PathLike[str]) -> HogModel:
     """The model in an .npz file of `write_model`. ModelError names the file where it is none."""
     try:
-        with np.load(io.BytesIO(_content(path)), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in ("weights", "offsets", "output")}
-            about = json.loads(str(archive["model"]))
+        arrays, about = read_arrays(path, ("weights", "offsets", "output"))
         if about.get("format") != _FORMAT or about.get("version") != 1 or not isinstance(about["name"], str):
             raise ValueError("other format")
         known = {part.name for part in fields(HogParameters)}
@@ -248,7 +246,7 @@ def read_model(path: str | os.PathLike[str]) -> HogModel:
         )
     except DetkitError as error:
         raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ModelError(f"{path}: is not a HOG model of detkit (see detkit train hog)") from error
 
 
@@ -342,25 +340,14 @@ def person_model() -> HogModel:
     return read_model(resolve(None, "hog-detect"))
 
 
-def _content(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-
-
 def _numbers(path: str | os.PathLike[str]) -> Floats:
-    content = _content(path)
+    content = read_file(path, ModelError)
     try:
         if content.startswith((b"\x93NUMPY", b"PK")):
-            loaded = np.load(io.BytesIO(content), allow_pickle=False)
-            arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[key] for key in loaded.files]
-            if len(arrays) != 1:
-                raise ValueError("several arrays")
-            return np.asarray(arrays[0], np.float32).ravel()
+            return np.asarray(only_array(content), np.float32).ravel()
         words = re.split(r"[\s,;\[\](){}]+", content.decode("utf-8-sig"))
         return np.array([float(word) for word in words if word], np.float32)
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError) as error:
         raise ModelError(
             f"{path}: is not a list of SVM coefficients (text, .npy, .npz with one array, .yml)"
         ) from error
@@ -368,7 +355,7 @@ def _numbers(path: str | os.PathLike[str]) -> Floats:
 
 def _from_file_storage(path: str | os.PathLike[str]) -> tuple[Floats, HogParameters | None]:
     """Coefficients of the first node of an OpenCV file, and the descriptor's parameters where it holds them."""
-    text = _content(path).decode("utf-8", errors="replace")
+    text = read_file(path, ModelError).decode("utf-8", errors="replace")
     try:
         storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         node = storage.getFirstTopLevelNode()

@@ -30,7 +30,7 @@ from detkit.annotations.class_names import names_from_metadata
 from detkit.boxes import decode_offsets
 from detkit.detections import Detections
 from detkit.detectors.base import Detector
-from detkit.detectors.rcnn.region_proposals import REGIONS, proposal_source
+from detkit.detectors.rcnn.region_proposals import REGIONS, from_file, proposal_source
 from detkit.detectors.rcnn.regions import RegionOptions, suppressed
 from detkit.detectors.rcnn.rpn import PROPOSAL_IOU, grid_anchors, propose
 from detkit.detectors.selection import Selection
@@ -167,6 +167,7 @@ class FastRcnn(_RoiDetector):
     ) -> None:
         selection, runtime, options = settled(settings, selection, runtime, options)
         super().__init__(model, selection, runtime, options, "fast")
+        self.by_name = from_file(options.proposals)
         self._propose = proposal_source(options.proposals, options.max_proposals or REGIONS, self.network.threads)
 
     def prepare(self, image: Image, name: str = "") -> Prepared:
@@ -177,6 +178,10 @@ class FastRcnn(_RoiDetector):
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """Detections of pictures with their proposals."""
         return [self._detect_one(one) for one in prepared]
+
+    def regions(self, prepared: Prepared) -> Floats | None:
+        """The proposals (N, 4)."""
+        return prepared.proposals
 
     def _detect_one(self, prepared: Prepared) -> Detections:
         assert prepared.proposals is not None
@@ -233,6 +238,10 @@ class FasterRcnn(_RoiDetector):
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """Detections of prepared pictures, in their order."""
         return [self._detections(*self.propose(one), one.placement) for one in prepared]
+
+    def regions(self, prepared: Prepared) -> Floats:
+        """The proposals (N, 4), best first, in pixels of the picture; the network makes them once more for it."""
+        return prepared.placement.undo(self.propose(prepared)[1])
 
     def _anchor_shapes(self) -> list[tuple[float, float]]:
         """Width and height of the anchors of a cell, from the metadata."""

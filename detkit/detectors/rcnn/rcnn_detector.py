@@ -6,7 +6,6 @@ region proposals (2.1) -> warp with context (appendix A) -> features of a networ
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.rcnn.rcnn_model import FeatureSettings, RcnnModel, read_rcnn_model
 from detkit.detectors.rcnn.region_features import Features, RegionFeatures
-from detkit.detectors.rcnn.region_proposals import REGIONS, proposal_source
+from detkit.detectors.rcnn.region_proposals import REGIONS, from_file, proposal_source
 from detkit.detectors.rcnn.regions import RegionOptions, suppressed
 from detkit.detectors.selection import Selection
 from detkit.errors import ModelError
+from detkit.files import sha256
 from detkit.graphs.registry import resolve
 from detkit.graphs.runtime import Runtime
 from detkit.images import Image
@@ -67,6 +67,7 @@ class Rcnn(Detector):
         self.features = feature_network(self.model.features, self.path.parent, options.context, runtime)
         self.network = self.features.network
         self.selection.wanted(self.names)  # says now what it would say at the first picture
+        self.by_name = from_file(options.proposals)
         self._propose = proposal_source(options.proposals, options.max_proposals or REGIONS, self.network.threads)
 
     def about(self) -> list[str]:
@@ -80,6 +81,10 @@ class Rcnn(Detector):
     def detect(self, prepared: Sequence[Proposed]) -> list[Detections]:
         """Detections of pictures with their proposals."""
         return [self._detect_one(one) for one in prepared]
+
+    def regions(self, prepared: Proposed) -> Floats:
+        """The proposals (N, 4)."""
+        return prepared.proposals.boxes
 
     def _detect_one(self, prepared: Proposed) -> Detections:
         image, boxes = prepared.image, prepared.proposals.boxes
@@ -122,10 +127,7 @@ def feature_network(settings: FeatureSettings, folder: Path, context: bool, runt
     relative = folder / settings.model
     model: str | Path = relative if relative.is_file() else settings.model
     path = resolve(model, "slide")
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path}: the network that makes the features cannot be read: {error.strerror}") from error
+    found = sha256(path, ModelError)
     if found != settings.sha256:
         raise ModelError(f"{path}: is not the network that the R-CNN was trained with: its SHA-256 is {found}")
     wanted = Features(settings.row, settings.grid, settings.size, settings.context if context else 0)

@@ -9,18 +9,17 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.array_files import read_arrays
 from detkit.errors import DetkitError, ModelError
-from detkit.files import reason, write_bytes
+from detkit.files import write_bytes
 
 Floats = NDArray[np.float32]
 
@@ -135,13 +134,8 @@ def write_rcnn_model(path: str | os.PathLike[str], model: RcnnModel) -> None:
 def read_rcnn_model(path: str | os.PathLike[str]) -> RcnnModel:
     """The model in an .npz file of `write_rcnn_model`. ModelError names the file where it is none."""
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {key: np.ascontiguousarray(archive[key], np.float32) for key in _ARRAYS}
-            about = json.loads(str(archive["model"]))
+        stored, about = read_arrays(path, _ARRAYS)
+        arrays = {key: np.ascontiguousarray(array, np.float32) for key, array in stored.items()}
         if about.get("format") != _FORMAT:
             raise ValueError("other format")
         settings = about["features"]
@@ -158,6 +152,6 @@ def read_rcnn_model(path: str | os.PathLike[str]) -> RcnnModel:
         )
         return RcnnModel(**arrays, names=tuple(map(str, about["names"])), features=features, notes=about["notes"])
     except DetkitError as error:
-        raise ModelError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, *_DAMAGED) as error:
+        raise error if str(path) in str(error) else ModelError(f"{path}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: is not an R-CNN of detkit (see detkit train rcnn)") from error

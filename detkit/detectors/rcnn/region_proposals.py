@@ -20,6 +20,11 @@ REGIONS = 1000  # a picture, where nothing else is asked for
 ProposalSource = Callable[[Image, str], Proposals]
 
 
+def from_file(method: str | None) -> bool:
+    """Whether proposals of this name come from a file, which holds those of whole pictures by their names."""
+    return method is not None and method not in METHODS
+
+
 def proposal_source(method: str | None, max_proposals: int, threads: int | None = None) -> ProposalSource:
     """The source called `method`: one of METHODS (None: the first), or a file as `detkit proposals` writes it.
 

@@ -24,8 +24,9 @@ from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
 from detkit.detectors.windows.grouping import Grouping, ScoreLevel, ScoreMap, group
+from detkit.detectors.windows.window_pictures import strongest
 from detkit.errors import InputError, ModelError, UsageError
-from detkit.files import reason
+from detkit.files import read_file
 from detkit.graphs.classifier_input import PictureInput, is_embedding
 from detkit.graphs.dense_graph import NotDense, make_dense
 from detkit.graphs.registry import resolve
@@ -272,6 +273,11 @@ class SlideDetector(Detector):
                 maps[class_id] = ScoreMap(own, self.input_size)
         return Classified(maps, (image.shape[1], image.shape[0]))
 
+    def heat(self, prepared: Image) -> Floats | None:
+        """The highest probability over classes and scales (H, W); the network scores the windows once more for it."""
+        best = self.classify(prepared).best
+        return None if best is None else strongest(best, (prepared.shape[1], prepared.shape[0]))
+
     def decode(self, classified: Classified) -> Detections:
         """Group the windows of each class into boxes."""
         if not classified.score_maps:
@@ -342,7 +348,7 @@ class SlideDetector(Detector):
         try:
             if self.classifier.picture.channels_last:
                 raise NotDense("its channels come last")
-            content = make_dense(_content(self.network.path), self.input_size, (self.stride, self.stride))
+            content = make_dense(read_file(self.network.path), self.input_size, (self.stride, self.stride))
             network = Network(self.network.path, runtime, content=content)
             difference = self._difference(network)
             if difference > _SAME:
@@ -396,10 +402,3 @@ def _background(given: str | int | None, names: tuple[str, ...], metadata: Mappi
 
 def _size_is_open(path: Path) -> UsageError:
     return UsageError(f"{path}: leaves the size of its input open: name the window, as WxH")
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error

@@ -6,20 +6,24 @@ positive where the object is, cut by the box. As in ultralytics' code, the sum i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from detkit.boxes import Floats, clip
+from detkit.boxes import iou as box_iou
 from detkit.detections import PER_BOX, Detections
 from detkit.detectors.selection import Selection
+from detkit.detectors.yolo.heads.dense import sigmoid
 from detkit.detectors.yolo.heads.types import Candidates, Layout
+from detkit.graphs.enlarging import enlarging
 from detkit.graphs.letterbox import Placement
 from detkit.shapes.masks import Masks
 from detkit.shapes.turned_boxes import enclosing, fast_nms, to_corners
+
+# Boxes of a class that fast suppression looks at.
+_MOST_OF_A_CLASS = 200
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,6 +44,21 @@ def turned_survivors(found: WithRest, iou: float, selection: Selection) -> Detec
     overlap = iou if selection.iou is None else selection.iou
     kept = fast_nms(found.rest, found.scores, overlap, None if selection.agnostic else found.class_ids)
     return found[kept if selection.max_det is None else kept[: selection.max_det]]
+
+
+def fast_survivors(found: WithRest, iou: float, selection: Selection) -> Detections:
+    """Fast suppression (Bolya et al. 2019, section 3.3): a box goes where any better one of its class overlaps it more
+    than `iou`, even one that is itself suppressed. Of each class the best 200 are looked at, as the authors' code does.
+    """
+    order = np.argsort(-found.scores, kind="stable")
+    classes = np.zeros_like(found.class_ids) if selection.agnostic else found.class_ids
+    kept = []
+    for one in np.unique(classes).tolist():
+        rows = order[classes[order] == one][:_MOST_OF_A_CLASS]
+        overlaps = np.triu(box_iou(found.boxes[rows], found.boxes[rows]), 1)
+        kept.append(rows[overlaps.max(axis=0, initial=0) <= iou])
+    survivors = found[np.sort(np.concatenate(kept))] if kept else found
+    return selection.suppressed(survivors, iou, method="none")
 
 
 def in_picture(
@@ -63,7 +82,8 @@ def in_picture(
         seen = points[..., 2:3] if numbers > 2 else np.ones_like(points[..., :1])
         keypoints = np.concatenate((placement.undo_points(points[..., :2], cut=True), seen), axis=2)
     elif rest is not None and layout.coefficients and prototypes is not None:
-        masks = decode_masks(rest[:, : layout.coefficients], prototypes, boxes, placement)
+        decode = cropped_masks if layout.cropped else decode_masks
+        masks = decode(rest[:, : layout.coefficients], prototypes, boxes, placement)
     elif rest is not None and layout.maps and prototypes is not None:
         # Logits or probabilities, as the exporter had it: only logits fall below nought.
         threshold = 0.0 if prototypes.min(initial=0) < 0 else 0.5
@@ -77,18 +97,27 @@ def pasted_maps(maps: Floats, placement: Placement, threshold: float = 0.5) -> M
 
     The part with the picture in it is resized to the picture bilinearly. Maps may be coarser than the input.
     """
-    width, height = placement.source_size
-    left, top = placement.left, placement.top
+    return Masks.from_dense([placement.undo_map(one) > threshold for one in maps])
+
+
+def cropped_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement) -> Masks:
+    """Masks (N) of the picture as YOLACT's authors make them; arguments as of `decode_masks`.
+
+    The sigmoid of the weighted sum, cut by the box and a prototype's pixel around it, is resized to the picture
+    bilinearly; what is above 0.5 belongs to the mask.
+    """
+    height, width = prototypes.shape[1:]
+    across, down = width / placement.size[0], height / placement.size[1]
+    edges = placement.apply(boxes.astype(np.float32)) * np.array([across, down] * 2, np.float32)
     masks = []
-    for one in maps:
-        if one.shape != placement.size[::-1] and placement.resized != placement.size:
-            one = cv2.resize(one, placement.size, interpolation=cv2.INTER_LINEAR)
-        content = one
-        if placement.resized != placement.size:
-            content = one[top : top + placement.resized[1], left : left + placement.resized[0]]
-        if content.shape != (height, width):
-            content = cv2.resize(content, (width, height), interpolation=cv2.INTER_LINEAR)
-        masks.append(content > threshold)
+    for weights, (x1, y1, x2, y2) in zip(coefficients, edges.tolist(), strict=True):
+        left, top = max(math.ceil(min(x1, x2) - 1), 0), max(math.ceil(min(y1, y2) - 1), 0)
+        right, bottom = min(math.ceil(max(x1, x2) + 1), width), min(math.ceil(max(y1, y2) + 1), height)
+        shares = np.zeros((height, width), np.float32)
+        if right > left and bottom > top:
+            summed = np.einsum("k,kij->ij", weights, prototypes[:, top:bottom, left:right])
+            shares[top:bottom, left:right] = sigmoid(summed)
+        masks.append(placement.undo_map(shares) > 0.5)
     return Masks.from_dense(masks)
 
 
@@ -99,7 +128,7 @@ def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placem
     is above 0 and inside of the box (x1 <= x < x2) belongs to the mask. Only the pixels of each box are computed.
     """
     width, height = placement.source_size
-    down, across = _enlarging(placement, prototypes.shape[1:])
+    down, across = enlarging(placement, prototypes.shape[1:])
     windows = []
     for weights, box in zip(coefficients, boxes, strict=True):
         x1, y1, x2, y2 = np.clip(np.ceil(box), 0, (width, height) * 2).astype(int).tolist()
@@ -112,53 +141,3 @@ def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placem
         summed = np.einsum("k,kij->ij", weights, part)
         windows.append((columns.of(rows.of(summed).T).T > 0, x1, y1))
     return Masks.from_windows(windows, height, width)
-
-
-@dataclass(frozen=True)
-class _Taps:
-    """How rows of an enlarged picture are made: row i is the sum over t of weights[i, t] times row places[i, t].
-
-    first, last   the rows of the small picture that are used, last excluded; `places` count from `first`
-    """
-
-    places: NDArray[np.int64]
-    weights: Floats
-    first: int
-    last: int
-
-    def cut(self, begin: int, end: int) -> _Taps:
-        """Rows `begin` to `end` alone."""
-        places = self.places[begin:end] + self.first
-        first, last = int(places.min()), int(places.max()) + 1
-        return _Taps(places - first, self.weights[begin:end], first, last)
-
-    def of(self, picture: Floats) -> Floats:
-        """The rows, of a picture whose first row is `first`."""
-        picture = np.ascontiguousarray(picture)
-        total = picture[self.places[:, 0]]
-        total *= self.weights[:, :1]
-        for tap in range(1, self.places.shape[1]):
-            total += picture[self.places[:, tap]] * self.weights[:, tap : tap + 1]
-        return total
-
-
-@lru_cache(maxsize=8)
-def _enlarging(placement: Placement, shape: tuple[int, int]) -> tuple[_Taps, _Taps]:
-    """How rows, and columns, of prototypes of `shape` make those of the picture.
-
-    Resizing is linear, so the resized unit matrix holds the weights.
-    """
-    sides = zip(shape, placement.size[::-1], (placement.top, placement.left), placement.resized[::-1],
-                placement.source_size[::-1], strict=True)  # fmt: skip
-    taps = []
-    for own, whole, before, inside, target in sides:
-        in_input = cv2.resize(np.eye(own, dtype=np.float32), (own, whole), interpolation=cv2.INTER_LINEAR)
-        content = np.ascontiguousarray(in_input[before : before + inside])
-        matrix = np.asarray(cv2.resize(content, (own, target), interpolation=cv2.INTER_LINEAR), np.float32)
-        # At most four neighbours have a weight: begin with the first and take as many as any row needs.
-        used = matrix != 0
-        begins = used.argmax(axis=1)
-        most = int((own - used[:, ::-1].argmax(axis=1) - begins).max())
-        places = np.minimum(begins, own - most)[:, None] + np.arange(most)
-        taps.append(_Taps(places, np.take_along_axis(matrix, places, axis=1), 0, own))
-    return taps[0], taps[1]

@@ -64,9 +64,12 @@ class Feeding:
         canvas, placement = preparation.place(image, size)
         return Prepared(preparation.tensor(canvas, self.pixels), placement)
 
-    def run(self, prepared: Sequence[Prepared]) -> list[NDArray[np.generic]]:
-        """The network's outputs for pictures of one input size; a fixed batch is filled up with the last of them."""
-        return self.network.run(self.feeds(prepared))
+    def run(self, prepared: Sequence[Prepared], outputs: Sequence[str] | None = None) -> list[NDArray[np.generic]]:
+        """The network's outputs for pictures of one input size; a fixed batch is filled up with the last of them.
+
+        outputs   those that are wanted, by name; None: all
+        """
+        return self.network.run(self.feeds(prepared), outputs)
 
     def feeds(self, prepared: Sequence[Prepared]) -> dict[str, NDArray[np.generic]]:
         """The network's inputs for pictures of one input size."""
@@ -86,3 +89,11 @@ class Feeding:
                 value = next(head.extra[info.name] for head in HEADS.values() if info.name in head.extra)(size)
                 values[info.name] = np.repeat(value, batch, axis=0).astype(info.dtype)
         return values
+
+
+def of_one_shape(prepared: Sequence[Prepared], most: int) -> list[list[int]]:
+    """Places of the pictures, grouped by the shape of their tensors, at most `most` a group."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for place, picture in enumerate(prepared):
+        by_shape.setdefault(picture.tensor.shape, []).append(place)
+    return [places[start : start + most] for places in by_shape.values() for start in range(0, len(places), most)]

@@ -18,21 +18,17 @@ Names = Sequence[str] | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class GraphOptions:
-    """How a graph is read, where it does not tell or is not to be believed.
+class PictureOptions:
+    """The classes of a graph and how it wants its picture, where it does not tell or is not to be believed.
 
     names        class names, a file of them, "coco" or "voc", in place of the graph's own
-    head         name of the head, in place of recognising it
     size         side of the input in pixels, where the graph leaves it open
-    multi_label  whether a box counts for every class above `conf`; None takes the exporter's own choice
     mean, std    for each channel, on the scale 0 to 255: input = (pixel - mean) / std
     color, fit   see `Preparation`
     """
 
     names: Names | None = None
-    head: str | None = None
     size: int | None = None
-    multi_label: bool | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     color: Literal["rgb", "bgr"] | None = None
@@ -54,6 +50,18 @@ class GraphOptions:
         """`preparation` with what is given here."""
         given = {key: getattr(self, key) for key in ("mean", "std", "color", "fit")}
         return replace(preparation, **{key: value for key, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class GraphOptions(PictureOptions):
+    """How the graph of a detector is read.
+
+    head         name of the head, in place of recognising it
+    multi_label  whether a box counts for every class above `conf`; None takes the exporter's own choice
+    """
+
+    head: str | None = None
+    multi_label: bool | None = None
 
 
 def resolved_names(given: Names | None) -> tuple[str, ...]:

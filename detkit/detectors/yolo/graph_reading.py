@@ -22,16 +22,15 @@ from detkit.detectors.yolo.heads.anchored import default_anchors
 from detkit.detectors.yolo.heads.recognise import NEED_ANCHORS, Recognition, layout_for, recognise
 from detkit.detectors.yolo.heads.signature import Match, Signature
 from detkit.detectors.yolo.heads.types import Head, Layout
-from detkit.detectors.yolo.trials import Trials, literal, metadata_side
-from detkit.errors import ModelError, UsageError
+from detkit.detectors.yolo.told_preparation import Usual, scaled, told_preparation
+from detkit.detectors.yolo.trials import Trials
+from detkit.errors import ModelError
 from detkit.graphs.classifier_input import is_embedding
-from detkit.graphs.inner_scaling import InnerScaling, inner_scaling
+from detkit.graphs.inner_scaling import inner_scaling
 from detkit.graphs.preparation import Anchors, Preparation
 from detkit.graphs.registry import CLASSIFIER, other_command
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import Sidecar, sidecar_path
-
-_COLOR_KEYS = ("color", "color_format", "color_space", "channel_order")
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,14 @@ def read_graph(feeding: Feeding, sidecar: Sidecar, options: GraphOptions) -> Rea
     if np.issubdtype(feeding.pixels.dtype, np.floating):
         scaling = inner_scaling(network.path, feeding.image.name)
     given, own = resolved_names(options.names), resolved_names(sidecar.names) or names_from_metadata(network.metadata)
-    pictures = options.applied_to(sidecar.applied_to(_scaled(Preparation(), scaling)))
+    pictures = options.applied_to(sidecar.applied_to(scaled(Preparation(), scaling)))
     trials = Trials(feeding, sidecar, options, pictures, len(own) or _metadata_count(network.metadata))
     match, signature = _match(trials, sidecar, options, given)
     head = head_named(match.head)
-    preparation, assumptions = _preparation(head, feeding, sidecar, options, scaling)
-    if options.head or sidecar.head:
+    asked = bool(options.head or sidecar.head)
+    usual = Usual(head.preparation, "" if asked else head.assumes)
+    preparation, assumptions = told_preparation(usual, feeding, sidecar, options, scaling)
+    if asked:
         assumptions += _other_head(match, signature)
     if feeding.size is None and preparation.dynamic == "aspect" and not trials.any_size():
         preparation = replace(preparation, dynamic="square", size=max(signature.size))
@@ -147,57 +148,6 @@ def _refusal(found: Recognition, network: Network) -> str:
     return f"its outputs fit no head: {outputs}{f': {why}' if why else ''}. {settle}"
 
 
-def _preparation(
-    head: Head, feeding: Feeding, sidecar: Sidecar, options: GraphOptions, scaling: InnerScaling | None
-) -> tuple[Preparation, list[str]]:
-    """How the graph wants its picture, and what of that is assumed."""
-    metadata = feeding.network.metadata
-    preparation, assumptions = head.preparation, []
-    if "letterbox_pad" in metadata:  # libreyolo: "center" or "topleft"
-        preparation = replace(preparation, fit="center" if metadata["letterbox_pad"] == "center" else "top-left")
-    preparation = _scaled(preparation, scaling)
-    mean, std = (_metadata_numbers(metadata, key) for key in ("mean", "std"))
-    if mean and std:
-        preparation = replace(preparation, mean=mean, std=std)
-    color = next((metadata[key].strip().lower() for key in _COLOR_KEYS if key in metadata), "")
-    if color in ("rgb", "bgr"):
-        preparation = replace(preparation, color="bgr" if color == "bgr" else "rgb")
-    plain = preparation
-    preparation = options.applied_to(sidecar.applied_to(preparation))
-    told = preparation != plain or scaling is not None or (mean and std) or "letterbox_pad" in metadata
-    asked = options.head is not None or sidecar.head is not None
-    integer = np.issubdtype(feeding.pixels.dtype, np.integer)
-    if head.assumes and not told and not asked and not integer:
-        assumptions.append(
-            f"its pictures are prepared {head.assumes}: --mean, --std, --color, --fit or a sidecar file change it"
-        )
-    if feeding.pixels.dtype == np.int8:
-        if feeding.pixels.quantised is None:
-            assumptions.append("its input of 8-bit integers is given pixels less 128, as most quantisers write it")
-        else:
-            scale, zero = feeding.pixels.quantised
-            if (127 - zero) * scale > 4 * 255 / max(preparation.std):  # it wants pixels and not shares
-                preparation = preparation.for_pixels_to(255)
-    stride = metadata.get("stride", "")
-    if stride.isdecimal() and int(stride) > 0:
-        preparation = replace(preparation, stride=int(stride))
-    open_size = options.size or (sidecar.size and max(sidecar.size)) or metadata_side(metadata)
-    if open_size and preparation.dynamic != "native":
-        preparation = replace(preparation, size=open_size)
-    if options.size and feeding.size and max(feeding.size) != options.size:
-        width, height = feeding.size
-        raise UsageError(f"--size {options.size}: the graph's input is fixed at {width} x {height}")
-    return preparation, assumptions
-
-
-def _scaled(preparation: Preparation, scaling: InnerScaling | None) -> Preparation:
-    """`preparation` where the graph scales its pixels itself."""
-    if scaling is None:
-        return preparation
-    color = scaling.color or preparation.color
-    return replace(preparation, color=color).for_pixels_to(scaling.highest)
-
-
 def _anchors(head: Head, network: Network, sidecar: Sidecar, count: int | None) -> Anchors:
     anchors = sidecar.anchors or head.anchors or default_anchors(head.name, count, len(network.outputs))
     if not anchors and head.name in NEED_ANCHORS:
@@ -206,21 +156,6 @@ def _anchors(head: Head, network: Network, sidecar: Sidecar, count: int | None) 
             f"give them as 'anchors' in {sidecar_path(network.path).name}"
         )
     return anchors
-
-
-def _metadata_numbers(metadata: Mapping[str, str], key: str) -> tuple[float, float, float] | None:
-    """Three numbers for pixels from 0 to 255."""
-    value = literal(metadata.get(key, ""))
-    if not isinstance(value, list | tuple) or len(value) not in (1, 3):
-        return None
-    if not all(isinstance(number, int | float) and np.isfinite(number) for number in value):
-        return None
-    if key == "std" and min(value) <= 0:
-        return None
-    if 0 < max(value) < 1:  # for pixels from 0 to 1
-        value = [255 * number for number in value]
-    first, second, third = tuple(map(float, value)) * (3 // len(value))
-    return first, second, third
 
 
 def _metadata_count(metadata: Mapping[str, str]) -> int | None:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.detectors.yolo.feeding import Feeding, Prepared
-from detkit.detectors.yolo.graph_options import GraphOptions
+from detkit.detectors.yolo.graph_options import PictureOptions
 from detkit.detectors.yolo.heads.signature import Signature
 from detkit.errors import ModelError
 from detkit.graphs.letterbox import Placement
 from detkit.graphs.preparation import Preparation, Size
 from detkit.graphs.sidecar import Sidecar
+from detkit.images import Image
 
 # Sides of the trial picture, where nothing tells one: tried in turn until the graph runs.
 _PROBE_SIDES = (320, 640, 416, 512, 800)
@@ -27,7 +28,7 @@ class Trials:
     """Trial runs of a graph: with noise on a ramp, at its own size or at those that may be it."""
 
     def __init__(
-        self, feeding: Feeding, sidecar: Sidecar, options: GraphOptions, preparation: Preparation, names: int | None
+        self, feeding: Feeding, sidecar: Sidecar, options: PictureOptions, preparation: Preparation, names: int | None
     ) -> None:
         self.feeding, self.network, self.preparation = feeding, feeding.network, preparation
         self.names = names or None
@@ -53,18 +54,26 @@ class Trials:
             hint = "" if self.feeding.size else f"; tried at {tried}: name the size of its input with --size"
             raise ModelError(f"{problem}{hint}") from problem
 
-    def any_size(self) -> bool:
+    def any_size(self, size: Size = _NO_SQUARE) -> bool:
         """Whether a graph with an open size runs at one that is no square, too."""
         try:
-            self._run(_NO_SQUARE)
+            self._run(size)
         except ModelError:
             return False
         return True
 
+    def of(self, canvas: Image) -> list[NDArray[Any]]:
+        """The outputs for a picture (H, W, 3) RGB as large as the input. ModelError where the graph does not run."""
+        return _as_floats(self._outputs(canvas))
+
     def _run(self, size: Size) -> list[NDArray[Any]]:
         width, height = size
         ramp = np.linspace(0, 160, width)[None, :, None] + np.random.default_rng(0).integers(0, 96, (height, 1, 3))
-        tensor = self.preparation.tensor(ramp.astype(np.uint8), self.feeding.pixels)
+        return self._outputs(ramp.astype(np.uint8))
+
+    def _outputs(self, canvas: Image) -> list[NDArray[Any]]:
+        size = (canvas.shape[1], canvas.shape[0])
+        tensor = self.preparation.tensor(canvas, self.feeding.pixels)
         outputs = self.feeding.run([Prepared(tensor, Placement(size, size, size))])
         if not all(isinstance(output, np.ndarray) and output.dtype.kind in "fiub" for output in outputs):
             raise ModelError(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
-from detkit.detectors.yolo.beside_boxes import in_picture, turned_survivors, with_rest
-from detkit.detectors.yolo.feeding import Feeding, Prepared
+from detkit.detectors.yolo.beside_boxes import fast_survivors, in_picture, turned_survivors, with_rest
+from detkit.detectors.yolo.feeding import Feeding, Prepared, of_one_shape
 from detkit.detectors.yolo.graph_options import GraphOptions
 from detkit.detectors.yolo.graph_reading import metadata_iou, no_detector, read_graph
 from detkit.detectors.yolo.heads.evidence import check_boxes
@@ -24,7 +24,7 @@ from detkit.detectors.yolo.heads.types import Candidates, Frame, Outputs, Unsoun
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.graphs.letterbox import Placement
 from detkit.graphs.preparation import Size
-from detkit.graphs.registry import RUN_IN_PARTS, other_command, resolve
+from detkit.graphs.registry import RUN_IN_PARTS, SEMANTIC, SEMANTIC_TASKS, other_command, resolve
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.sidecar import read_sidecar
@@ -58,6 +58,8 @@ class Yolo(Detector):
         metadata = self.network.metadata
         if metadata.get("head") in RUN_IN_PARTS:
             raise other_command(self.network.path, metadata["head"])
+        if self.options.head is None and metadata.get("task", "").lower() in SEMANTIC_TASKS:
+            raise other_command(self.network.path, SEMANTIC)
         self.feeding = Feeding(self.network)
         if self.options.head is None and is_classifier(self.network.inputs, self.network.outputs, metadata):
             raise no_detector(self.feeding)
@@ -90,7 +92,7 @@ class Yolo(Detector):
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """Detections of prepared pictures, in their order; pictures of one size go through the network together."""
         found: dict[int, Detections] = {}
-        for group in _of_one_shape(prepared, self.batch):
+        for group in of_one_shape(prepared, self.batch):
             outputs = self.run([prepared[place] for place in group])
             for index, place in enumerate(group):
                 candidates = self.decode(outputs, index, prepared[place].placement.size)
@@ -149,6 +151,8 @@ class Yolo(Detector):
         found = with_rest(candidates, self.names)
         if layout.turned and self.head.nms and self.selection.nms == "greedy":
             kept = turned_survivors(found, self.iou, self.selection)
+        elif self.head.fast and self.selection.nms == "greedy":
+            kept = fast_survivors(found, self.iou, self.selection)
         else:
             kept = self.selection.suppressed(found, self.iou, method=None if self.head.nms else "none")
         return in_picture(kept, layout, placement, candidates.prototypes, cut=self.head.cut)
@@ -162,11 +166,3 @@ class Yolo(Detector):
     def input_size(self) -> Size | None:
         """The graph's fixed input (width, height); None where it follows the picture."""
         return self.feeding.size
-
-
-def _of_one_shape(prepared: Sequence[Prepared], most: int) -> list[list[int]]:
-    """Places of the pictures, grouped by the shape of their tensors, at most `most` a group."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for place, picture in enumerate(prepared):
-        by_shape.setdefault(picture.tensor.shape, []).append(place)
-    return [places[start : start + most] for places in by_shape.values() for start in range(0, len(places), most)]

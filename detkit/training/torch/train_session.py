@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from detkit.errors import InputError, OutputError
@@ -23,7 +24,7 @@ from detkit.training.torch.memory import keep_freed_memory
 from detkit.training.torch.parallel import GradientWorkers
 from detkit.training.torch.schedule import rate_factor
 from detkit.training.torch.train_settings import Length
-from detkit.training.torch.training_set import BatchOrder, TrainingSet, repeat_factors
+from detkit.training.torch.training_set import BatchOrder, repeat_factors
 
 DETECTOR = "detector.onnx"
 Network = TypeVar("Network", bound=nn.Module)
@@ -44,6 +45,16 @@ class AnyRecipe(Protocol):
     seed: int
 
 
+class Learnt(Protocol):
+    """What a session asks of the pictures that it learns from; see `TrainingSet`."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def weights(self) -> Sequence[float] | None: ...
+    def certain_classes(self) -> list[NDArray[np.int64]]: ...
+
+
 def make_folder(directory: Path) -> None:
     """OutputError where the folder cannot be made."""
     try:
@@ -62,7 +73,7 @@ class Session(Generic[Network]):
     def __init__(
         self,
         directory: Path,
-        data: TrainingSet,
+        data: Learnt,
         network: Network,
         groups: list[dict[str, Any]],
         recipe: AnyRecipe,
@@ -118,19 +129,20 @@ class Session(Generic[Network]):
 
     def save(self) -> None:
         """Write the checkpoint."""
-        save_checkpoint(
-            self.directory,
-            {
-                "settings": self.network.settings,
-                "names": self.names,
-                "recipe": asdict(self.recipe),
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "seconds": self.seconds(),
-            },
-        )
+        save_checkpoint(self.directory, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "settings": self.network.settings,
+            "names": self.names,
+            "recipe": asdict(self.recipe),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds(),
+        }
 
     def _load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's state, but with the rates and the decay of this session's recipe."""

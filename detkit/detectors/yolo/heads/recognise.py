@@ -23,6 +23,7 @@ from detkit.detectors.yolo.heads.finished_proposals import finished_rows, is_fin
 from detkit.detectors.yolo.heads.several_proposals import four_outputs, levels, three_outputs, two_outputs
 from detkit.detectors.yolo.heads.signature import Found, Match, Note, Signature, flat_v1, whole_picture
 from detkit.detectors.yolo.heads.types import PLAIN, Frame, Head, Layout, Shape, UnsoundError
+from detkit.detectors.yolo.heads.yolact import yolact
 from detkit.errors import ModelError
 
 # libreyolo's families, as its metadata calls them, whose graphs are read.
@@ -108,6 +109,8 @@ def proposals(signature: Signature) -> Iterator[Found]:
         found = list(two_outputs(signature))
     if not found and count == 3:
         found = list(three_outputs(signature))
+    if not found and count in (4, 5):
+        found = list(yolact(signature))
     if not found and count >= 4:
         found = list(four_outputs(signature))
     yield from found or levels(signature)
@@ -182,7 +185,7 @@ def _one_output(signature: Signature, place: int, others: int = 0) -> Iterator[F
     elif len(shape) == 3 and np.issubdtype(signature.outputs[place].dtype, np.floating):
         yield from _one_matrix(signature, place, shown, Layout(outputs), others)
     elif len(shape) == 3 and shape[1:] == signature.size[::-1]:
-        yield Note("it gives a class number for every pixel: semantic segmentation, which finds no boxes")
+        yield Note("it gives a class number for every pixel: semantic segmentation, which detkit segment reads")
 
 
 def _one_matrix(signature: Signature, place: int, shown: str, plain: Layout, others: int) -> Iterator[Found]:
@@ -216,7 +219,8 @@ def _one_map(signature: Signature, shape: Shape) -> Iterator[Found]:
         return
     if (shape[3], shape[2]) != level_grids.cells(signature.size, 32) or shape[1] % 5 or shape[1] < 30:
         if shape[2] > 1 and shape[3] > 1:
-            yield Note(f"one output {shape}, a map of numbers: semantic segmentation or features, which are no boxes")
+            what = "features, or semantic segmentation, which detkit segment reads"
+            yield Note(f"one output {shape}, a map of numbers: {what}")
         return
     classes = shape[1] // 5 - 5
     reason = f"one output {shape}: 5 anchors of 5 + {classes} channels at stride 32"

@@ -285,6 +285,8 @@ def levels(signature: Signature) -> Iterator[Found]:
     ranks = {len(shape) for shape in shapes}
     if ranks == {5}:
         yield from _raw_levels(signature, shapes)
+    elif ranks == {4} and len({shape[2:] for shape in shapes}) < len(shapes):
+        yield Note(f"outputs {shapes}: maps of one size: semantic segmentation, which detkit segment reads")
     elif ranks == {4} and len(shapes) in (2, 3) and all(shape[1] % 3 == 0 and shape[1] >= 18 for shape in shapes):
         yield from _anchored_maps(signature, shapes)
     elif ranks == {3} and len(shapes) % 2 == 0:
