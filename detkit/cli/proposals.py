@@ -15,8 +15,6 @@ from detkit.cli.options import DeviceOption, MaxPixelsOption, QuietOption, Reade
 from detkit.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
-    from detkit.graphs.runtime import Runtime
     from detkit.proposals.methods import MethodOptions
 
 _SEARCH, _EDGES, _OUTPUT, _RUN = "Selective search", "Edge boxes", "Output", "How it runs"
@@ -190,13 +188,17 @@ def proposals(
         cv2.setNumThreads(1)
         if max_pixels is not None:
             set_max_pixels(max_pixels)
-        runtime = Runtime(device, threads)
+        runtime, fingerprint = Runtime(device, threads), ""
         propose: Propose
         if method is Method.rpn:
-            propose = _network(model, max_proposals, runtime).proposals
+            from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
+
+            network = FasterRcnn(model, runtime=runtime, max_proposals=max_proposals)
+            propose, fingerprint = network.proposals, network.fingerprint
         else:
             propose = method_named(method.value, max_proposals, chosen, runtime)
-        return Proposing(propose, draw_best, (lambda name: None) if cover is None else cover.objects), output
+        objects = (lambda name: None) if cover is None else cover.objects
+        return Proposing(propose, draw_best, objects, fingerprint), output
 
     problems: list[tuple[str, str]] = []
 
@@ -208,15 +210,16 @@ def proposals(
             cover.add(record["file"], record["boxes"])
         return record
 
-    def settings() -> dict[str, Any]:
-        own = {"model": _fingerprint(model)} if method is Method.rpn else {}
-        return {"command": "proposals", "method": method.value, "max": max_proposals, **own, **_settings(chosen, draw)}
+    def settings(task: Proposing) -> dict[str, Any]:
+        own = {"model": task.fingerprint} if task.fingerprint else {}
+        fixed = {"command": "proposals", "method": method.value, "max": max_proposals, **own}
+        return {**fixed, **_settings(chosen, draw)}
 
     cores = Runtime(threads=threads).cores
     short = out is None and sys.stdout.isatty()
     if not scale.whole:
         here = made(1)
-        job = Job(lambda: made(1), settings(), Reading(workers=threads, readers=readers))
+        job = Job(lambda: made(1), settings(here[0]), Reading(workers=threads, readers=readers))
         progress = RunProgress("parts" if scale.engine else "pictures", shown=not quiet)
         summary = run_at_scale(scale, job, here, listed, progress, counted)
         for name, why in problems:
@@ -232,7 +235,7 @@ def proposals(
         for name, why in problems:
             run.fail(name, why)
         if path is not None:
-            run.write(settings(), counted)
+            run.write(settings(task), counted)
         elif short:
             for record in map(counted, run.records()):
                 if "error" not in record:
@@ -246,20 +249,6 @@ def proposals(
         tell_painted(painted)
     if summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
-
-
-def _network(model: str | None, max_proposals: int, runtime: Runtime) -> FasterRcnn:
-    """The Faster R-CNN whose proposals are asked for."""
-    from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
-
-    return FasterRcnn(model, runtime=runtime, max_proposals=max_proposals)
-
-
-def _fingerprint(model: str | None) -> str:
-    from detkit.files import sha256
-    from detkit.graphs.registry import resolve
-
-    return sha256(resolve(model, "faster-rcnn"))
 
 
 def _settings(options: MethodOptions, draw: str | None) -> dict[str, Any]:
