@@ -684,7 +684,7 @@ def test_pictures_held_out_without_boxes_have_no_figures(tmp_path: Path, cli: An
         rows = [row for row in table["annotations"] if row["image_id"] != image]
         annotations.write_text(json.dumps(table | {"annotations": rows}))
         done = cli("train", "rcnn", annotations, "-o", tmp_path / "out", "--overwrite", *options)
-        if "AP -  AP50 -  on 1 pictures held out, with box regression" in done.stdout:
+        if "AP -  AP50 -  on 1 picture held out, with box regression" in done.stdout:
             return
     raise AssertionError(done.stdout + done.stderr)
 
