@@ -8,7 +8,13 @@ from pathlib import Path
 
 
 def available_cores() -> int:
-    """Cores that this process may use: its affinity mask, and the CPU quota of its container where there is one."""
+    """Cores that this process may use: its affinity mask, and the CPU quota of its container where there is one.
+
+    The variable DETKIT_CORES names fewer, where several such processes share a machine.
+    """
+    share = os.environ.get("DETKIT_CORES", "")
+    if share.isdecimal() and int(share) > 0:
+        return int(share)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _container_quota()
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))

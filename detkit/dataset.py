@@ -84,12 +84,14 @@ class Categories(Table):
 
     given       whether the file gives them as ids; False for running numbers and for places in a list of names
     skeletons   of each class, None where it has no key points; () where no class has
+    stuff       whether a class is a region of no single things (sky, grass); () where none is
     """
 
     names: tuple[str, ...] = field(metadata=PER_ROW)
     ids: tuple[int | str, ...] = field(metadata=PER_ROW)
     given: bool = False
     skeletons: tuple[Skeleton | None, ...] = field(default=(), metadata=PER_ROW)
+    stuff: tuple[bool, ...] = field(default=(), metadata=PER_ROW)
 
     def __len__(self) -> int:
         return len(self.names)

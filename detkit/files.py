@@ -27,8 +27,14 @@ def reason(error: OSError) -> str:
 def opened(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> Iterator[IO[bytes]]:
     """An ordinary file to read, so that nothing waits for a pipe that nobody fills, or reads a device that never ends.
 
-    `error`, with the file's name, where there is none, it is something else, or reading it fails inside the block.
+    Of an object in a store a copy. `error`, with the file's name, where there is none, it is something else, or reading
+    it fails inside the block.
     """
+    if isinstance(path, RemotePath):
+        with tempfile.TemporaryFile() as copy:
+            _fetch(path, copy, error)
+            yield copy
+        return
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -45,6 +51,16 @@ def opened(path: str | os.PathLike[str], error: type[DetkitError] = InputError) 
         if "null byte" not in str(failure):
             raise
         raise error(f"{os.fspath(path)!r}: no file has a NUL byte in its name") from failure
+
+
+def _fetch(path: RemotePath, copy: IO[bytes], error: type[DetkitError]) -> None:
+    from detkit.stores import fetch_object
+
+    try:
+        fetch_object(path, copy)
+    except InputError as failure:
+        raise error(str(failure)) from failure
+    copy.seek(0)
 
 
 @contextmanager
@@ -166,6 +182,33 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             tempfile.TemporaryFile(dir=target.parent).close()
     except OSError as error:
         raise OutputError(f"cannot write {os.fspath(path)}: {reason(error)}") from error
+
+
+def tail_of(path: str | os.PathLike[str], length: int) -> bytes | None:
+    """The last bytes of a file or an object, at most so many; None where it is not there."""
+    if isinstance(path, RemotePath):
+        from detkit.stores import read_tail
+
+        return read_tail(path, length)
+    try:
+        with open(path, "rb") as file:
+            file.seek(-min(length, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return file.read()
+    except OSError:
+        return None
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Delete a file or an object, or see that it is not there. OutputError where it cannot be deleted."""
+    if isinstance(path, RemotePath):
+        from detkit.stores import remove_object
+
+        remove_object(path)
+        return
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot delete {os.fspath(path)}: {reason(error)}") from error
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -16,13 +16,13 @@ def hash_of(name: str) -> int:
 
 
 class HashSet:
-    """Names by their hashes. Of ten million, two share one with a chance of 3 in a million.
+    """Names by their hashes, uint64 in rising order. Of ten million, two share one with a chance of 3 in a million.
 
     Where that would matter, who asks compares the names themselves; else a name that is not there counts as there.
     """
 
     def __init__(self, names: Iterable[str] = (), hashes: NDArray[np.uint64] | None = None) -> None:
-        self._sorted = _sorted(names) if hashes is None else hashes
+        self.hashes = _sorted(names) if hashes is None else hashes
 
     @classmethod
     def repeated(cls, names: Iterable[str]) -> HashSet:
@@ -32,14 +32,14 @@ class HashSet:
         return cls(hashes=np.unique(again))
 
     def __contains__(self, name: str) -> bool:
-        if not len(self._sorted):
+        if not len(self.hashes):
             return False
         wanted = np.uint64(hash_of(name))
-        at = int(np.searchsorted(self._sorted, wanted))
-        return at < len(self._sorted) and bool(self._sorted[at] == wanted)
+        at = int(np.searchsorted(self.hashes, wanted))
+        return at < len(self.hashes) and bool(self.hashes[at] == wanted)
 
     def __len__(self) -> int:
-        return len(self._sorted)
+        return len(self.hashes)
 
 
 def _sorted(names: Iterable[str]) -> NDArray[np.uint64]:

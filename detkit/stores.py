@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from detkit.errors import InputError, OutputError, StoreError, UsageError
 from detkit.remote import RemotePath
@@ -33,6 +33,18 @@ _STATUS = re.compile(r"status code: (\d{3}[ \w]*)")
 def read_object(path: RemotePath) -> bytes:
     """The bytes of an object. InputError where it is not there, StoreError where the store does not say."""
     return _asked(path, lambda: bytes(_obstore().get(_store(path.root), _key(path)).bytes()))
+
+
+def fetch_object(path: RemotePath, file: IO[bytes]) -> None:
+    """Write the bytes of an object into a file, some at a time; errors as of `read_object`."""
+
+    def fetch() -> None:
+        file.seek(0)
+        file.truncate()
+        for some in _obstore().get(_store(path.root), _key(path)).stream():
+            file.write(some)
+
+    _asked(path, fetch)
 
 
 def write_object(path: RemotePath, content: bytes | Path) -> None:

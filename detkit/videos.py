@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -42,8 +42,10 @@ class Frame:
     cut_off: str | None = None
 
 
-def frames(path: str | os.PathLike[str], first: int = 0, every: int = 1) -> Iterator[Frame]:
-    """The frames of a video from index `first` on, those whose index is a multiple of `every`.
+def frames(
+    path: str | os.PathLike[str], first: int = 0, every: int = 1, only: Collection[int] | None = None
+) -> Iterator[Frame]:
+    """The frames of a video from index `first` on, those whose index is a multiple of `every` and, if given, in `only`.
 
     What cannot be decoded costs its own frames; the last frame then says so. InputError where there is no such file,
     it is no video, none of its frames can be decoded, or they have more pixels than are read.
@@ -54,7 +56,7 @@ def frames(path: str | os.PathLike[str], first: int = 0, every: int = 1) -> Iter
     with _Capture(path, container.mirror) as capture:
         held: Frame | None = None  # given out when the next one is there, so that the last one is known as such
         for index, seconds in capture.times():
-            if index < first or index % every:
+            if index < first or index % every or (only is not None and index not in only):
                 continue
             image = capture.picture()
             if image is None:

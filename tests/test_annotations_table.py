@@ -111,10 +111,14 @@ def test_the_commands_know_it(toy: Path) -> None:
         importlib.reload(detkit.cli.evaluate)
 
 
+# Names of protocols and palettes, too.
+SHARED_NAMES = ("coco", "voc", "cityscapes", "panoptic")
+
+
 def test_names_of_formats_stand_in_the_table_only() -> None:
     """A literal elsewhere is a rule that the table does not know."""
     package = Path(detkit.cli.convert.__file__).parents[1]
-    literal = re.compile("|".join(f"[\"']{name}[\"']" for name in FORMATS if name not in ("coco", "voc")))
+    literal = re.compile("|".join(f"[\"']{name}[\"']" for name in FORMATS if name not in SHARED_NAMES))
     others = [*package.glob("annotations/*.py"), package / "cli" / "convert.py", package / "cli" / "evaluate.py"]
     assert [file.name for file in others if literal.search(file.read_text())] == []
 

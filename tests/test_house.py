@@ -16,7 +16,7 @@ FLOORS = (
     ("remote", "files", "stores", "hashes", "array_files", "locks", "settings", "cores", "compiled"),
     ("boxes", "ordering", "picture_names", "spelling"),
     ("picture_files", "shapes"),
-    ("classes", "guard", "images", "large_images", "videos", "detections", "dataset", "tracks"),
+    ("classes", "guard", "images", "large_images", "videos", "streams", "detections", "dataset", "tracks"),
     ("nms", "nms_kernels", "pyramid", "drawing", "drawing_tracks", "label_maps"),
     ("annotations", "metrics", "tracking"),
     ("graphs",),
@@ -38,6 +38,8 @@ HOMES = {
     "torch": ("training/",),
     "numba": ("compiled.py",),
     "obstore": ("stores.py",),
+    "av": ("runs/film.py",),
+    "ray": ("runs/ray_engine.py",),
 }
 
 
@@ -76,8 +78,14 @@ def test_imports_run_downward(path):
 
 
 def test_trainings_of_two_families_share_only_what_lies_between_them():
-    """`training/yolo` and `training/rcnn` do not know each other; `training/torch`, which both use, knows neither."""
-    families = {"yolo": {"rcnn"}, "rcnn": {"yolo"}, "torch": {"yolo", "rcnn"}}
+    """The families of `training/` do not know each other; `training/torch`, which all use, knows none of them."""
+    families = {
+        "yolo": {"rcnn", "motion", "segment"},
+        "rcnn": {"yolo", "motion", "segment"},
+        "motion": {"yolo", "rcnn", "segment"},
+        "segment": {"yolo", "rcnn", "motion"},
+        "torch": {"yolo", "rcnn", "motion", "segment"},
+    }
     seen = 0
     for own, others in families.items():
         for path in (PACKAGE / "training" / own).glob("*.py"):

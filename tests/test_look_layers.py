@@ -157,8 +157,8 @@ def test_first_filters_are_in_the_order_of_colours(tmp_path: Path) -> None:
     weights[0, 0] = [[2, -1]]
     path = save(tmp_path / "f.onnx", [helper.make_node("Conv", ["x", "w"], ["y"])], {"w": weights}, [1, 3, 4, 4], "y")
     tapped = Tapped(path, load_whole(path))
-    assert first_filters(tapped, {}).tolist() == [[[[1, 0.5, 0.5], [0.25, 0.5, 0.5]]]]
-    assert first_filters(tapped, {}, "bgr").tolist() == [[[[0.5, 0.5, 1], [0.5, 0.5, 0.25]]]]
+    assert first_filters(tapped).tolist() == [[[[1, 0.5, 0.5], [0.25, 0.5, 0.5]]]]
+    assert first_filters(tapped, "bgr").tolist() == [[[[0.5, 0.5, 1], [0.5, 0.5, 0.25]]]]
 
 
 def test_the_command_lists_layers_in_80_columns_and_writes_channels(cli, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_wrong_use_is_one_line(cli, tmp_path: Path) -> None:
     model = residual_classifier(tmp_path / "r.onnx")
     rows = [
         (("--model", model), 2, "say what to look at"),
-        (("--model", model, "--layer", "1"), 2, "--activations"),
+        (("--model", model, "--layer", "1"), 2, "--activations DIR"),
         (("--model", model, "--activations", tmp_path / "o", "--layer", "99"), 2, "--layers lists them, 1 to 5"),
         (("--model", model, "--why", "1", "--box", "5,5,1,1"), 2, "no box"),
         (("--model", model, "--eigen-cam"), 3, "--cam is exact"),

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
+from detkit.annotations.picture_places import Pictures
 from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.metrics.evaluation import Evaluation, Settings
 from detkit.report.confusion_table import most_confused
 from detkit.report.page import Compared, make_report
 from detkit.report.plots import PLOTS, shown_classes, svg_plots, write_plots
-from detkit.report.worst import Pictures, boxes_of, worst_images
+from detkit.report.worst import boxes_of, worst_images
 
 EVIL = "<script>document.title='owned'</script>"
 QUOTES = '"><img src=x onerror="document.title=\'owned\'"> $x^2$ & 猫'

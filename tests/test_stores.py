@@ -126,7 +126,7 @@ def test_an_output_that_breaks_off_is_not_there(s3):
 class Task:
     """Tells the mean of a picture."""
 
-    names, wanted, batch, videos = (), (), 1, ""
+    names, wanted, batch, videos, parts = (), (), 1, "", None
 
     def prepare(self, image, name=""):
         return image

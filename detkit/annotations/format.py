@@ -92,6 +92,7 @@ class Format:
     ignored    what a box flagged `ignore` is: a region of its class; of "every class" (KITTI); or a flag that the
                format's own evaluation does not read ("unread")
     instead    names of the formats that hold what it does not, by "masks", "keypoints" and "corners"
+    beside     whether a folder of further files belongs to its one file, called as the file is without its ending
     of_shapes  whether it holds shapes alone, and no box without one
     renamed    what happens to class names that it cannot hold; {changed} is how many and the first
     pictures   where a folder of it is written: that of the pictures, seen from there, where it is known
@@ -111,6 +112,7 @@ class Format:
     renamed: str = ""
     instead: tuple[tuple[str, str], ...] = ()
     of_shapes: bool = False
+    beside: bool = False
     pictures: str = ""
 
     def read(self, request: Request) -> Contents | Predictions:

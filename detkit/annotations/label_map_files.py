@@ -39,7 +39,7 @@ def paired_maps(found: Path, truth: Path) -> tuple[list[MapPair], list[Path]]:
     for path in (truth, found):
         if not path.is_dir():
             raise InputError(f"{path}: is no folder of label maps (PNG), as the other is")
-    true_maps, found_maps = _maps_below(truth), _maps_below(found)
+    true_maps, found_maps = label_maps_below(truth), label_maps_below(found)
     names = list(found_maps)
     finder = Finder(names)
     pairs = []
@@ -54,7 +54,7 @@ def paired_maps(found: Path, truth: Path) -> tuple[list[MapPair], list[Path]]:
     return pairs, [path for path in found_maps.values() if path not in used]
 
 
-def _maps_below(folder: Path) -> dict[str, Path]:
+def label_maps_below(folder: Path) -> dict[str, Path]:
     """Name of the picture -> PNG file, with subfolders. InputError where there is none, or one picture has two."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png")
     for ending in _CITYSCAPES_ENDINGS:
@@ -113,6 +113,11 @@ def _read(path: Path, palette: Palette | None) -> tuple[NDArray[Any], bool]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return classes, palette is None or _holds_class_numbers(stored.values, len(palette))
+
+
+def class_numbers(path: Path, palette: Palette | None) -> NDArray[Any]:
+    """Class numbers (H, W) of a file, 255 where there is none. InputError for what the palette does not have."""
+    return _read(path, palette)[0]
 
 
 def class_pairs(pairs: list[MapPair], palette: Palette | None) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:

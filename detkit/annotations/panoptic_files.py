@@ -27,19 +27,31 @@ class PanopticFile:
 
     pictures    image id -> (PNG file, segments)
     categories  the classes as the file lists them, empty where it does not
+    images      what it says of pictures, by image id
     """
 
     path: Path
     folder: Path
     pictures: dict[Any, tuple[str, list[dict[str, Any]]]]
     categories: tuple[dict[str, Any], ...]
+    images: dict[Any, dict[str, Any]]
+
+    def ids(self, image_id: Any) -> NDArray[np.int64]:
+        """The segment ids (H, W) of a picture's pixels. InputError where the file is none of this kind."""
+        name, _ = self.pictures[image_id]
+        stored = read_label_png(self.folder / name)
+        if stored.values.ndim != 3:
+            raise InputError(f"{self.folder / name}: is no colour PNG, which panoptic maps are")
+        return panoptic_ids(stored.values)
+
+    @property
+    def stuff(self) -> tuple[Any, ...]:
+        """The ids of the classes that are no things."""
+        return tuple(category["id"] for category in self.categories if not category.get("isthing", 1))
 
     def parts(self, image_id: Any, category_ids: tuple[Any, ...]) -> Parts:
         """A picture's segments, with classes as rows of `category_ids`. InputError where they do not fit the map."""
         name, segments = self.pictures[image_id]
-        stored = read_label_png(self.folder / name)
-        if stored.values.ndim != 3:
-            raise InputError(f"{self.folder / name}: is no colour PNG, which panoptic maps are")
         place = {category: row for row, category in enumerate(category_ids)}
         rows = []
         for segment in segments:
@@ -48,19 +60,20 @@ class PanopticFile:
             rows.append(place[segment["category_id"]])
         ids = np.array([segment["id"] for segment in segments], np.int64)
         crowd = np.array([bool(segment.get("iscrowd")) for segment in segments], bool)
-        return panoptic_ids(stored.values), ids, np.array(rows, np.int64), crowd
+        return self.ids(image_id), ids, np.array(rows, np.int64), crowd
 
 
-def read_panoptic(path: Path) -> PanopticFile:
+def read_panoptic(path: Path, data: bytes | None = None) -> PanopticFile:
     """A panoptic JSON file. InputError, one line, where it is none or its folder of PNG files is not there."""
     try:
-        content = orjson.loads(read_file(path))
+        content = orjson.loads(read_file(path) if data is None else data)
         pictures = {
             one["image_id"]: (str(one["file_name"]), [_segment(part) for part in one["segments_info"]])
             for one in content["annotations"]
         }
         doubled = len(content["annotations"]) - len(pictures)
         categories = tuple({"id": one["id"], **one} for one in content.get("categories", ()))
+        images = {one["id"]: one for one in content.get("images", ())}
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path}: is no panoptic JSON of COCO's (annotations with segments_info)") from error
     if doubled:
@@ -68,7 +81,7 @@ def read_panoptic(path: Path) -> PanopticFile:
     folder = path.with_suffix("")
     if not folder.is_dir():
         raise InputError(f"{folder}: is not there; the PNG files of {path.name} lie in a folder of its name")
-    return PanopticFile(path, folder, pictures, categories)
+    return PanopticFile(path, folder, pictures, categories, images)
 
 
 def _segment(part: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from detkit.spelling import counted
+
 logger = logging.getLogger("detkit")
 
 
@@ -53,4 +55,4 @@ def shorten(text: str, limit: int = 60) -> str:
 
 def boxes_text(count: int) -> str:
     """'1 box' or '3 boxes'."""
-    return "1 box" if count == 1 else f"{count} boxes"
+    return counted(count, "box", "boxes")

@@ -24,7 +24,9 @@ from detkit.annotations.text_files import paused_gc
 from detkit.dataset import Categories, GroundTruth, Images, Predictions
 from detkit.errors import InputError
 from detkit.files import reason
+from detkit.shapes.masks import Masks
 from detkit.shapes.shape_columns import Shapes
+from detkit.shapes.turned_boxes import area as quadrangle_area
 
 PathLike = str | os.PathLike[str]
 
@@ -125,6 +127,8 @@ def _read(
         if shapes == "masks" and ground_truth.shapes.polygons is not None:
             drawn = _drawn_shapes(path, ground_truth.shapes, ground_truth.images, ground_truth.image_index)
             ground_truth = replace(ground_truth, shapes=drawn)
+        if "area" not in form.holds:
+            ground_truth = replace(ground_truth, areas=_areas_of_shapes(ground_truth))
         check_shares(path, ground_truth.images, ground_truth.boxes)
         note_odd_boxes(problems, ground_truth.images, ground_truth, "annotations")
         problems.log()
@@ -219,6 +223,22 @@ def _drawn_shapes(path: Path, shapes: Shapes, images: Images, image_index: NDArr
         return shapes.drawn(sizes)
     except InputError as error:
         raise InputError(f"{path}: {error}; name the folder of the images (--images)") from error
+
+
+def _areas_of_shapes(table: GroundTruth) -> NDArray[np.float64]:
+    """The areas of masks, of polygons as they are drawn, of turned boxes, else of boxes: for formats without areas."""
+    areas, shapes = table.areas.copy(), table.shapes
+    rows = np.flatnonzero(shapes.has("corners", len(table)))
+    if shapes.corners is not None:
+        areas[rows] = quadrangle_area(shapes.corners[rows])
+    if shapes.polygons is not None:
+        sizes = np.stack((table.images.heights, table.images.widths), axis=1)[table.image_index]
+        rows = np.flatnonzero((shapes.polygons.counts > 0) & (sizes > 0).all(axis=1))
+        areas[rows] = Masks.drawn(shapes.polygons[rows], sizes[rows]).areas
+    if shapes.masks is not None:
+        rows = np.flatnonzero(shapes.masks.areas > 0)
+        areas[rows] = shapes.masks.areas[rows]
+    return areas
 
 
 def _drawn(path: Path, found: Predictions, target: GroundTruth, wanted: str) -> Predictions:

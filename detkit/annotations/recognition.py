@@ -157,6 +157,8 @@ def _lines(path: Path, text: str) -> Format:
         if any(re.search(rf"^{key}\s*:", text, re.MULTILINE) for key in form.signs.lines):
             return form
     line_format = format_of_line(first)
+    if line_format is not None and not line_format.folder:
+        return line_format
     if line_format is not None:
         raise InputError(f"{path}: is one {line_format.title} file; name the folder that holds one for every image")
     raise InputError(f"{path}: is none of {titles()}: it begins {shorten(first[:200], 40) or 'with an empty line'}")

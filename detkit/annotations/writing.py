@@ -48,23 +48,37 @@ def write_ground_truth(
     if not form.folder:
         if os.path.isdir(path):
             raise OutputError(f"{path}: is a folder; {form.title} is one file, give its name")
-        for _, content in form.write(ground_truth):
-            write_bytes(path, content)
+        further = path.with_suffix("")
+        if form.beside:
+            if further == path:
+                raise OutputError(f"{path}: has no ending; {form.title} writes a folder of that name beside its file")
+            _make_empty(further, form)
+        for name, content in form.write(ground_truth):
+            write_bytes(further / name if name else path, content)
         return lost
+    _check_empty(path, form)
+    if images is not None and os.path.isdir(images):
+        form = replace(form, pictures=Path(os.path.relpath(images, path)).as_posix())
+    files = dict(form.write(ground_truth))
+    _make_empty(path, form)
+    for name, content in files.items():
+        write_bytes(path / name, content)
+    return lost
+
+
+def _check_empty(path: Path, form: Format) -> None:
     is_folder = os.path.isdir(path)
     if os.path.exists(path) and (not is_folder or any(path.iterdir())):
         what = "is not empty" if is_folder else "is a file"
         raise OutputError(f"{path}: {what}; {form.title} is a folder of files, give a new or empty one")
-    if images is not None and os.path.isdir(images):
-        form = replace(form, pictures=Path(os.path.relpath(images, path)).as_posix())
-    files = dict(form.write(ground_truth))
+
+
+def _make_empty(path: Path, form: Format) -> None:
+    _check_empty(path, form)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
-    for name, content in files.items():
-        write_bytes(path / name, content)
-    return lost
 
 
 def losses(ground_truth: GroundTruth, format: str) -> list[str]:
@@ -96,7 +110,11 @@ def _flag_losses(ground_truth: GroundTruth, form: Format) -> list[str]:
 def _box_losses(ground_truth: GroundTruth, form: Format) -> list[str]:
     said: list[str] = []
     products = ground_truth.boxes[:, 2] * ground_truth.boxes[:, 3]
-    own = int((np.abs(ground_truth.areas - products) > 1e-3 * np.abs(products) + 0.01).sum())
+    differ = np.abs(ground_truth.areas - products) > 1e-3 * np.abs(products) + 0.01
+    for column in ("masks", "polygons", "corners"):  # whose areas are theirs
+        if column in form.holds:
+            differ &= ~ground_truth.shapes.has(column, len(ground_truth))
+    own = int(differ.sum())
     if own and "area" not in form.holds:
         said.append(f"{form.title} has no area: {_lose(own)} one that is not width * height (of a mask), "
                     "which changes what counts as small, medium and large.")  # fmt: skip

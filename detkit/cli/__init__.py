@@ -67,13 +67,17 @@ COMMANDS = (
     Row("slide", _FIND, "any classifier as a sliding window"),
     Row("proposals", _FIND, "boxes that may hold anything, best first"),
     Row("segment", _FIND, "a class for every pixel, by any semantic network"),
+    Row("merge", _FIND, "the parts of a run on many machines, joined"),
     Row("track", _FIND, "objects followed through a video, drawn and counted"),
     Row("eval", _MEASURE, "AP, AR, counts and curves against annotations"),
     Row("look", _MEASURE, "inside: layers, activations, what a box depends on"),
-    Row("bench", _MEASURE, "how fast a network runs, and where"),
-    Row("train", _MAKE, "detectors from your own annotations"),
+    Row("val", _MEASURE, "detect in a data set and measure, in one go"),
+    Row("compare", _MEASURE, "several detectors on the same pictures, on one page"),
+    Row("bench", _MEASURE, "how fast a network runs; how well motion models foresee"),
+    Row("train", _MAKE, "detectors and motion models from your annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),
     Row("convert", _MAKE, "annotations from one format to another"),
+    Row("schema", _MAKE, "the JSON schemas of results and of figures"),
 )
 
 

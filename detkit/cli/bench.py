@@ -1,15 +1,29 @@
-"""`detkit bench`."""
+"""`detkit bench`: of a network, or with `motion` of motion models."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from detkit.cli.bench_motion import bench_motion
 from detkit.cli.console import show
 from detkit.cli.options import DeviceOption, JsonOption, ThreadsOption
 
 
+class _NetworkUnlessNamed(TyperGroup):
+    """`detkit bench MODEL` is `detkit bench network MODEL`: what is no command of the group is a model."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = bool(args) and (args[0] in self.commands or args in (["-h"], ["--help"]))
+        return super().parse_args(ctx, args if own else ["network", *args])
+
+
+app = typer.Typer(cls=_NetworkUnlessNamed, add_completion=False, help="Measure a network, or motion models.")
+
+
+@app.command("network")
 def bench(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="A model by name, or an .onnx file.")] = None,
     source: Annotated[
@@ -57,3 +71,6 @@ def bench(
                                                       ("pictures/s", "right")], rows)  # fmt: skip
     if report["fixed_batch"]:
         show(f"\nthe graph's batch is fixed at {report['fixed_batch']}")
+
+
+app.command("motion")(bench_motion)

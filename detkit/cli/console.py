@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import typer
 
+from detkit.spelling import counted as counted
 from detkit.spelling import printable
 
 # Without a terminal, progress is a line now and then, not a bar.
@@ -40,11 +41,6 @@ def show(text: str, *, err: bool = False) -> None:
         print(lines, file=sys.stderr, flush=True)
     except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
-
-
-def counted(count: int, one: str, several: str | None = None) -> str:
-    """ "1 picture", "2 pictures"; `several` for words whose plural is no bare s."""
-    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def counts_of(found: Counter[str]) -> str:
@@ -149,7 +145,7 @@ class RunProgress:
     def ended(self) -> None:
         self._open.close()
 
-    def resumable(self, path: Path) -> None:
+    def resumable(self, path: PathLike[str]) -> None:
         hint_on_interrupt(f"what is done is in {path}, --resume goes on from there")
 
 

@@ -13,6 +13,7 @@ import typer
 from detkit.annotations.formats import FORMATS, titles
 from detkit.cli.bars import Bars, FailUnderOption, worse
 from detkit.cli.console import counted, show, terminal_width, write_figures
+from detkit.cli.options import fields_of, parameters_of, with_parameters
 
 if TYPE_CHECKING:
     from detkit.dataset import GroundTruth, Predictions
@@ -54,10 +55,12 @@ class Match(str, Enum):
     NAME = "name"
 
 
-def evaluate(
-    context: typer.Context,
-    detections: Annotated[Path, typer.Argument(help=f"A file or a folder of files with scores: {_TITLES}.")],
-    ground_truth: Annotated[Path, typer.Argument(help="Annotations in any of these formats.")],
+@dataclass(frozen=True)
+class EvalOptions:
+    """What `detkit eval` is asked for; `detkit val` asks for most of it."""
+
+    detections: Annotated[Path, typer.Argument(help=f"A file or a folder of files with scores: {_TITLES}.")]
+    ground_truth: Annotated[Path, typer.Argument(help="Annotations in any of these formats.")]
     protocol: Annotated[
         Protocol,
         typer.Option(
@@ -65,27 +68,30 @@ def evaluate(
             "label maps (PNG, or folders of them); panoptic: COCO's panoptic JSON; mot: tracks, files or folders of "
             "sequences (SEQ.txt, SEQ/gt/gt.txt)."
         ),
-    ] = Protocol.COCO,
+    ] = Protocol.COCO
     iou_type: Annotated[
         IouType, typer.Option(help="What overlaps: boxes, masks, their boundaries, key points (OKS), turned boxes.")
-    ] = IouType.BBOX,
-    iou: Annotated[float, typer.Option(help="The overlap for counts, curves and VOC.")] = 0.5,
+    ] = IouType.BBOX
+    iou: Annotated[float, typer.Option(help="The overlap for counts, curves and VOC.")] = 0.5
     conf: Annotated[
         float | None,
         typer.Option(help="The working point for TP, FP and FN. Without it: the score of the highest F1."),
-    ] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="A line for each class.")] = False,
+    ] = None
+    per_class: Annotated[bool, typer.Option("--per-class", help="A line for each class.")] = False
     json: Annotated[
         str | None, typer.Option(help="Write all figures with all digits to this file; - is stdout, instead of tables.")
-    ] = None,
+    ] = None
     report: Annotated[
         Path | None, typer.Option(help="Write a page with plots, classes and the worst images: one .html file.")
-    ] = None,
-    plots: Annotated[Path | None, typer.Option(help="Write the plots as PNG files into this folder.")] = None,
+    ] = None
+    model: Annotated[
+        str, typer.Option(metavar="TEXT", help="What made the detections, for --report to say.", show_default=False)
+    ] = ""
+    plots: Annotated[Path | None, typer.Option(help="Write the plots as PNG files into this folder.")] = None
     best_conf: Annotated[
         Path | None,
         typer.Option(help="Write the threshold of the best F1 of each class to this file, for --conf of detection."),
-    ] = None,
+    ] = None
     precision: Annotated[
         float | None,
         typer.Option(
@@ -95,98 +101,116 @@ def evaluate(
             help="For --best-conf: the lowest threshold at which so many of a class's boxes are right, not the best "
             "F1's.",
         ),
-    ] = None,
-    fail_under: FailUnderOption = None,
+    ] = None
+    fail_under: FailUnderOption = None
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit with status 1 if AP is below that of --compare.")
-    ] = False,
-    margin: Annotated[float, typer.Option(min=0, max=1, help="How far below --fail-if-worse lets AP be.")] = 0.0,
+    ] = False
+    margin: Annotated[float, typer.Option(min=0, max=1, help="How far below --fail-if-worse lets AP be.")] = 0.0
     explain: Annotated[
         bool, typer.Option("--explain", help="Run other conventions beside this one and say why they differ.")
-    ] = False,
+    ] = False
     compare: Annotated[
         Path | None, typer.Option(help="Other detections of the same images: their AP minus that of DETECTIONS.")
-    ] = None,
+    ] = None
     bootstrap: Annotated[
         int | None, typer.Option(min=1, help=f"Resample the images so often for intervals; {SAMPLES} for --compare.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The random start of the resampling. Default: 0.")] = None,
+    ] = None
+    seed: Annotated[int | None, typer.Option(min=0, help="The random start of the resampling. Default: 0.")] = None
     max_det: Annotated[
         int | None, typer.Option(min=1, help="Detections kept of an image and class. coco: 100; voc: all.")
-    ] = None,
-    class_: Annotated[
-        list[str] | None, typer.Option("--class", help="Evaluate only these classes (repeatable).")
-    ] = None,
+    ] = None
+    class_: Annotated[list[str] | None, typer.Option("--class", help="Evaluate only these classes (repeatable).")] = (
+        None
+    )
     dt_format: Annotated[
         str | None, typer.Option(help=f"Format of DETECTIONS, where its content does not tell: {_NAMES}.")
-    ] = None,
+    ] = None
     gt_format: Annotated[
         str | None, typer.Option(help=f"Format of GROUND_TRUTH, where its content does not tell: {_NAMES}.")
-    ] = None,
+    ] = None
     names: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Class names for files with numbers: YOLO, Open Images, ..."),
-    ] = None,
+    ] = None
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of the pictures: sizes for YOLO files, pictures for --report; or a CSV of sizes."),
-    ] = None,
+    ] = None
     inclusive: Annotated[
         bool, typer.Option("--inclusive", help="Sides longer by 1, as VOC's kit measures boxes: for voc and voc07.")
-    ] = False,
+    ] = False
     list_: Annotated[
         Path | None,
         typer.Option("--list", exists=True, dir_okay=False, help="Only the pictures listed there (VOC's ImageSets)."),
-    ] = None,
+    ] = None
     match: Annotated[
         Match, typer.Option(help="What the image ids of a COCO results list are: ids, or numbers in file names.")
-    ] = Match.AUTO,
+    ] = Match.AUTO
     like_pycocotools: Annotated[
         bool,
         typer.Option("--like-pycocotools", help="Repeat its two faults: `ignore` unread, annotation 0 never found."),
-    ] = False,
+    ] = False
     honour_ignore: Annotated[
         bool,
         typer.Option("--honour-ignore", help="Let boxes that a COCO file flags `ignore` count neither way."),
-    ] = False,
-) -> None:
-    """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
-    bars = Bars.of(fail_under)
+    ] = False
+
+    @property
+    def bars(self) -> Bars:
+        """What figures have to reach."""
+        return Bars.of(self.fail_under)
+
+
+def measure(context: typer.Context, options: EvalOptions, detect: Callable[[], None] = lambda: None) -> None:
+    """Compare detections with annotations: AP, AR, counts, curves, and where they come from.
+
+    detect   is called once the options are known to be right, before anything is read
+    """
+    protocol = options.protocol
     if protocol is Protocol.MOT:
         from detkit.cli.evaluate_tracks import TrackEvaluation, evaluate_tracks
 
-        evaluate_tracks(detections, ground_truth, TrackEvaluation(json, gt_format, explain, bars), context)
+        tracks = TrackEvaluation(options.json, options.gt_format, options.explain, options.bars, options.report)
+        evaluate_tracks(options.detections, options.ground_truth, tracks, context)
         return
     if protocol in (Protocol.SEMANTIC, Protocol.PANOPTIC):
         from detkit.cli.evaluate_regions import RegionEvaluation, evaluate_regions
 
-        regions = RegionEvaluation(json, gt_format, names, per_class, explain, bars)
-        evaluate_regions(protocol.value, detections, ground_truth, regions, context)
+        regions = RegionEvaluation(
+            options.json, options.gt_format, options.names, options.per_class, options.explain, options.bars
+        )
+        evaluate_regions(protocol.value, options.detections, options.ground_truth, regions, context)
         return
-    settings = _settings(protocol, iou, conf, max_det, like_pycocotools=like_pycocotools, inclusive=inclusive)
-    settings = _with_iou_type(settings, iou_type)
-    if explain and iou_type is IouType.KEYPOINTS:
-        raise typer.BadParameter("compares conventions for boxes and masks, not for key points", param_hint="--explain")
-    _check(settings, like_pycocotools=like_pycocotools, honour_ignore=honour_ignore)
-    if fail_if_worse and compare is None:
-        raise typer.BadParameter("needs --compare, what it is measured by", param_hint="--fail-if-worse")
-    if margin and not fail_if_worse:
-        raise typer.BadParameter("is for --fail-if-worse", param_hint="--margin")
-    if seed is not None and bootstrap is None and compare is None:
-        raise typer.BadParameter("is for --bootstrap and --compare", param_hint="--seed")
-    inputs = _Inputs(detections, ground_truth, compare, names, images, list_, dt_format, gt_format, match)
-    if precision is not None and best_conf is None:
-        raise typer.BadParameter("needs --best-conf FILE, where the thresholds go", param_hint="--precision")
-    outputs = _Outputs(json, report, plots, per_class, best_conf, precision)
+    settings, bars = _settings(options), options.bars
+    inputs = _Inputs(
+        options.detections, options.ground_truth, options.compare, options.names, options.images, options.list_,
+        options.dt_format, options.gt_format, options.match, options.model,
+    )  # fmt: skip
+    outputs = _Outputs(
+        options.json, options.report, options.plots, options.per_class, options.best_conf, options.precision
+    )
     outputs.check(inputs)
 
-    data = _read(inputs, class_ or (), iou_type.value, honour_ignore=honour_ignore)
-    settings = _note_flags(data.truth, settings, honour_ignore=honour_ignore, like_pycocotools=like_pycocotools)
-    results = _evaluated(data, settings, _Resampling(bootstrap, seed or 0), explain=explain)
+    detect()
+    data = _read(inputs, options.class_ or (), options.iou_type.value, honour_ignore=options.honour_ignore)
+    settings = _note_flags(
+        data.truth, settings, honour_ignore=options.honour_ignore, like_pycocotools=options.like_pycocotools
+    )
+    resampling = _Resampling(options.bootstrap, options.seed or 0)
+    results = _evaluated(data, settings, resampling, explain=options.explain)
     bars.missed(results.named_figures)  # says now what is wrong with their names
     outputs.show(results, inputs)
-    against = worse("AP", *results.both, margin) if fail_if_worse else []
+    against = worse("AP", *results.both, options.margin) if options.fail_if_worse else []
     bars.judge(results.named_figures, against)
+
+
+def _command(context: typer.Context, **values: Any) -> None:
+    """Compare detections with annotations: AP, AR, counts, curves, and where they come from."""
+    measure(context, EvalOptions(**values))
+
+
+evaluate = with_parameters(_command, _command, [*parameters_of(_command), *fields_of(EvalOptions)])
 
 
 @dataclass(frozen=True)
@@ -202,6 +226,7 @@ class _Inputs:
     dt_format: str | None
     gt_format: str | None
     match: Match
+    model: str
 
     @property
     def all(self) -> tuple[Path | None, ...]:
@@ -254,35 +279,36 @@ class _Results:
         return self.comparison["AP"].first, self.comparison["AP"].second
 
 
-def _settings(
-    protocol: Protocol, iou: float, conf: float | None, max_det: int | None, *, like_pycocotools: bool, inclusive: bool
-) -> Settings:
-    if not 0 < iou <= 1:
-        raise typer.BadParameter(f"an overlap lies above 0 and up to 1, not at {iou:g}", param_hint="--iou")
-    if conf is not None and conf != conf:
-        raise typer.BadParameter("a score is a number", param_hint="--conf")
+def _settings(options: EvalOptions) -> Settings:
+    """How figures are taken. BadParameter where options do not go together."""
     from detkit.metrics.coco import AS_PYCOCOTOOLS, Faults
     from detkit.metrics.evaluation import Settings
 
-    if inclusive and protocol is Protocol.COCO:
-        raise typer.BadParameter("is for --protocol voc and voc07", param_hint="--inclusive")
-    faults = AS_PYCOCOTOOLS if like_pycocotools else Faults()
-    return Settings(protocol.value, iou, conf, max_det, faults, inclusive=inclusive)
-
-
-def _with_iou_type(settings: Settings, iou_type: IouType) -> Settings:
-    if settings.inclusive and iou_type is not IouType.BBOX:
-        raise typer.BadParameter("is for --iou-type bbox", param_hint="--inclusive")
-    return replace(settings, iou_type=iou_type.value)
-
-
-def _check(settings: Settings, *, like_pycocotools: bool, honour_ignore: bool) -> None:
-    if like_pycocotools and settings.protocol != Protocol.COCO.value:
-        raise typer.BadParameter("pycocotools knows only --protocol coco", param_hint="--like-pycocotools")
-    if like_pycocotools and honour_ignore:
-        raise typer.BadParameter(
-            "pycocotools does not honour `ignore`: give one of the two", param_hint="--honour-ignore"
-        )
+    coco, bbox = options.protocol is Protocol.COCO, options.iou_type is IouType.BBOX
+    refused = (
+        (not 0 < options.iou <= 1, f"an overlap lies above 0 and up to 1, not at {options.iou:g}", "--iou"),
+        (options.conf is not None and options.conf != options.conf, "a score is a number", "--conf"),
+        (options.inclusive and coco, "is for --protocol voc and voc07", "--inclusive"),
+        (options.inclusive and not bbox, "is for --iou-type bbox", "--inclusive"),
+        (options.like_pycocotools and not coco, "pycocotools knows only --protocol coco", "--like-pycocotools"),
+        (options.like_pycocotools and options.honour_ignore,
+         "pycocotools does not honour `ignore`: give one of the two", "--honour-ignore"),
+        (options.fail_if_worse and options.compare is None, "needs --compare, what it is measured by",
+         "--fail-if-worse"),
+        (options.margin > 0 and not options.fail_if_worse, "is for --fail-if-worse", "--margin"),
+        (options.precision is not None and options.best_conf is None, "needs --best-conf FILE, where the thresholds go",
+         "--precision"),
+        (options.seed is not None and options.bootstrap is None and options.compare is None,
+         "is for --bootstrap and --compare", "--seed"),
+    )  # fmt: skip
+    for wrong, why, option in refused:
+        if wrong:
+            raise typer.BadParameter(why, param_hint=option)
+    faults = AS_PYCOCOTOOLS if options.like_pycocotools else Faults()
+    return Settings(
+        options.protocol.value, options.iou, options.conf, options.max_det, faults,
+        inclusive=options.inclusive, iou_type=options.iou_type.value,
+    )  # fmt: skip
 
 
 def _read(inputs: _Inputs, classes: Sequence[str], iou_type: str, *, honour_ignore: bool) -> _Data:
@@ -353,7 +379,6 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
     intervals, comparison = _resampled(result, other, resampling)
     explained = None
     if explain:
-        from detkit.metrics.explain import MAX_DET
         from detkit.metrics.explain import explain as explain_conventions
         from detkit.metrics.iou_types import prepared
 
@@ -361,7 +386,7 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
         flagged = replace(data.truth, iou_type=settings.iou_type)
         explained = explain_conventions(
             truth, found, iou=settings.iou, score=settings.score, flagged=flagged,
-            max_det=(settings.max_det if settings.protocol == Protocol.COCO.value else None) or MAX_DET,
+            max_det=settings.max_det if settings.protocol == Protocol.COCO.value else None,
             faults=settings.faults,
         )  # fmt: skip
     return _Results(result, intervals, comparison, explained)
@@ -435,12 +460,12 @@ def _texts(results: _Results, *, per_class: bool) -> list[str]:
 
 
 def _write_report(path: Path, results: _Results, inputs: _Inputs) -> None:
+    from detkit.annotations.picture_places import folders_of
     from detkit.files import write_bytes
     from detkit.report.document import page_bytes
     from detkit.report.page import Compared, make_report
-    from detkit.report.worst import folders_of
 
-    about = Compared(str(inputs.detections), str(inputs.ground_truth), str(inputs.compare or ""))
+    about = Compared(str(inputs.detections), str(inputs.ground_truth), str(inputs.compare or ""), inputs.model)
     folders = folders_of(inputs.images, inputs.ground_truth)
     page = make_report(results.main, about, folders, results.intervals, results.comparison, results.explained)
     write_bytes(path, page_bytes(page))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,10 @@ from detkit.errors import InputError
 
 if TYPE_CHECKING:
     from detkit.metrics.mot import Rules, TrackFigures
+    from detkit.tracking.sequence_files import SequenceFiles
 
 # Options of `detkit eval` that mean something here.
-_OPTIONS = ("detections", "ground_truth", "protocol", "json", "gt_format", "explain", "fail_under")
+_OPTIONS = ("detections", "ground_truth", "protocol", "json", "gt_format", "explain", "fail_under", "report")
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,35 @@ class TrackEvaluation:
     benchmark   mot15, mot17 or mot20: whose rules hold; None: what the truth and its name tell
     explain     say what each figure asks
     bars        what figures have to reach
+    report      a page
     """
 
     json: str | None = None
     benchmark: str | None = None
     explain: bool = False
     bars: Bars = field(default_factory=Bars)
+    report: Path | None = None
 
 
 def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context: typer.Context) -> None:
     """Read, measure, print."""
     refuse_options(context, _OPTIONS, "--protocol mot")
+    from detkit.files import check_writable
     from detkit.guard import Guard
     from detkit.metrics.mot import combined
     from detkit.tracking.sequence_files import find_sequences
 
     sequences, others = find_sequences(results, truth)
+    guard = Guard(*(path for one in sequences for path in (one.truth, one.result)), results, truth)
     if wanted.json not in (None, "-"):
-        inputs = [path for one in sequences for path in (one.truth, one.result)]
-        Guard(*inputs, results, truth).spare("--json", Path(str(wanted.json)))
+        guard.spare("--json", Path(str(wanted.json)))
+    if wanted.report is not None:
+        if wanted.report.suffix.lower() not in (".html", ".htm"):
+            raise typer.BadParameter(
+                f"the report is a page: {wanted.report} should end in .html", param_hint="--report"
+            )
+        guard.spare("--report", wanted.report)
+        check_writable(wanted.report)
     for path in others:
         say(f"{path}: no ground truth of this name; not counted")
 
@@ -72,6 +83,9 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
                 "sequences": {name: one.named() for name, one in figures.items()},
             },
         )
+    if wanted.report is not None:
+        _write_page(wanted.report, f"{results.name} against {truth.name}", sequences, figures, wanted.benchmark)
+        say(f"report: {wanted.report}")
     wanted.bars.judge(named)
 
 
@@ -83,6 +97,28 @@ def _measured(truth: Path, result: Path, name: str, benchmark: str | None) -> tu
     table = read_truth(truth)
     title, rules = _rules(name, has_classes(table), benchmark)
     return figures_of(table, read_result(result), rules), title
+
+
+def _write_page(
+    path: Path,
+    title: str,
+    sequences: Sequence[SequenceFiles],
+    figures: Mapping[str, TrackFigures],
+    benchmark: str | None,
+) -> None:
+    from detkit.cli.evaluate_tracks_report import MeasuredSequence, write_evaluation_page
+    from detkit.metrics.mot.coverage import coverage
+    from detkit.tracking.motchallenge import has_classes, read_truth
+    from detkit.tracking.sequence_files import read_result
+
+    measured, titles = [], set()
+    for one in sequences:
+        table = read_truth(one.truth)
+        named, rules = _rules(one.name, has_classes(table), benchmark)
+        titles.add(named)
+        found = coverage(table, read_result(one.result), rules)
+        measured.append(MeasuredSequence(one.name, one.truth, figures[one.name], found))
+    write_evaluation_page(path, title, " and ".join(sorted(titles)), measured)
 
 
 def _rules(name: str, classes: bool, benchmark: str | None) -> tuple[str, Rules]:

@@ -52,6 +52,20 @@ def look(
     channels: Annotated[
         int, typer.Option(min=1, metavar="N", help="Channels in a grid.", rich_help_panel=_LAYERS)
     ] = 64,
+    projection: Annotated[
+        bool,
+        typer.Option(
+            "--projection",
+            help="Which pixels drive a unit, by ZFNet's deconvolution; of a folder, the nine pictures that do most.",
+            rich_help_panel=_LAYERS,
+        ),
+    ] = False,
+    unit: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="CHANNEL", help="Project this channel. Default: the strongest.", rich_help_panel=_LAYERS
+        ),
+    ] = None,
     why: Annotated[
         int | None,
         typer.Option(
@@ -78,6 +92,14 @@ def look(
         typer.Option(
             "--eigen-cam",
             help="What is salient to a detector's last layer (not why a box is there).",
+            rich_help_panel=_WHY,
+        ),
+    ] = False,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="What a transformer attends to: heads, roll-out, a decoder's queries.",
             rich_help_panel=_WHY,
         ),
     ] = False,
@@ -113,6 +135,23 @@ def look(
             rich_help_panel=_WHY,
         ),
     ] = None,
+    stages: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the detector's intermediate results there, under its paper's names. --model also takes "
+            "selective-search and edge-boxes.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="The way of one picture through the detector as a page, a sentence a step.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where maps go.", rich_help_panel=_OUTPUT)
     ] = Path("detkit-look"),
@@ -135,13 +174,30 @@ def look(
     from detkit.inside.hiding import RandomMasks
 
     start_logging(quiet=quiet, verbose=verbose)
-    if not (layers or activations or why or occlusion or cam or eigen_cam):
-        raise UsageError("say what to look at: --layers, --activations DIR, --why N, --occlusion, --cam or --eigen-cam")
-    if layer is not None and activations is None:
-        raise UsageError("--layer chooses what --activations writes: name its folder, too")
+    inside = layers or activations or projection or why or occlusion or cam or eigen_cam or attention
+    if not (inside or stages or report):
+        raise UsageError(
+            "say what to look at: --layers, --activations DIR, --projection, --why N, --occlusion, --cam, --eigen-cam "
+            "--attention, --stages DIR or --report FILE.html"
+        )
+    if layer is not None and activations is None and not projection:
+        raise UsageError("--layer chooses what --activations DIR and --projection show: name one of them, too")
+    if unit is not None and not projection:
+        raise UsageError("--unit is for --projection")
     if max_pixels is not None:
         set_max_pixels(max_pixels)
-    wanted = Wanted(layers, activations, layer, channels, why, occlusion, cam, eigen_cam)
+    if stages is not None or report is not None:
+        from detkit.cli.look_stages import write_stages
+
+        if inside:
+            raise UsageError(
+                "--stages and --report are of the detector's steps; ask for its layers and maps by themselves"
+            )
+        status = write_stages(sources, model, Runtime(device, threads), conf, stages, report, json, quiet)
+        if status:
+            raise typer.Exit(status)
+        return
+    wanted = Wanted(layers, activations, layer, channels, projection, unit, why, occlusion, cam, eigen_cam, attention)
     looking = Looking(
         model, Runtime(device, threads), conf, _box(box), class_name, square,
         RandomMasks(cells=cells, most=masks, least=min(200, masks), seed=seed), out, json, quiet, verbose,

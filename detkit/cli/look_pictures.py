@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +20,26 @@ from detkit.errors import ExitStatus, InputError, ModelError, UsageError
 from detkit.graphs.runtime import Runtime
 from detkit.guard import Guard
 from detkit.images import Image, read_image, write_image
-from detkit.inside.explaining import Asked, Heat, by_cam, by_d_rise, by_eigen_cam, by_occlusion
+from detkit.inside.explaining import (
+    Asked,
+    Heat,
+    by_attention,
+    by_cam,
+    by_d_rise,
+    by_eigen_cam,
+    by_occlusion,
+    head_sheet,
+)
 from detkit.inside.feature_maps import as_maps, channels_of, content_of
 from detkit.inside.graph_layers import Layer, chosen_layers, layers_of, parameters_in_all
 from detkit.inside.hiding import RandomMasks, square_count
 from detkit.inside.layer_pictures import channel_sheet, described, filter_sheet, first_filters
 from detkit.inside.likeness import Target
+from detkit.inside.projection_sheets import Projector, projection_sheet, strongest_channels
 from detkit.inside.subjects import DetectionNetwork, Subject, View, open_subject
 from detkit.inside.tapped import Tapped
 from detkit.runs.names import Names
-from detkit.runs.sources import Item, find_items
+from detkit.runs.sources import Complain, Item, find_items
 
 Box = tuple[float, float, float, float]
 
@@ -45,14 +55,17 @@ class Wanted:
     activations: Path | None = None
     layer: str | None = None
     channels: int = 64
+    projection: bool = False
+    unit: int | None = None
     why: int | None = None
     occlusion: bool = False
     cam: bool = False
     eigen_cam: bool = False
+    attention: bool = False
 
     @property
     def maps(self) -> bool:
-        return bool(self.why) or self.occlusion or self.cam or self.eigen_cam
+        return bool(self.why) or self.occlusion or self.cam or self.eigen_cam or self.attention
 
 
 @dataclass(frozen=True)
@@ -97,15 +110,18 @@ def look_at(sources: list[str], wanted: Wanted, looking: Looking) -> int:
             records.append({"file": item.name, **look.at(item, first=not records)})
         except InputError as error:
             complain(item.name, str(error))
+    sheets = look.projections([item for item in items if not item.video], complain) if wanted.projection else []
     if looking.json is not None:
-        write_figures(looking.json, {"model": str(subject.path), "kind": subject.kind, "pictures": records})
+        write_figures(
+            looking.json, {"model": str(subject.path), "kind": subject.kind, "pictures": records, "projections": sheets}
+        )
     look.tell()
     return int(ExitStatus.SOME_INPUTS_FAILED if failed else ExitStatus.OK)
 
 
 def _check(subject: Subject, wanted: Wanted, looking: Looking) -> None:
     """What does not go with the model is said before any work."""
-    if subject.why_no_graph and (wanted.layers or wanted.activations is not None):
+    if subject.why_no_graph and (wanted.layers or wanted.activations is not None or wanted.projection):
         raise ModelError(f"{subject.path}: {subject.why_no_graph}")
     if wanted.maps and subject.kind == "graph":
         raise ModelError(
@@ -148,6 +164,59 @@ class _Look:
             record["maps"] = self._maps(item, image, view)
         return record
 
+    def projections(self, items: list[Item], complain: Complain) -> list[dict[str, Any]]:
+        """A sheet for each layer: the channels that the pictures drive most, with the pixels that do."""
+        readable = [item for item in items if _reads(item, complain)]
+        if not readable:
+            return []
+        count = len(readable)
+        first = read_image(readable[0].path)
+        projector = Projector(self.subject, self.tapped, lambda number: read_image(readable[number].path), count)
+        by_tensor = self._projected(projector, first)
+        with progress(count, "pictures", shown=not self.looking.quiet and count > 1) as bar:
+            values = projector.strongest_values(list(by_tensor), bar.advance)
+        which = f"nine of {count} pictures that do most" if count > 9 else counted(count, "picture")
+        made = []
+        for tensor, layer in by_tensor.items():
+            width = len(values[tensor][0])
+            if self.wanted.unit is not None and self.wanted.unit >= width:
+                raise UsageError(f"--unit {self.wanted.unit}: layer {layer.number} has channels 0 to {width - 1}")
+            channels = strongest_channels(values[tensor]) if self.wanted.unit is None else [self.wanted.unit]
+            driven = projector.driven(tensor, values[tensor], channels)
+            if not driven:
+                say(f"layer {layer.number} ({layer.name}): no picture drives what is asked for; left out")
+                continue
+            title = f"{layer.number} {layer.operator}: left what drives the strongest unit, right the {which}"
+            target = self.looking.out / f"projection-{layer.number:03d}-{_plain(layer.name)}.png"
+            self._save("--out", self.looking.out, target, projection_sheet(driven, title))
+            own = [
+                {"channel": one.channel, "files": [readable[place].name for place in one.places], "values": one.values}
+                for one in driven
+            ]
+            made.append({"layer": layer.number, "name": layer.name, "file": str(target), "channels": own})
+            if not self.looking.quiet and self.looking.json != "-":
+                show(
+                    f"{layer.number:>4} {_cut(_short(layer), 20)}: channels {', '.join(str(d.channel) for d in driven)}"
+                )
+        return made
+
+    def _projected(self, projector: Projector, image: Image) -> dict[str, Layer]:
+        """The layers that can be projected and are asked for, by the tensor that they end in."""
+        view = self.subject.view(image)
+        layers = layers_of(self.tapped.model, self.tapped.shapes(self.subject.feeds(view)))
+        tensors = projector.tensors(image)
+        if self.wanted.layer is None:
+            return {layer.output: layer for layer in layers if layer.output in tensors}
+        chosen = self._chosen(layers, self.subject.input_placement(view).size)
+        possible = {layer.output: layer for layer in chosen if layer.output in tensors}
+        if not possible:
+            there = ", ".join(str(layer.number) for layer in layers if layer.output in tensors)
+            raise ModelError(
+                f"{self.subject.path}: --projection of layer {chosen[0].number}: it takes units of layers {there}; "
+                f"behind them {projector.end(image)}"
+            )
+        return possible
+
     def tell(self) -> None:
         """Say where the pictures are."""
         if not self.looking.quiet:
@@ -156,6 +225,9 @@ class _Look:
 
     def _write(self, option: str, folder: Path, item: Item, label: str, picture: Image) -> str:
         target = folder / self._names.stem(item.name) / f"{label}.png"
+        return self._save(option, folder, target, picture)
+
+    def _save(self, option: str, folder: Path, target: Path, picture: Image) -> str:
         self._guard.spare(option, target)
         write_image(target, picture)
         self._written.setdefault(folder, []).append(target)
@@ -198,13 +270,13 @@ class _Look:
             made.append({"layer": layer.number, "name": layer.name, "channels": len(channels.maps), "file": path,
                          "dead": channels.dead.tolist(), "order": channels.order.tolist(),
                          "response": channels.response.tolist()})  # fmt: skip
-        self._filters(item, folder, feeds)
+        self._filters(item, folder)
         return made
 
-    def _filters(self, item: Item, folder: Path, feeds: Mapping[str, Any]) -> None:
+    def _filters(self, item: Item, folder: Path) -> None:
         color = self.subject.yolo.preparation.color if isinstance(self.subject, DetectionNetwork) else "rgb"
         try:
-            filters = first_filters(self.tapped, feeds, color)
+            filters = first_filters(self.tapped, color)
         except ModelError as error:
             say(f"{self.subject.path}: {error}")
             return
@@ -241,6 +313,8 @@ class _Look:
             raise InputError(f"nothing is found above --conf {self.looking.conf:g}, so there is nothing to explain")
         asked = Asked(self.subject, view, targets, self.looking.square, self.looking.masks)
         found = list(self._explained(asked))
+        if self.wanted.attention:
+            found += self._attention(item, replace(asked, targets=targets[: self.wanted.why or 1]))
         if self.looking.json != "-":
             _print_heats(item.name, found)
         records = []
@@ -249,6 +323,12 @@ class _Look:
             path = self._write("--out", self.looking.out, item, label, heat.picture(image, view))
             records.append({**_record(heat, view), "file": path})
         return records
+
+    def _attention(self, item: Item, asked: Asked) -> Iterator[Heat]:
+        """The maps of attention; the sheets of their heads are written on the way."""
+        for number, (heat, attended) in enumerate(by_attention(asked, self.tapped), start=1):
+            self._write("--out", self.looking.out, item, f"heads-{number}", head_sheet(attended))
+            yield heat
 
     def _explained(self, asked: Asked) -> Iterator[Heat]:
         shown, wanted = not self.looking.quiet, self.wanted
@@ -276,6 +356,16 @@ class _Look:
         if looking.box is not None:
             found = _nearest(found, view.of_picture(np.array([looking.box], np.float32)))
         return found[:most]
+
+
+def _reads(item: Item, complain: Complain) -> bool:
+    """Whether a picture can be read; why not is told."""
+    try:
+        read_image(item.path)
+    except InputError as error:
+        complain(item.name, str(error))
+        return False
+    return True
 
 
 def _nearest(targets: list[Target], box: Any) -> list[Target]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from detkit.cli.at_scale import AddressOption, EngineOption, PartOption, PlanOption, Scale
+
 if TYPE_CHECKING:
     from detkit.detectors.base import Detector
     from detkit.detectors.selection import Selection
@@ -68,6 +70,31 @@ ResumeOption = Annotated[
 WorkersOption = Annotated[
     int | None,
     typer.Option(min=1, help="Threads that decode pictures. Default: the cores.", rich_help_panel="How it runs"),
+]
+EveryOption = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Of a video or a stream, each N-th frame only.", rich_help_panel="How it runs"
+    ),
+]
+LatestOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--latest/--no-latest",
+        help="Of a stream: leave out the frames that come while one is worked on, or read all in their order. "
+        "Default: --latest.",
+        rich_help_panel="How it runs",
+        show_default=False,
+    ),
+]
+ReconnectOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Ask so long for a stream that was lost. Default: 30.",
+        rich_help_panel="How it runs",
+    ),
 ]
 ReadersOption = Annotated[
     int | None,
@@ -127,8 +154,8 @@ class DetectionOptions:
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Pictures, folders (searched through), globs, videos, addresses in a store (s3://bucket/photos), "
-            "@list.txt, or - for paths on stdin.",
+            help="Pictures, folders (searched through), globs, videos, addresses (s3://bucket/photos, http(s)://), "
+            "@list.txt, or - for paths on stdin; a stream: the number of a camera, rtsp://, http(s)://.",
             show_default=False,
         ),
     ]
@@ -177,6 +204,14 @@ class DetectionOptions:
             **_OUTPUT,
         ),
     ] = None
+    polygons: Annotated[
+        bool,
+        typer.Option("--polygons", help="Polygons for masks in -f jsonl and coco, and what they cost.", **_OUTPUT),
+    ] = False
+    simplify: Annotated[
+        float,
+        typer.Option(min=0, metavar="PIXELS", help="Polygons with fewer points, within so many pixels.", **_OUTPUT),
+    ] = 0.0
     gt: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Annotations whose image and category ids -f coco takes.", **_OUTPUT),
@@ -204,7 +239,14 @@ class DetectionOptions:
     ] = None
     workers: WorkersOption = None
     readers: ReadersOption = None
+    every: EveryOption = 1
+    latest: LatestOption = None
+    reconnect: ReconnectOption = None
     max_pixels: MaxPixelsOption = None
+    part: PartOption = None
+    plan: PlanOption = None
+    engine: EngineOption = None
+    address: AddressOption = None
     quiet: QuietOption = False
     verbose: VerboseOption = False
 
@@ -213,6 +255,8 @@ class DetectionOptions:
         from detkit.detectors.selection import Selection
         from detkit.errors import UsageError
 
+        if self.simplify and not self.polygons:
+            raise UsageError("--simplify is for --polygons")
         if self.iou is not None and self.nms.value in ("soft", "none"):
             raise UsageError(f"--iou is not for --nms {self.nms.value}, which drops no box for its overlap")
         conf, by_class = self.confs
@@ -223,6 +267,10 @@ class DetectionOptions:
     def confs(self) -> tuple[float, dict[str, float]]:
         """The threshold of --conf, and those of single classes."""
         return thresholds(self.conf)
+
+    def scale(self) -> Scale:
+        """Whether and how the run is done in parts."""
+        return Scale.of(self.part, self.plan, self.engine, self.address, self.threads, self.device)
 
     def runtime(self) -> Runtime:
         """Where and how networks run."""
@@ -313,28 +361,47 @@ def detection_command(function: Callable[..., None]) -> Callable[..., None]:
 
     Typer reads the signature, which is made of the fields of `DetectionOptions` and the command's own parameters.
     """
-    hints = get_type_hints(DetectionOptions, include_extras=True)
-    shared = [
+    shared = fields_of(DetectionOptions)
+    names = {parameter.name for parameter in shared}
+    own = parameters_of(function)[1:]
+
+    def command(**values: Any) -> None:
+        options = DetectionOptions(**{name: value for name, value in values.items() if name in names})
+        function(options, **{name: value for name, value in values.items() if name not in names})
+
+    return with_parameters(command, function, [*shared, *own])
+
+
+def fields_of(options: type[Any], *names: str) -> list[inspect.Parameter]:
+    """The fields of a dataclass of options as parameters of a command; those that are named, or all."""
+    hints = get_type_hints(options, include_extras=True)
+    return [
         inspect.Parameter(
             entry.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if entry.default is MISSING else entry.default,
             annotation=hints[entry.name],
         )
-        for entry in fields(DetectionOptions)
-    ]
-    names = {parameter.name for parameter in shared}
-    own_hints = get_type_hints(function, include_extras=True)
-    own = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=own_hints[name])
-        for name, parameter in list(inspect.signature(function).parameters.items())[1:]
+        for entry in fields(options)
+        if not names or entry.name in names
     ]
 
-    def command(**values: Any) -> None:
-        options = DetectionOptions(**{name: value for name, value in values.items() if name in names})
-        function(options, **{name: value for name, value in values.items() if name not in names})
 
+def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a command, with their annotations as values, to be given by name."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+def with_parameters(
+    command: Callable[..., None], function: Callable[..., Any], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """`command` with these parameters, as Typer reads them, and the name and the words of `function`."""
     command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

@@ -63,12 +63,11 @@ def report_of_run(
         yield None
         return
     from detkit.report.gallery import Gallery, Panel
-    from detkit.report.thumbnails import side_for
     from detkit.runs.run import journal_path
 
     check_page(target, "--report", chain((item.path for item in items), spare), output.path)
-    paths = {item.name: item.path for item in items if not item.video and isinstance(item.path, Path)}
-    side = side_for(sum(_MANY if item.video else 1 for item in items))
+    paths = picture_files(items)
+    side = thumbnail_side(items)
     journal = None if output.path is None else journal_path(output.path, output.writer())
     resume = output.resume and journal is not None and journal.exists()
     gallery = Gallery(target, [Panel("")], side, paths.get, resume)
@@ -78,6 +77,18 @@ def report_of_run(
         done = True
     finally:
         gallery.close(keep=not done and journal is not None and journal.exists())
+
+
+def picture_files(items: Sequence[Item]) -> dict[str, Path]:
+    """The files on this machine of pictures, by their names."""
+    return {item.name: item.path for item in items if not item.video and isinstance(item.path, Path)}
+
+
+def thumbnail_side(items: Sequence[Item]) -> int:
+    """Pixels of the longer side of the small pictures on a page of these items."""
+    from detkit.report.thumbnails import side_for
+
+    return side_for(sum(_MANY if item.video else 1 for item in items))
 
 
 def check_page(

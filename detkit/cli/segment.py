@@ -220,7 +220,7 @@ def segment(
     sys.stdout.flush()
     if not quiet:
         _say_done(run, totals, out, boxes)
-        tell_painted(run)
+        tell_painted(run.painted())
     if run.summary.failures:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,15 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from detkit.cli.console import RunProgress, counted, progress, say, start_logging
+from detkit.cli.live_sources import LiveOptions, all_sources
 from detkit.cli.options import (
     DeviceOption,
+    LatestOption,
     OverlapOption,
     QuietOption,
+    ReconnectOption,
     ResumeOption,
     ThreadsOption,
     TileOption,
     VerboseOption,
     WorkersOption,
+    thresholds,
     tiled,
 )
 from detkit.errors import DetkitError, ExitStatus, UsageError
@@ -28,6 +33,7 @@ from detkit.errors import DetkitError, ExitStatus, UsageError
 if TYPE_CHECKING:
     from detkit.detectors.base import Detector
     from detkit.runs.footage import Pace, Whereabouts
+    from detkit.runs.record import Record
     from detkit.runs.run import Run
     from detkit.runs.sources import Item
     from detkit.runs.track_counts import Counted, Places
@@ -39,6 +45,7 @@ _BOXES, _TRACKS, _COUNTS, _OUTPUT, _RUN = "Which boxes", "Tracks", "Counts", "Ou
 # That of all detection commands; what the bundled network finds below it brings more false tracks than it carries on
 # (vtest.avi: HOTA 47.9 from 0.25, 45.3 from 0.1).
 CONF = 0.25
+IN_FOLDER = "tracks.jsonl"  # beside a file of each video, where --out is a folder
 
 
 class TrackerChoice(str, Enum):
@@ -72,8 +79,8 @@ def track(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="A video, a folder of frames; or detections: JSON Lines of a detection command, or MOTChallenge's "
-            "det.txt.",
+            help="A video, a folder of frames, a stream (the number of a camera, rtsp://, http(s)://); or detections: "
+            "JSON Lines of a detection command, or MOTChallenge's det.txt.",
             show_default=False,
         ),
     ],
@@ -82,9 +89,9 @@ def track(
         typer.Option(
             "--out",
             "-o",
-            metavar="FILE",
-            help=".txt is MOTChallenge's format, frames and tracks from 1; .jsonl; .csv. Default: JSON Lines on "
-            "stdout.",
+            metavar="FILE|DIR",
+            help=".txt is MOTChallenge's format, frames and tracks from 1; .jsonl; .csv; a folder (results/) gets "
+            "tracks.jsonl and a .txt for each video. Default: JSON Lines on stdout.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -95,9 +102,11 @@ def track(
         DetectorChoice.YOLO
     ),
     conf: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0, max=1, help=f"Keep boxes with a higher score. Default: {CONF}; of a file, all.",
+            metavar="NUMBER|CLASS=NUMBER,...|FILE",
+            help=f"Keep boxes with a higher score; of single classes: person=0.6,car=0.3, or a JSON file of them. "
+            f"Default: {CONF}; of a file of detections, all.",
             rich_help_panel=_BOXES,
         ),
     ] = None,
@@ -138,6 +147,8 @@ def track(
     every: Annotated[
         int, typer.Option(min=1, metavar="N", help="Look at each N-th frame only.", rich_help_panel=_TRACKS)
     ] = 1,
+    latest: LatestOption = None,
+    reconnect: ReconnectOption = None,
     fps: Annotated[
         float | None,
         typer.Option(
@@ -172,13 +183,23 @@ def track(
     draw: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.webm|DIR", help="Draw the tracks: a video (VP9), or a folder of pictures.",
+            metavar="FILE.webm|FILE.mp4|DIR",
+            help="Draw the tracks: a video (VP9; H.264 with the extra av), or a folder of pictures.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
     crops: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write cut-outs there, a folder a track.", rich_help_panel=_OUTPUT),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page there: tracks over time, how many are in view, crossings, and key frames, or the video "
+            "of --draw.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     resume: ResumeOption = False,
     device: DeviceOption = "auto",
@@ -209,16 +230,20 @@ def track(
     )
     files = _found_in_files(sources)
     names = tuple(classes or ())
+    least, least_of = (None if files else CONF, {}) if conf is None else thresholds(conf)
     following = Following(
         tracker.value,
         TrackerSettings(sure, lost),
-        conf if files else None,
+        least if files else None,
         names if files else (),
         None if motion is None else _motion_of(motion),
+        least_of if files else {},
     )
+    folder = Path(out) if out is not None and (out.endswith(("/", os.sep)) or Path(out).is_dir()) else None
+    target = folder / IN_FOLDER if folder else None if out in (None, "-") else Path(str(out))
     wanted = _Wanted(
-        None if out in (None, "-") else Path(str(out)), Pictures(draw, crops), places, counts, following, fps, every,
-        resume, quiet,
+        target, Pictures(draw, crops), places, counts, following, fps, every, resume,
+        quiet, report, LiveOptions(latest, reconnect), folder,
     )  # fmt: skip
     wanted.check(sources, [*(zones or ()), *([model] if model else []), *([motion] if motion else [])])
     if files:
@@ -227,7 +252,7 @@ def track(
         _track_files(wanted, [Path(source) for source in sources])
         return
     build = _Detecting(
-        detector.value, model, Selection(CONF if conf is None else conf, iou, classes=names),
+        detector.value, model, Selection(CONF if least is None else least, iou, classes=names, conf_by_class=least_of),
         Runtime(device, threads, batch), workers, verbose, tile, overlap,
     )  # fmt: skip
     _track_pictures(wanted, sources, build)
@@ -246,6 +271,9 @@ class _Wanted:
     every: int
     resume: bool
     quiet: bool
+    report: Path | None = None
+    live: LiveOptions = field(default_factory=LiveOptions)
+    folder: Path | None = None
 
     def check(self, sources: Sequence[str], others: Iterable[str | Path]) -> None:
         """UsageError where an output is none, or would overwrite an input or another output."""
@@ -254,8 +282,10 @@ class _Wanted:
         from detkit.runs.tracked import track_format
 
         track_format(self.out)
+        if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
+            raise typer.BadParameter(f"the report is a page: {self.report} should end in .html", param_hint="--report")
         guard = Guard(*sources, *others)
-        written = [("--out", self.out), ("--counts", self.counts)]
+        written = [("--out", self.out), ("--counts", self.counts), ("--report", self.report)]
         written += [("--draw", self.pictures.draw)] if self.pictures.video else []
         given = [(option, path) for option, path in written if path is not None]
         for option, path in given:
@@ -264,11 +294,35 @@ class _Wanted:
         if len({path.absolute() for _, path in given}) < len(given):
             raise UsageError(f"{' and '.join(option for option, _ in given)} name the same file")
 
+    def write_each(self, writer: TrackWriter, inputs: Iterable[str | os.PathLike[str]]) -> None:
+        """A file a video, where a folder is wanted."""
+        from detkit.guard import Guard
+        from detkit.runs.tracked import write_each
+
+        if self.folder is not None:
+            write_each(self.folder, writer.videos, Guard(*inputs))
+
     def writer(self, where: Whereabouts, pace: Pace) -> TrackWriter:
         """What makes tracks of records."""
         from detkit.runs.tracked import TrackWriter
 
         return TrackWriter(self.following, where, pace)
+
+    def tell(
+        self, writer: TrackWriter, counts: Sequence[Counted], items: Sequence[Item] = (), model: str | None = None
+    ) -> None:
+        """Write the page, where one is wanted."""
+        if self.report is None:
+            return
+        from detkit.cli.track_report import write_track_report
+        from detkit.report.document import Fact, now
+
+        settings = f"{self.following.tracker}; lost {self.following.settings.lost:g} s; every {self.every}"
+        about = [Fact("Date", now()), Fact("Model", model or ""), Fact("Tracker", settings)]
+        film = self.pictures.draw if self.pictures.video else None
+        write_track_report(self.report, writer.videos, counts, about, items=items, film=film)
+        if not self.quiet:
+            say(f"report: {self.report}")
 
     def count(self, writer: TrackWriter) -> list[Counted]:
         """Count at the places, and print and write what was counted."""
@@ -344,16 +398,27 @@ def _track_files(wanted: _Wanted, paths: Sequence[Path]) -> None:
     if wanted.resume:
         raise UsageError("--resume is for pictures and videos; tracks of detections take seconds")
     pace = Pace(wanted.fps, wanted.every)
-    if len(paths) > 1:
-        raise UsageError("give one file of detections at a time")
-    writer = wanted.writer(lambda record: paths[0], pace)
-    records = read_found(paths[0], pace)
+    if len(paths) > 1 and wanted.out is not None and wanted.out.suffix.lower() == ".txt":
+        raise UsageError(
+            f"--out {wanted.out} holds one video, and there are {len(paths)} files; name a folder, .jsonl or .csv"
+        )
+    source: dict[str, Path] = {}
+
+    def read() -> Iterator[Record]:
+        for path in paths:
+            for record in read_found(path, pace):
+                source.setdefault(record["file"], path)
+                yield record
+
+    writer, records = wanted.writer(lambda record: source[record["file"]], pace), read()
     if wanted.out is None:
         writer.write(sys.stdout.buffer, records, track_format(None))
     else:
         with write_atomically(wanted.out) as file:
             writer.write(file, records, track_format(wanted.out))
-    wanted.count(writer)
+    wanted.write_each(writer, paths)
+    counts = wanted.count(writer)
+    wanted.tell(writer, counts)
     if not wanted.quiet:
         _tell(writer)
 
@@ -365,36 +430,40 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     from detkit.runs.batch import Reading
     from detkit.runs.footage import Pace, sampled
     from detkit.runs.run import Run
-    from detkit.runs.sources import find_items
     from detkit.runs.tasks import Detection
     from detkit.runs.tracked import TrackOutput
 
     problems: list[tuple[str, str]] = []
-    found = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
-    items, numbers = sampled(found, wanted.every)
+    found = all_sources(sources, wanted.live, lambda name, why: problems.append((name, why)), resume=wanted.resume)
+    items, numbers = sampled(found.items, wanted.every)
     _check_one_video(wanted, items)
+    if found.live and (wanted.pictures.draw or wanted.pictures.crops):
+        raise UsageError("--draw and --crops read the pictures once more, which a stream cannot give; record it first")
     detector = detecting.detector()
     for line in detector.about() if detecting.verbose else ():
         say(line)
     cv2.setNumThreads(1)
 
-    where = {item.name: Path(item.path) for item in items}
+    where = {item.name: Path(item.name) if found.live else Path(item.path) for item in items}
     writer = wanted.writer(
         lambda record: where.get(record["file"], Path(record["file"])), Pace(wanted.fps, wanted.every, numbers)
     )
     spare = tuple(path for path in (detector.path, detecting.model) if path is not None)
     output = TrackOutput(wanted.out, resume=wanted.resume, spare=spare, tracks=writer)
-    reading = Reading(workers=detecting.workers, every=wanted.every)
+    reading = Reading(workers=detecting.workers, every=wanted.every, live=found.live)
     listener = RunProgress("videos and pictures", shown=not wanted.quiet and len(items) > 1)
     run = Run(Detection(detector), items, output, reading, listener)
     for name, why in problems:
         run.fail(name, why)
-    if wanted.out is None:
-        run.write_to(sys.stdout.buffer)
-    else:
-        run.write(_settings(wanted, detecting, detector.fingerprint))
+    with found.ended_by_signals():
+        if wanted.out is None:
+            run.write_to(sys.stdout.buffer)
+        else:
+            run.write(_settings(wanted, detecting, detector.fingerprint))
+    wanted.write_each(writer, [item.path for item in items])
     counted_at = wanted.count(writer)
     _paint(wanted, items, reading, writer, counted_at)
+    wanted.tell(writer, counted_at, () if found.live else items, "; ".join(detector.about()))
     if not wanted.quiet:
         _tell(writer, run)
     if run.summary.failures:
@@ -410,7 +479,7 @@ def _check_one_video(wanted: _Wanted, items: Sequence[Item]) -> None:
     if len(videos) > 1 and single:
         raise UsageError(
             f"{single[0][0]} {single[0][1]} holds one video, and the sources are {len(videos)}; "
-            "name .jsonl, .csv or a folder, or track them one by one"
+            "name a folder, .jsonl or .csv, or track them one by one"
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detkit.cli.console import show
+from detkit.cli.console import counted, show
 
 if TYPE_CHECKING:
     from detkit.detectors.base import Detector
@@ -50,7 +50,7 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Begin again where --out holds a training, whose files are then lost.")
 ]
 # What trainings leave in their folder.
-_TRACES = ("detector.onnx", "detector.npz", "checkpoint.pt", "history.csv", "proposals.npz", "features")
+_TRACES = ("detector.onnx", "detector.npz", "segment.onnx", "checkpoint.pt", "history.csv", "proposals.npz", "features")
 
 
 def spare_training(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -70,7 +70,7 @@ def spare_training(out: Path, *, resume: bool, overwrite: bool) -> None:
 def print_figures(figures: tuple[float, float], pictures: int, how: str = "") -> None:
     """A line with AP and AP50 on the held-out pictures; without boxes there, they have none."""
     ap, ap50 = (f"{figure:.4f}" if figure >= 0 else "-" for figure in figures)
-    show(f"AP {ap}  AP50 {ap50}  on {pictures} pictures held out{how}")
+    show(f"AP {ap}  AP50 {ap50}  on {counted(pictures, 'picture')} held out{how}")
 
 
 # Held-out pictures that are looked at during a training, at the most; all of them measure it in the end.
@@ -119,7 +119,8 @@ def read_material(source: Source, *, check: bool, quiet: bool) -> Material:
     if not quiet:
         boxes = sum(len(picture.boxes) for picture in material.learn)
         say(
-            f"{len(material.learn)} pictures with {boxes} boxes of {len(truth.categories)} classes, "
+            f"{counted(len(material.learn), 'picture')} with {counted(boxes, 'box', 'boxes')} of "
+            f"{counted(len(truth.categories), 'class', 'classes')}, "
             f"{len(material.measure)} held out"
         )
     return material

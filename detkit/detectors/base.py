@@ -76,6 +76,14 @@ class PictureModel(ABC, Generic[Found]):
             return [found for part in parts for found in part]
         return self.detect([self.prepare(*self._named(image, name))])[0]  # type: ignore[arg-type]
 
+    def regions(self, prepared: Any) -> NDArray[np.float32] | None:
+        """The boxes (N, 4) xyxy, in pixels of a prepared picture, that are looked at; None for none such."""
+        return None
+
+    def heat(self, prepared: Any) -> NDArray[np.float32] | None:
+        """Scores from 0 to 1 over a prepared picture (H, W), the highest of all scales; None where there are none."""
+        return None
+
     @property
     def fingerprint(self) -> str:
         """What results depend on: the SHA-256 of the file. The same name may stand for another file tomorrow."""

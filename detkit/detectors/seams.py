@@ -37,11 +37,13 @@ class View:
     """A part of a picture, and what was found there in pixels of the whole picture.
 
     cut   bool (N, 4): which sides of a box (x1, y1, x2, y2) lie at a border that the picture goes on behind
+    slivers   bool (N,): of which boxes the view shows so little at such a border that it cannot tell how far they go
     """
 
     rect: Rect
     found: Detections
     cut: Bools
+    slivers: Bools
 
     @classmethod
     def of(cls, rect: Rect, found: Detections, width: int, height: int) -> View:
@@ -49,7 +51,9 @@ class View:
         sides = np.asarray(rect, np.float32)
         inner = np.array([rect[0] > 0, rect[1] > 0, rect[2] < width, rect[3] < height])
         margin = max(_LEAST_MARGIN, _MARGIN * min(rect[2] - rect[0], rect[3] - rect[1]))
-        return cls(rect, found, (np.abs(found.boxes - sides) <= margin) & inner)
+        cut = (np.abs(found.boxes - sides) <= margin) & inner
+        thin = found.boxes[:, 2:] - found.boxes[:, :2] <= 2 * margin
+        return cls(rect, found, cut, ((cut[:, :2] | cut[:, 2:]) & thin).any(axis=1))
 
     @property
     def whole(self) -> Bools:
@@ -123,7 +127,7 @@ def _across(a: View, b: View) -> Floats:
     """(N, M): how well pieces of two views agree across the seam, from 0 to 1; 0 where they need not be one object.
 
     They are compared in what both views see, and their open sides go on through it. Pieces that do not open towards
-    each other agree if most of the smaller one lies there.
+    each other agree if most of the smaller one lies there. A sliver agrees with the piece that holds nearly all of it.
     """
     x1, y1 = np.maximum(a.rect[:2], b.rect[:2])
     x2, y2 = np.minimum(a.rect[2:], b.rect[2:])
@@ -138,7 +142,9 @@ def _across(a: View, b: View) -> Floats:
     smaller = np.minimum(area(a.found.boxes)[:, None], area(b.found.boxes)[None])
     inside = np.minimum(area(_cut_at(a.found.boxes, shared))[:, None], area(_cut_at(b.found.boxes, shared))[None])
     counts = (agreement > _ALIKE) & (facing | (inside > _ALIKE * smaller))
-    return np.where(counts, agreement, 0)
+    held = intersection(a.found.boxes, b.found.boxes) / np.maximum(smaller, 1e-6)
+    held = np.where((a.slivers[:, None] | b.slivers[None]) & (held > _HELD), held, 0)
+    return np.maximum(np.where(counts, agreement, 0), held)
 
 
 def _opened(view: View) -> Floats:

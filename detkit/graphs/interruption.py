@@ -32,10 +32,12 @@ _watch: _Watch | None = None
 def stopped_by_interrupt(stop: Callable[[], None]) -> Iterator[None]:
     """Inside, an interrupt calls `stop`, at once and in another thread; what Python makes of it comes afterwards.
 
-    Nothing changes outside of the main thread, which alone hears of signals, and where somebody else is listening.
+    Nothing changes outside of the main thread, which alone hears of signals, where somebody else is listening, and
+    where an interrupt means something else than to break off.
     """
     global _watch
-    if threading.current_thread() is not threading.main_thread():
+    breaks_off = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if threading.current_thread() is not threading.main_thread() or not breaks_off:
         yield
         return
     if _watch is None:

@@ -21,6 +21,7 @@ Anchors = tuple[tuple[tuple[float, float], ...], ...]
 #   shortest  the short side at `size`, the long one at most `longest` (DETR, Faster R-CNN), to multiples of `stride`
 #   native    the picture as it is: the graph resizes by itself (torchvision)
 Dynamic = Literal["square", "aspect", "shortest", "native"]
+DYNAMICS: tuple[Dynamic, ...] = ("square", "aspect", "shortest", "native")
 
 
 @dataclass(frozen=True)

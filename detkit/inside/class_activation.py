@@ -75,10 +75,10 @@ def pooled_end(tapped: Tapped, feeds: Feeds) -> PooledEnd:
     weights: Floats | None = None
     bias: Floats | None = None
     if node.op_type == "Add":
-        bias = nodes.constant(next(name for name in node.input if nodes.is_constant(name)), feeds).reshape(-1)
+        bias = nodes.constant(next(name for name in node.input if nodes.is_constant(name))).reshape(-1)
         node = nodes.maker(nodes.flowing(node))
     if node.op_type in ("Gemm", "MatMul", "Conv"):
-        weights, own = nodes.linear(node, feeds)
+        weights, own = nodes.linear(node)
         bias = own if bias is None else bias + own
         node = nodes.maker(nodes.flowing(node))
         while node.op_type in _ROW:
@@ -201,17 +201,13 @@ class _Nodes:
             raise ModelError(f"{node.op_type} joins {len(names)} tensors before its scores")
         return str(names[0])
 
-    def constant(self, name: str, feeds: Feeds) -> Floats:
-        from onnx import numpy_helper
+    def constant(self, name: str) -> Floats:
+        return np.asarray(self._tapped.constant(name), np.float32)
 
-        if name in self._stored:
-            return np.asarray(numpy_helper.to_array(self._stored[name]), np.float32)
-        return np.asarray(self._tapped.run([name], feeds)[name], np.float32)
-
-    def linear(self, node: NodeProto, feeds: Feeds) -> tuple[Floats, Floats]:
+    def linear(self, node: NodeProto) -> tuple[Floats, Floats]:
         """Weights (C, K) and bias (C,) of the layer that makes the scores."""
         flags = {one.name: one for one in node.attribute}
-        weights = self.constant(self._weight(node), feeds)
+        weights = self.constant(self._weight(node))
         if node.op_type == "Conv":
             if weights.shape[2:] != (1, 1) or ("group" in flags and flags["group"].i != 1):
                 raise ModelError("its last convolution is none of 1 x 1")
@@ -222,7 +218,7 @@ class _Nodes:
         bias = np.zeros(len(weights), np.float32)
         if node.op_type != "MatMul" and len(node.input) > 2:
             beta = flags["beta"].f if "beta" in flags else 1.0
-            bias = bias + beta * self.constant(node.input[2], feeds).reshape(-1)
+            bias = bias + beta * self.constant(node.input[2]).reshape(-1)
         return np.asarray(weights * factor, np.float32), np.asarray(bias, np.float32)
 
     def _weight(self, node: NodeProto) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +10,7 @@ from detkit.images import Image
 from detkit.inside.feature_maps import Channels
 from detkit.inside.graph_layers import Layer
 from detkit.inside.heat_pictures import coloured, grid, titled
-from detkit.inside.tapped import Feeds, Tapped
+from detkit.inside.tapped import Tapped
 
 _COLUMNS = 8
 
@@ -38,20 +36,15 @@ def described(channels: Channels, most: int) -> str:
     return f"{which} of {width} x {height}{dead}"
 
 
-def first_filters(tapped: Tapped, feeds: Feeds, color: str = "rgb") -> NDArray[np.float32]:
+def first_filters(tapped: Tapped, color: str = "rgb") -> NDArray[np.float32]:
     """The filters (N, h, w, 3) RGB of the convolution that sees the picture, each scaled: 0.5 is 0, the largest 0 or 1.
 
     `color` is the channel order of the input. ModelError where the first convolution sees something else.
     """
-    from onnx import numpy_helper
-
-    stored = {tensor.name: tensor for tensor in tapped.model.graph.initializer}
     node = next((one for one in tapped.model.graph.node if one.op_type in ("Conv", "FusedConv")), None)
     if node is None:
         raise ModelError("it has no convolution, so no filters to show")
-    name = node.input[1]
-    weights: NDArray[Any] = numpy_helper.to_array(stored[name]) if name in stored else tapped.run([name], feeds)[name]
-    weights = np.asarray(weights, np.float32)
+    weights = np.asarray(tapped.constant(node.input[1]), np.float32)
     channels = weights.shape[1] if weights.ndim == 4 else 0
     if channels not in (1, 3):
         raise ModelError(f"its first convolution sees {channels} channels, not a picture's 1 or 3: no filters to show")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.graphs.editing import copy_of, with_outputs
+from detkit.graphs.editing import copy_of, part_of, with_outputs
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 
@@ -62,6 +62,16 @@ class Tapped:
             size += own
         if group:
             yield from self.run(group, feeds).items()
+
+    def constant(self, name: str) -> NDArray[Any]:
+        """A stored tensor, or one that is made of stored ones alone. ModelError where there is none."""
+        from onnx import numpy_helper
+
+        for tensor in self.model.graph.initializer:
+            if tensor.name == name:
+                return np.asarray(numpy_helper.to_array(tensor))
+        part = part_of(with_outputs(self.model, [name]), [name])
+        return Network(self.path, self.runtime, content=bytes(part.SerializeToString())).run({}, [name])[0]
 
     def difference(self, names: Sequence[str], feeds: Feeds) -> float:
         """The largest difference of the graph's own outputs with and without these tensors as outputs: 0 as a rule."""

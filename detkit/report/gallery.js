@@ -92,8 +92,8 @@ function apply() {
   }[state.sort];
   if (by) order.sort(by);
   at = Math.max(order.indexOf(kept), 0);
-  el('counted').textContent = `${order.length === N ? '' : `${number(order.length)} of `}${plural(N, 'picture')}, ` +
-    plural(boxes, 'box', 'boxes');
+  el('counted').textContent = `${order.length === N ? '' : `${number(order.length)} of `}${plural(N, 'picture')}` +
+    (K > 1 ? '' : `, ${plural(boxes, 'box', 'boxes')}`);
   el('empty').hidden = order.length > 0;
   chips(totals);
   layout();
@@ -458,7 +458,7 @@ if (K > 1) {
     const scale = document.createElement('span'), bar = document.createElement('i');
     scale.className = 'scale';
     bar.style.background = `linear-gradient(90deg,${meta.scale.join(',')})`;
-    scale.append('0', bar, meta.heat.toFixed(2));
+    scale.append('0', bar, '1 (0.25 in the middle)');
     el('layers').append(scale);
   }
 }

@@ -58,7 +58,7 @@ class About:
     table   rows of a table beneath them, the first one its heads; none leaves it out
     note    a sentence beneath the table
     score   the score from which boxes are shown at first
-    heat    the highest value of the heat maps; None where there are none
+    scale   the colours of heat maps, from score 0 over 0.25 in the middle to 1
     """
 
     title: str
@@ -66,7 +66,7 @@ class About:
     table: Sequence[Sequence[str]] = ()
     note: str = ""
     score: float = 0.0
-    heat: float | None = None
+    scale: Sequence[str] = ()
 
 
 @dataclass
@@ -160,7 +160,7 @@ class Gallery:
                 "table": about.table,
                 "note": about.note,
                 "score": about.score,
-                "heat": about.heat,
+                "scale": about.scale,
                 "heats": list(heat or ()),
                 "panels": [{"name": one.name, "about": one.about} for one in self.panels],
                 "classes": list(self._classes),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit import __version__
+from detkit.annotations.picture_places import Pictures
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import compared, number, signed
 from detkit.report import text
@@ -16,7 +17,7 @@ from detkit.report.confusion_table import confusion_table
 from detkit.report.document import Fact, asset, facts, now, opening
 from detkit.report.glossary import glossary
 from detkit.report.plots import svg_plots
-from detkit.report.worst import Pictures, draw_image, worst_images
+from detkit.report.worst import draw_image, worst_images
 
 IMAGES = 12
 CONFUSIONS = 15

@@ -28,7 +28,7 @@ from detkit.metrics.curves import FROC_FPPI, MISS_RATE_FPPI, mean_precision_curv
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import number
 from detkit.report.text import fit
-from detkit.spelling import printable
+from detkit.spelling import counted, printable
 
 INK = "#20242b"
 GRID = "#9aa3af"
@@ -140,7 +140,8 @@ def draw_precision_recall(evaluation: Evaluation) -> Figure:
             if curve.positives and len(curve.scores):
                 axes.plot(curve.recall, curve.precision, color=GRAY, lw=0.6, alpha=0.45)
         mean = mean_precision_curve(evaluation.outcomes, COCO_RECALLS)
-        label = f"mean of {np.count_nonzero(defined)} classes, AP {number(evaluation.figures['AP'], 3)}"
+        classes = counted(int(defined.sum()), "class", "classes")
+        label = f"mean of {classes}, AP {number(evaluation.figures['AP'], 3)}"
         axes.plot(COCO_RECALLS, mean, color=BLUE, lw=2, label=label)
         axes.legend(loc="upper right", fontsize=8)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from detkit.metrics.evaluation import Evaluation
 from detkit.metrics.wording import compared, number, signed
-from detkit.spelling import printable
+from detkit.spelling import counted, printable
 
 COLUMNS = 3
 
@@ -43,7 +43,8 @@ def heading(evaluation: Evaluation) -> str:
         text += f", overlap {evaluation.iou:g}"
         text += ", sides longer by 1" if evaluation.settings.inclusive else ""
     boxes, detections = len(evaluation.ground_truth), len(evaluation.predictions)
-    return f"{text}: {len(evaluation.ground_truth.images):,} images, {boxes:,} boxes, {detections:,} detections"
+    images = counted(len(evaluation.ground_truth.images), "image")
+    return f"{text}: {images}, {counted(boxes, 'box', 'boxes')}, {counted(detections, 'detection')}"
 
 
 def working_point(evaluation: Evaluation) -> str:

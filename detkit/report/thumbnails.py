@@ -56,6 +56,9 @@ class Thumbnails:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
     def add(self, key: str, image: Image) -> None:
         """Make a picture, uint8 (H, W, 3) RGB, smaller and keep it."""
         if self._end >= LARGEST:

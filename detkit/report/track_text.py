@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from detkit.metrics.mot import TrackFigures
 from detkit.report.text import grid
+from detkit.spelling import counted
 
 ALL = "all"
 _SHARES = ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1")
@@ -34,10 +35,11 @@ def track_table(sequences: Mapping[str, TrackFigures], whole: TrackFigures, widt
 
 def track_heading(sequences: Mapping[str, TrackFigures], whole: TrackFigures, rules: str) -> str:
     """What was evaluated, in a line."""
-    count, named = len(sequences), whole.named()
+    named = whole.named()
+    boxes = counted(int(named["TP"] + named["FN"]), "box", "boxes")
     return (
-        f"{rules}: {count} {'sequence' if count == 1 else 'sequences'}, "
-        f"{named['TP'] + named['FN']:,.0f} boxes of {whole.truth_tracks:,} tracks; the result has "
+        f"{rules}: {counted(len(sequences), 'sequence')}, {boxes} of {counted(whole.truth_tracks, 'track')}; "
+        "the result has "
         f"{named['TP'] + named['FP']:,.0f} of {whole.result_tracks:,} that count"
     )
 

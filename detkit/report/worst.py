@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from detkit.annotations.finding import PictureFolder
+from detkit.annotations.picture_places import Pictures
+from detkit.dataset import Skeleton
 from detkit.errors import InputError
 from detkit.metrics.counts import image_counts
 from detkit.metrics.evaluation import Evaluation
+from detkit.metrics.iou_types import OVERLAPS
+from detkit.report.shape_svg import shape_svg
+from detkit.shapes.shape_columns import Shapes
 
 logger = logging.getLogger("detkit")
 
 LONGEST = 560  # pixels of the longer side of a picture on the page
 QUALITY = 72
 LABELLED = 16  # from more boxes on, hits show their label only under the pointer
-PLACES = ("images", "JPEGImages", "", "../images", "../JPEGImages")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One box of a picture: kind "tp", "fp", "fn" or "crowd"; x, y, width, height in its pixels."""
+    """One box of a picture: kind "tp", "fp", "fn" or "crowd"; x, y, width, height in its pixels.
+
+    shapes, row   where its mask, key points or corners are;  skeleton of its class
+    """
 
     kind: str
     box: tuple[float, float, float, float]
     label: str
+    shapes: Shapes
+    row: int
+    skeleton: Skeleton | None
 
 
 def worst_images(evaluation: Evaluation, count: int) -> list[int]:
@@ -55,8 +62,15 @@ def boxes_of(evaluation: Evaluation, image: int) -> list[Shown]:
     uncounted = boxes[~outcomes.positive[boxes]]
     missed = boxes[outcomes.positive[boxes] & ~found]
 
+    skeletons = truth.categories.skeletons or (None,) * len(truth.categories)
+    found_shapes = evaluation.predictions.shapes
+
     def of_truth(kind: str, rows: np.ndarray) -> list[Shown]:
-        return [Shown(kind, _box(truth.boxes[row]), evaluation.names[truth.class_index[row]]) for row in rows]
+        return [
+            Shown(kind, _box(truth.boxes[row]), evaluation.names[truth.class_index[row]], truth.shapes, int(row),
+                  skeletons[truth.class_index[row]])
+            for row in rows
+        ]  # fmt: skip
 
     def of_detections(kind: str, rows: np.ndarray) -> list[Shown]:
         return [
@@ -64,6 +78,9 @@ def boxes_of(evaluation: Evaluation, image: int) -> list[Shown]:
                 kind,
                 _box(ranking.boxes[row]),
                 f"{evaluation.names[ranking.class_index[row]]} {ranking.scores[row]:.2f}",
+                found_shapes,
+                int(ranking.rows[row]),
+                skeletons[ranking.class_index[row]],
             )
             for row in rows
         ]
@@ -88,6 +105,7 @@ def draw_image(evaluation: Evaluation, image: int, pictures: Pictures) -> str:
         width = max([1, *(int(s.box[0] + s.box[2]) + 1 for s in shown)])
         height = max([1, *(int(s.box[1] + s.box[3]) + 1 for s in shown)])
     unit = max(width, height) / LONGEST  # picture pixels in a pixel of the page
+    needs = OVERLAPS[evaluation.settings.iou_type].needs
     crowded = len(shown) > LABELLED
     font = (10 if crowded else 12) * unit
     parts = []
@@ -95,9 +113,11 @@ def draw_image(evaluation: Evaluation, image: int, pictures: Pictures) -> str:
         x, y, w, h = one.box
         label = escape(one.label)
         top = y - 3 * unit if y > font * 1.2 else y + font
+        shape = shape_svg(one.shapes, one.row, needs, unit, one.skeleton)
+        rectangle = f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(w, 0):.1f}" height="{max(h, 0):.1f}"/>'
         parts.append(
-            f'<g class="{one.kind}"><title>{KINDS[one.kind]}: {label}</title>'
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(w, 0):.1f}" height="{max(h, 0):.1f}"/>'
+            f'<g class="{one.kind}{" shaped" if shape else ""}"><title>{KINDS[one.kind]}: {label}</title>'
+            f"{rectangle}{shape}"
             f'<text x="{max(x, 0) + 2 * unit:.1f}" y="{top:.1f}" font-size="{font:.1f}">{label}</text></g>'
         )
     tally = {kind: sum(one.kind == kind for one in shown) for kind in ("tp", "fp", "fn")}
@@ -113,30 +133,6 @@ def draw_image(evaluation: Evaluation, image: int, pictures: Pictures) -> str:
 
 
 KINDS = {"tp": "found", "fp": "false positive", "fn": "missed", "crowd": "does not count"}
-
-
-class Pictures:
-    """Finds the picture of an image under some folders, or in images/ or JPEGImages/ in or beside them.
-
-    A folder is listed when it is first needed. The nearer it is, the sooner it counts.
-    """
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._places = [folder / place for folder in folders for place in PLACES]
-        self._listed: dict[Path, PictureFolder] = {}
-
-    def find(self, name: str) -> Path | None:
-        """The file, None where it is not there or where it could be several."""
-        for place in self._places:
-            if place not in self._listed and place.is_dir():
-                self._listed[place] = PictureFolder(place)
-            try:
-                found = self._listed[place].find(name) if place in self._listed else None
-            except InputError:  # several: a place of pictures alone may tell
-                continue
-            if found is not None:
-                return found
-        return None
 
 
 def _picture(path: Path | None) -> tuple[str, tuple[int, int]]:
@@ -168,11 +164,3 @@ def _image_element(url: str, width: int, height: int) -> str:
 def _box(row: np.ndarray) -> tuple[float, float, float, float]:
     x, y, w, h = row.tolist()
     return x, y, w, h
-
-
-def folders_of(images: str | os.PathLike[str] | None, ground_truth: str | os.PathLike[str]) -> list[Path]:
-    """Where to look for pictures: the folder that was named, else the one of the annotations."""
-    if images is not None and Path(images).is_dir():
-        return [Path(images)]
-    path = Path(ground_truth)
-    return [path if path.is_dir() else path.parent]

@@ -18,11 +18,12 @@ from typing import Any, Protocol
 
 from detkit.cores import available_cores
 from detkit.errors import InputError
-from detkit.files import write_bytes
 from detkit.images import Image, decode_named, read_content
 from detkit.remote import Place, RemotePath
+from detkit.runs.live import LiveItem, WebItem
 from detkit.runs.long_lists import Item
-from detkit.videos import frames
+from detkit.stores import fetch_object
+from detkit.videos import Frame, frames
 
 # The bytes of a picture's file, from wherever pictures come. InputError is about that picture alone.
 Fetch = Callable[[Place], bytes]
@@ -89,7 +90,8 @@ class Reading:
     keep_images  whether results carry their picture
     videos       why videos are no inputs; "" where they are
     parts        opens a file of this machine of which only parts may be wanted, in place of fetching and decoding it
-    every        of a video, only frames whose index is a multiple
+    every        of a video or a stream, only frames whose index is a multiple
+    live         whether pictures are worked on as they come, and none is read ahead
     """
 
     fetch: Fetch = read_content
@@ -99,6 +101,7 @@ class Reading:
     videos: str = ""
     parts: Callable[[Path], Any] | None = None
     every: int = 1
+    live: bool = False
 
 
 def work_all(
@@ -119,8 +122,9 @@ def work_all(
         batch: list[_Loaded] = []
         loading = _submit_all(executor, worker, items, reading, Semaphore(workers), first_frame)
         exhausted = False
+        ahead = 1 if reading.live else count + 2 * worker.batch
         while not exhausted or pending or batch:
-            while not exhausted and len(pending) < count + 2 * worker.batch:
+            while not exhausted and len(pending) < ahead:
                 future = next(loading, None)
                 exhausted = future is None
                 if future is not None:
@@ -193,7 +197,7 @@ def _load_picture(worker: Worker, item: Item, reading: Reading, decoding: Semaph
         if reading.parts is not None and isinstance(item.path, Path):
             with decoding:
                 return _prepare(worker, _Loaded(item, image=reading.parts(item.path)), reading.keep_images)
-        content = reading.fetch(item.path)
+        content = item.content() if isinstance(item, WebItem) else reading.fetch(item.path)
         with decoding:  # readers may be many more than cores
             return _prepare(worker, _Loaded(item, image=decode_named(item.path, content)), reading.keep_images)
     except InputError as error:
@@ -213,10 +217,11 @@ def _prepare(worker: Worker, loaded: _Loaded, keep_image: bool) -> _Loaded:
 
 
 def _frames(item: Item, first: int, every: int) -> Iterator[_Loaded]:
-    """The frames of a video from index `first` on, with their times in seconds."""
+    """The frames of a video from index `first` on, with their times in seconds; or those of a stream."""
+    frame: Frame | None = None
     try:
-        with _on_disk(item.path) as path:
-            for frame in frames(path, first, every):
+        with _film(item, first, every) as film:
+            for frame in film:
                 yield _Loaded(
                     item,
                     image=frame.image,
@@ -226,7 +231,19 @@ def _frames(item: Item, first: int, every: int) -> Iterator[_Loaded]:
                     cut_off=frame.cut_off,
                 )
     except InputError as error:
-        yield _Loaded(item, error=_without_path(error, item))
+        lost = _Loaded(item, error=_without_path(error, item))
+        if frame is not None:  # what came before stays
+            lost.frame, lost.time = frame.index + 1, round(frame.seconds, 6)
+        yield lost
+
+
+@contextmanager
+def _film(item: Item, first: int, every: int) -> Iterator[Iterator[Frame]]:
+    if isinstance(item, LiveItem):
+        yield item.frames(every)
+        return
+    with _on_disk(item.path) as path:
+        yield frames(path, first, every)
 
 
 @contextmanager
@@ -237,7 +254,8 @@ def _on_disk(path: Place) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="detkit-") as folder:
         copy = Path(folder, path.name)
-        write_bytes(copy, read_content(path))
+        with open(copy, "wb") as file:
+            fetch_object(path, file)
         try:
             yield copy
         except InputError as error:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from detkit.hashes import HashSet, hash_of
 from detkit.picture_names import WRITABLE
 from detkit.runs.long_lists import Item
+
+# Endings of outputs that are no pictures.
+_TEXTS = (".txt", ".xml")
 
 # What file systems allow a name to have.
 _LONGEST = 255
@@ -31,6 +36,42 @@ class Names:
         beside = [item.name for item in items if _stem(item.name) in every]
         self._beside = HashSet(beside)
         self._names = HashSet(_stem(name) for name in beside)
+
+    def of_some(self, items: Iterable[Item]) -> Names:
+        """The same for some of the items: the names that theirs could meet are kept, and no others."""
+        if not (len(self._doubled) or len(self._names)):
+            return Names(())
+        stems = [_stem(item.name) for item in items]
+        kept = [item.name for item in items if self.stem(item.name) == PurePosixPath(item.name)]
+        met: set[str] = set()
+        for name in kept:
+            for ending in (*WRITABLE, *_TEXTS):
+                made = name + ending
+                while made in self._beside:
+                    met.add(made)
+                    made += ending
+        some = Names(())
+        some._doubled = HashSet(stem for stem in stems if stem in self._doubled)
+        some._names = HashSet(stem for stem in stems if stem in self._names)
+        some._beside = HashSet(met)
+        return some
+
+    def to_json(self) -> dict[str, list[int]]:
+        """What `of_json` takes."""
+        return {
+            "doubled": self._doubled.hashes.tolist(),
+            "names": self._names.hashes.tolist(),
+            "beside": self._beside.hashes.tolist(),
+        }
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Sequence[int]]) -> Names:
+        """The names that `to_json` has told."""
+        names = cls(())
+        hashes = {key: HashSet(hashes=np.unique(np.array(some, np.uint64))) for key, some in content.items()}
+        names._doubled = hashes.get("doubled", HashSet())
+        names._names, names._beside = hashes.get("names", HashSet()), hashes.get("beside", HashSet())
+        return names
 
     def stem(self, name: str, frame: int | None = None) -> PurePosixPath:
         """The path of a picture without its ending, or with it where another has the same stem; of a frame."""
@@ -92,4 +133,6 @@ def _fitting(name: str, longest: int = _LONGEST) -> str:
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
+    """`PurePosixPath(name).with_suffix("")`, of millions."""
+    dot = name.rfind(".")
+    return name[:dot] if name.rfind("/") + 1 < dot < len(name) - 1 else name

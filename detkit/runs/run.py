@@ -12,12 +12,14 @@ import logging
 import os
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -34,8 +36,11 @@ from detkit.runs.count_table import need_openpyxl
 from detkit.runs.journal import Journal
 from detkit.runs.long_lists import Item
 from detkit.runs.names import Names, fitting
+from detkit.runs.outlined_records import Outlining
+from detkit.runs.parts import Part, write_part
 from detkit.runs.record import Record, key_of
 from detkit.runs.sources import find_items
+from detkit.runs.summary import Summary
 from detkit.runs.tasks import Detection, Task
 from detkit.runs.writers import JSON_LINES, Whole, Writer, ids_of, writer_named, writer_of
 
@@ -43,6 +48,8 @@ logger = logging.getLogger("detkit")
 
 # Objects of a store that are fetched at a time where nobody says it: at 25 ms each, 640 a second.
 READERS = 16
+# The formats that have both masks and polygons.
+_WITH_POLYGONS = ("jsonl", "coco")
 # A picture -> more pictures of it, each with a name.
 Pictures = Callable[[Image], Iterator[tuple[str, Image]]]
 # Sees a picture by what records call it (`record_key`), in threads and in any order.
@@ -87,6 +94,7 @@ class Output:
     seen     who else sees each picture that could be read
     files    what else is written for each picture
     also     further files of the same records, of a run with a path
+    polygons  makes polygons of the masks in results, where that is asked for
     """
 
     path: Place | None = None
@@ -100,6 +108,7 @@ class Output:
     seen: Spectator | None = None
     files: tuple[Made, ...] = ()
     also: tuple[Also, ...] = ()
+    polygons: Outlining | None = None
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
@@ -108,6 +117,15 @@ class Output:
         if self.format is not None:
             return self
         return replace(self, format=otherwise if self.path is None else writer_of(self.path).name)
+
+    def painted(self, summary: Summary) -> Iterator[tuple[str, Place]]:
+        """(what, where) of the folders of pictures that a run has written into."""
+        if self.draw is not None and summary.pictures:
+            yield "pictures", self.draw
+        if self.crops is not None and summary.found:
+            yield "cut-outs", self.crops
+        for folder, _ in self.more if summary.pictures else ():
+            yield "pictures", folder
 
     def writer(self) -> Writer:
         """The format's row. UsageError where the path does not go with it."""
@@ -121,6 +139,10 @@ class Output:
             raise UsageError(f"--format {name} writes a file a picture, but {path} is no folder: name one")
         if not writer.folder and path is not None and os.path.isdir(path):
             raise UsageError(f"--format {name} writes one file, but {path} is a folder")
+        if self.polygons is not None and name not in _WITH_POLYGONS:
+            raise UsageError(
+                f"--polygons is for --format {' and '.join(_WITH_POLYGONS)}; --format {name} has no choice"
+            )
         if self.gt is not None and name != "coco":
             raise UsageError("--gt gives the ids of --format coco; another format has none")
         if self.resume and (path is None or is_device(path)):
@@ -146,7 +168,7 @@ class Listener(Protocol):
 
     def ended(self) -> None: ...
 
-    def resumable(self, path: Path) -> None: ...
+    def resumable(self, path: Place) -> None: ...
 
 
 class Warn:
@@ -164,36 +186,12 @@ class Warn:
     def ended(self) -> None:
         pass
 
-    def resumable(self, path: Path) -> None:
+    def resumable(self, path: Place) -> None:
         pass
 
 
-@dataclass
-class Summary:
-    """What a run did: pictures (and frames), those without a box, boxes of each class, inputs that failed, seconds."""
-
-    pictures: int = 0
-    empty: int = 0
-    found: Counter[str] = field(default_factory=Counter)
-    failures: int = 0
-    seconds: float = 0.0
-
-    def add(self, record: Record) -> None:
-        """Count a picture or a frame and its boxes."""
-        boxes = record.get("detections", ())
-        self.pictures += 1
-        self.empty += not boxes
-        self.found.update(box["class"] for box in boxes)
-
-    def seen(self, record: Record) -> Record:
-        """The record, once it is counted: what `each` of a run takes."""
-        if "error" not in record:
-            self.add(record)
-        return record
-
-
 class Run:
-    """A task over items, with its results on the way to an `Output`.
+    """A task over items, with its results on the way to an `Output`, or over a part of a list to the part's file.
 
     UsageError, before anything is written, where an output would replace an input or does not go with its format.
     """
@@ -205,8 +203,10 @@ class Run:
         output: Output = Output(),
         reading: Reading = Reading(),
         listener: Listener = Warn(),
+        part: Part | None = None,
     ) -> None:
         self.task, self.items, self.output, self.listener = task, items, output, listener
+        self._part = part
         self.writer = output.writer()
         self._pictures = bool(output.draw or output.crops or output.more or output.seen)
         remote = len(items) > 0 and isinstance(items[0].path, RemotePath)
@@ -230,9 +230,14 @@ class Run:
             if not item.video:
                 self._check_paths(item)
 
+    @property
+    def names(self) -> Names | None:
+        """What the outputs with a file a picture are called, where there are such."""
+        return self._names if self._pictures or self.writer.folder else None
+
     @cached_property
     def _names(self) -> Names:
-        return Names(self.items)
+        return Names(self.items) if self._part is None else self._part.names
 
     def records(self, items: Iterable[Item] | None = None) -> Iterator[Record]:
         """The record of every picture and frame, in their order, once its pictures are written."""
@@ -242,7 +247,8 @@ class Run:
 
     def write_to(self, stream: IO[bytes], each: Callable[[Record], Record] = lambda record: record) -> Summary:
         """All records into a stream, in the output's format, which must be one file; `each` sees them on their way."""
-        self._write(stream, map(each, self.records()))
+        assert self.writer.write is not None
+        deque(self.writer.write(stream, self._outlined(map(each, self.records())), self._whole()), maxlen=0)
         stream.flush()
         return self.summary
 
@@ -266,17 +272,17 @@ class Run:
 
     def painted(self) -> Iterator[tuple[str, Place]]:
         """(what, where) of the pictures that were written: the one drawing of a single picture, else their folder."""
-        output, summary = self.output, self.summary
-        if output.draw is not None and summary.pictures:
-            single = len(self.items) == 1 and not self.items[0].video
-            yield ("the picture" if single else "pictures"), self._drawn(self.items[0]) if single else output.draw
-        if output.crops is not None and summary.found:
-            yield "cut-outs", output.crops
-        for folder, _ in output.more if summary.pictures else ():
-            yield "pictures", folder
+        drawn = self.output.draw is not None and self.summary.pictures
+        if drawn and len(self.items) == 1 and not self.items[0].video:
+            yield "the picture", self._drawn(self.items[0])
+            yield from replace(self.output, draw=None).painted(self.summary)
+        else:
+            yield from self.output.painted(self.summary)
 
     def _journalled(self, out: Place, settings: Mapping[str, Any], each: Callable[[Record], Record]) -> None:
-        path = journal_path(out, self.writer)
+        part = self._part
+        path = journal_path(out, self.writer) if part is None else part.journal
+        settings = settings if part is None else part.header(settings, self.task.names, self.task.wanted)
         there, resume = path.exists(), self.output.resume
         if there and not resume:
             logger.warning("%s is left from an interrupted run; beginning again (--resume would go on)", path)
@@ -290,6 +296,7 @@ class Run:
                 logger.info(
                     "%s is not there, so no run was interrupted: beginning at the first input%s", path, replaced
                 )
+            self._take_over(journal)
             waiting = (item for item in self.items if not journal.done(item, self._outputs_there))
             for record, last in self._records(waiting, journal.frames_done, len(self.items) - journal.resumed):
                 if self.writer.content is not None and "error" not in record:
@@ -301,12 +308,26 @@ class Run:
                     journal.changed,
                     journal.lost,
                 )
-            self._finish(out, journal, each)
+            self._finish(out, settings, map(each, journal.records(self.items)))
+            for one in self.output.also:
+                one.writer.write_all(one.path, journal.records(self.items), self._whole())
         except (OutputError, StoreError) as error:
             raise type(error)(f"{error}; what is done is in {path}, --resume goes on from there") from error
         finally:
             journal.close()
         journal.remove()
+
+    def _finish(self, out: Place, settings: Mapping[str, Any], records: Iterator[Record]) -> None:
+        """Write the output, or the part, from the records of the journal."""
+        if self._part is None:
+            self.writer.write_all(out, self._outlined(records), self._whole())
+            return
+        with write_atomically(self._part.place) as file:
+            self.summary = write_part(file, settings, records, self.summary)
+
+    def _outlined(self, records: Iterator[Record]) -> Iterator[Record]:
+        """The records with polygons in place of masks, where these are asked for."""
+        return records if self.output.polygons is None else map(self.output.polygons.of, records)
 
     def _outputs_there(self, record: Record) -> bool:
         """Whether the files that were made of a record are all there; of objects in a store it is taken for granted."""
@@ -326,32 +347,19 @@ class Run:
             for label in self.task.crop_names(record):
                 yield output.crops / self._names.part(name, label, ".jpg", frame)
 
-    def _finish(self, out: Place, journal: Journal, each: Callable[[Record], Record]) -> None:
-        """Write the output from the records of the journal."""
-        records = map(each, journal.records(self.items))
-        if self.writer.folder:
-            deque(records, maxlen=0)
-            for name, content in self.writer.beside(self._whole()):
-                write_bytes(out / name, content)
-            self._write_also(journal)
+    def _take_over(self, journal: Journal) -> None:
+        """Put what a part had that was done before, and in which something failed, into its journal."""
+        part = self._part
+        if part is None or not self.output.resume or journal.resumed:
             return
-        with write_atomically(out) as file:
-            beside = self._write(file, records)
-        for ending, content in beside:
-            write_bytes(out.with_name(out.name + ending), content)
-        self._write_also(journal)
-
-    def _write_also(self, journal: Journal) -> None:
-        for one in self.output.also:
-            assert one.writer.write is not None
-            with write_atomically(one.path) as file:
-                beside = list(one.writer.write(file, journal.records(self.items), self._whole()))
-            for ending, content in beside:
-                write_bytes(one.path.with_name(one.path.name + ending), content)
-
-    def _write(self, file: IO[bytes], records: Iterator[Record]) -> list[tuple[str, bytes]]:
-        assert self.writer.write is not None
-        return list(self.writer.write(file, records, self._whole()))
+        items = iter(self.items)
+        for name, records in groupby(part.before(), key=itemgetter("file")):
+            item = next(item for item in items if item.name == name)
+            kept = list(records)
+            if any("error" in record for record in kept) or journal.done(item):
+                continue
+            for record in kept:
+                journal.add(record, record is kept[-1])
 
     def _whole(self) -> Whole:
         gt, names = self.output.gt, self.task.names

@@ -103,6 +103,59 @@ class HistoryMotion:
         self._history.keep(rows)
 
 
+# box (T, 4), seconds since the box before (T,), seconds ahead (T,), state -> boxes (T, 4) expected then, next state
+States = tuple[NDArray[Any], ...]
+StatefulModel = Callable[[Floats, Floats, Floats, States], tuple[NDArray[Any], States]]
+
+
+class StatefulMotion:
+    """A motion model that remembers by a state of its own, as recurrent networks do: the other seam for a network.
+
+    model   (box (T, 4) xyxy, since (T,), ahead (T,), states (T, ...) each) -> (boxes (T, 4) expected, next states).
+            `box` is a track's last, `since` the seconds from the box before to it (0 for a track's first), `ahead`
+            those from it to the moment asked for, the states what it knew before that box. The next states do not
+            depend on `ahead`
+    blank   the states of one new track, each of shape (1, ...)
+    """
+
+    def __init__(self, model: StatefulModel, blank: States) -> None:
+        self._model, self._blank = model, blank
+        self._states: States = tuple(one[:0] for one in blank)
+        self._boxes: Floats = np.zeros((0, 4))
+        self._times: Floats = np.zeros(0)
+        self._since: Floats = np.zeros(0)
+
+    def add(self, boxes: Floats, time: float) -> None:
+        count = len(boxes)
+        self._boxes = np.concatenate((self._boxes, np.asarray(boxes, np.float64)))
+        self._times = np.concatenate((self._times, np.full(count, time)))
+        self._since = np.concatenate((self._since, np.zeros(count)))
+        new = (np.repeat(one, count, axis=0) for one in self._blank)
+        self._states = tuple(np.concatenate(both) for both in zip(self._states, new, strict=True))
+
+    def predict(self, time: float) -> Floats:
+        if not len(self._boxes):
+            return np.zeros((0, 4))
+        expected, _ = self._model(self._boxes, self._since, time - self._times, self._states)
+        return np.asarray(expected, dtype=np.float64)
+
+    def update(self, rows: NDArray[np.int64], boxes: Floats, time: float) -> None:
+        if not len(rows):
+            return
+        states = tuple(one[rows] for one in self._states)
+        _, following = self._model(self._boxes[rows], self._since[rows], np.zeros(len(rows)), states)
+        for own, new in zip(self._states, following, strict=True):
+            own[rows] = new
+        self._boxes[rows], self._since[rows], self._times[rows] = boxes, time - self._times[rows], time
+
+    def boxes(self) -> Floats:
+        return self._boxes
+
+    def keep(self, rows: Rows) -> None:
+        self._boxes, self._times, self._since = self._boxes[rows], self._times[rows], self._since[rows]
+        self._states = tuple(one[rows] for one in self._states)
+
+
 def mean_velocity(boxes: Floats, ago: Floats, count: NDArray[np.int64]) -> Floats:
     """The last box, moved on by the mean velocity over the boxes that are known (Yang et al. 2023, eq. 2).
 
@@ -113,6 +166,30 @@ def mean_velocity(boxes: Floats, ago: Floats, count: NDArray[np.int64]) -> Float
         boxes[:, -1] - boxes[:, 0], span[:, None], out=np.zeros_like(boxes[:, 0]), where=span[:, None] > 0
     )
     return _upright(boxes[:, -1] + velocity * ago[:, -1:])
+
+
+def last_box(boxes: Floats, ago: Floats, count: NDArray[np.int64]) -> Floats:
+    """The last box, where it was."""
+    return boxes[:, -1]
+
+
+def last_velocity(boxes: Floats, ago: Floats, count: NDArray[np.int64]) -> Floats:
+    """The last box, moved on by the velocity between the last two."""
+    return mean_velocity(boxes[:, -2:], ago[:, -2:], count)
+
+
+def least_squares(boxes: Floats, ago: Floats, count: NDArray[np.int64]) -> Floats:
+    """Each coordinate on the straight line of least squares through the boxes that are known."""
+    real = np.arange(boxes.shape[1]) >= boxes.shape[1] - count[:, None]  # (T, K)
+    weight = real / count[:, None]
+    middle = (weight * ago).sum(axis=1)
+    mean = (weight[..., None] * boxes).sum(axis=1)
+    off = weight * (ago - middle[:, None])
+    spread = (off * (ago - middle[:, None])).sum(axis=1)
+    slope = np.divide(
+        (off[..., None] * boxes).sum(axis=1), spread[:, None], out=np.zeros_like(mean), where=spread[:, None] > 0
+    )
+    return _upright(mean - slope * middle[:, None])  # at 0 seconds ago
 
 
 def _upright(boxes: Floats) -> Floats:

@@ -11,6 +11,8 @@ from detkit.errors import UsageError
 
 _HERE = "detkit.annotations.formats"
 # What the formats of annotation tools keep beside boxes.
+_IN_VOC = frozenset(("difficult", "truncated", "occluded", "images without boxes", "sizes", "boxes beyond the image"))
+_XML_NAMES = "does not keep control characters and outer blanks of names: {changed}."
 _IN_YOLO = frozenset(
     ("classes without boxes", "images without boxes", "sizes", "equal class names", "empty class names")
 )
@@ -40,14 +42,21 @@ _ALL = (
         folder=True,
         one_file=True,
         inner="Annotations",
-        holds=frozenset(
-            ("difficult", "truncated", "occluded", "images without boxes", "sizes", "boxes beyond the image")
-        ),
-        renamed="does not keep control characters and outer blanks of names: {changed}.",
+        holds=_IN_VOC,
+        instead=(("masks", "voc-seg"),),
+        renamed=_XML_NAMES,
+    ),
+    Format(
+        "voc-seg", "VOC with masks", f"{_HERE}.voc_segmentation", ".xml",
+        Signs(),
+        folder=True,
+        inner="Annotations",
+        holds=_IN_VOC | {"masks", "own boxes"},
+        renamed=_XML_NAMES,
     ),
     Format(
         "yolo", "YOLO txt", f"{_HERE}.yolo_txt", ".txt",
-        Signs(line=2, lines=("train", "val", "test")),
+        Signs(line=4, lines=("train", "val", "test")),
         folder=True,
         one_file=True,
         inner="labels",
@@ -97,7 +106,7 @@ _ALL = (
     ),
     Format(
         "kitti", "KITTI", f"{_HERE}.kitti_txt", ".txt",
-        Signs(line=1),
+        Signs(line=3),
         folder=True,
         inner="label_2",
         holds=frozenset(("ignore", "truncated", "occluded", "images without boxes", "boxes beyond the image")),
@@ -135,6 +144,38 @@ _ALL = (
         "sagemaker", "SageMaker", f"{_HERE}.sagemaker_jsonl", ".manifest",
         Signs(paths=("source-ref",)),
         holds=_PICTURES | {"sizes"},
+    ),
+    Format(
+        "panoptic", "COCO panoptic", f"{_HERE}.coco_panoptic", ".json",
+        Signs(paths=("annotations.segments_info",)),
+        holds=ALL - {*SHAPES, *FLAGS, "area", "box ids", "negative sizes"} | {"crowd", "masks"},
+        class_ids="own",
+        of_shapes=True,
+        beside=True,
+    ),
+    Format(
+        "cityscapes", "Cityscapes", f"{_HERE}.cityscapes_files", ".json",
+        Signs(paths=("objects.polygon",), keys=("imgHeight", "imgWidth")),
+        folder=True,
+        one_file=True,
+        holds=frozenset(("crowd", "masks", "images without boxes", "sizes", "boxes beyond the image")),
+        of_shapes=True,
+    ),
+    Format(
+        "dota", "DOTA txt", f"{_HERE}.dota_txt", ".txt",
+        Signs(line=1),
+        folder=True,
+        inner="labelTxt",
+        holds=_PICTURES | {"difficult", "corners"},
+        renamed="separates columns by spaces and has no numbers as class names: {changed}.",
+    ),
+    Format(
+        "mots", "MOTS txt", f"{_HERE}.mots_txt", ".txt",
+        Signs(line=2),
+        holds=frozenset(("ignore", "masks", "image ids", "sizes", "boxes beyond the image")),
+        class_ids="labels",
+        ignored="every class",
+        of_shapes=True,
     ),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {row.name: row for row in _ALL}

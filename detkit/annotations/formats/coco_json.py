@@ -20,6 +20,7 @@ no category table               the ids serve as names
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,7 @@ _SHAPES = {
     "annotations": frozenset(("segmentation", "keypoints", "num_keypoints", "corners")),
     "categories": frozenset(("keypoints", "skeleton")),
 }
+_SEGMENTS = re.compile(rb'"segments_info"\s*:\s*\[')
 # From this size on the array parser is worth its fixed cost.
 FAST_FROM_BYTES = 1 << 17
 # What results may have in place of boxes, in pycocotools' order, and the columns of `Shapes`.
@@ -113,6 +115,10 @@ class Results:
 def read(request: Request) -> Contents | Predictions:
     """The tables of an annotation file, or the detections of a results list in the rows of the ground truth."""
     if not is_results(request.data):
+        if _SEGMENTS.search(request.data):  # behind a long list of images, where recognition does not look
+            from detkit.annotations.formats import coco_panoptic
+
+            return coco_panoptic.read(request)
         return read_annotations(request)
     if request.target is None:
         raise InputError(
@@ -149,7 +155,7 @@ def is_results(data: bytes) -> bool:
 def read_annotations(request: Request) -> Contents:
     """The tables of a COCO object. InputError where it is another JSON or names no image."""
     path, problems = request.path, request.problems
-    document, segments = _parsed(path, request.data)
+    document, segments = _parsed(path, request.data, request.shapes)
     if not isinstance(document, dict):
         raise InputError(f"{path}: is not a COCO annotation file: JSON object expected, got {_kind(document)}")
     for key in ("images", "annotations", "categories"):
@@ -176,16 +182,13 @@ def read_annotations(request: Request) -> Contents:
     return replace(contents, ground_truth=replace(contents.ground_truth, unread=unread))
 
 
-def _parsed(path: Path, data: bytes) -> tuple[Any, Segments | None]:
+def _parsed(path: Path, data: bytes, wanted: str) -> tuple[Any, Segments | None]:
     """The document, and what its `segmentation` are where it holds numbers in place of them."""
-    short, segments = without_segmentations(data)
-    document: Any = None
-    if segments.texts:
-        try:
-            document = parse_json(path, short)
-        except InputError:  # the same again, with the place in the file
-            segments, short = Segments(()), data
-    if not segments.texts:
+    short, segments = without_segmentations(data, wanted)
+    try:
+        document: Any = parse_json(path, short)
+    except InputError:  # the same again, with the place in the file
+        segments, short = Segments(0), data
         document = parse_json(path, data)
     if isinstance(document, dict) and any(
         _lost_digits(entries, ("id", "image_id", "category_id"))
@@ -193,7 +196,7 @@ def _parsed(path: Path, data: bytes) -> tuple[Any, Segments | None]:
         if isinstance(entries, list)
     ):
         document = parse_json_exactly(path, short)
-    return document, segments if segments.texts else None
+    return document, segments if segments.count else None
 
 
 def _unread(document: dict[str, Any], segments: Segments | None, wanted: str) -> dict[str, int]:
@@ -321,19 +324,21 @@ def _annotations(request: Request, rows: list[dict[str, Any]], segments: Segment
         truncated=_flags(rows, "truncated"),
         occluded=_flags(rows, "occluded"),
         ids=_ids(rows, problems),
-        shapes=_shapes(request, rows, segments, sizes),
+        shapes=_shapes_of(request.path, rows, request.shapes, sizes, request.problems, segments),
     )
     return Contents(ground_truth, scores)
 
 
-def _shapes(
-    request: Request, rows: list[dict[str, Any]], segments: Segments | None, sizes: NDArray[np.int64]
-) -> Shapes:
+def _shapes_of(
+    path: Path, rows: list[dict[str, Any]], wanted: str, sizes: NDArray[np.int64], problems: Problems,
+    segments: Segments | None,
+) -> Shapes:  # fmt: skip
+    """`shapes_of`, where the values of `segmentation` may have been taken out."""
     masks = None if segments is None else segments.parsed([row.get("segmentation") for row in rows])
     try:
-        return shapes_of(rows, request.shapes, sizes, request.problems, masks)
+        return shapes_of(rows, wanted, sizes, problems, masks)
     except orjson.JSONDecodeError as error:
-        raise InputError(f"{request.path}: holds a segmentation that is not valid JSON: {error.msg}") from error
+        raise InputError(f"{path}: holds a segmentation that is not valid JSON: {error.msg}") from error
 
 
 def _first_of(problems: Problems) -> str:
@@ -385,9 +390,14 @@ def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") 
         fast = _fast_results(data)
         if fast is not None:
             return _without_unreadable(path, fast, None, problems)
-    entries = parse_json(path, data)
+    short, segments = without_segmentations(data, "masks")  # which give boxes to results without any
+    try:
+        entries = parse_json(path, short)
+    except InputError:  # the same again, with the place in the file
+        segments, short = Segments(0), data
+        entries = parse_json(path, data)
     if isinstance(entries, list) and _lost_digits(entries, ("image_id", "category_id")):
-        entries = parse_json_exactly(path, data)
+        entries = parse_json_exactly(path, short)
     if not isinstance(entries, list):
         raise InputError(f"{path}: is not a COCO results file: JSON list expected, got {_kind(entries)}")
     rows = _only_objects(entries, "entries", problems)
@@ -399,10 +409,11 @@ def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") 
         )
     boxed = not rows or any(row.get("bbox", []) != [] for row in rows)
     unknown = np.zeros((len(rows), 2), np.int64)
-    shapes = holder = shapes_of(rows, wanted, unknown, problems)
+    some = segments if segments.count else None
+    shapes = holder = _shapes_of(path, rows, wanted, unknown, problems, some)
     if not boxed and boxes_around(shapes) is None:
         there = next((name for key, name in _BESIDE if any(key in row for row in rows)), "")
-        holder = shapes_of(rows, there, unknown, problems)
+        holder = _shapes_of(path, rows, there, unknown, problems, some)
     around = None if boxed else boxes_around(holder)
     if not boxed and around is None:
         raise InputError(f"{path}: its {len(rows)} entries have no 'bbox' (first has {quoted(rows[0])})")

@@ -79,6 +79,11 @@ def read_data_yaml(path: Path, part: str, problems: Problems) -> DataSet:
     return DataSet(labels, Sizes(images, root.resolve()))
 
 
+def roots_of(path: Path) -> list[Path]:
+    """The folders that the pictures' names in the tables of a data.yaml may be relative to."""
+    return [root for root in _roots(path, read_yaml(path, read_text(path)).get("path")) if root.is_dir()]
+
+
 def _roots(path: Path, named: Any) -> list[Path]:
     """Where splits are looked for: `path` of the file as it stands and beside the file, then the file's own folder."""
     own = path.parent

@@ -32,6 +32,7 @@ from detkit.detectors.base import Detector
 from detkit.detectors.hog.hog_model import HogModel, HogParameters, named_model
 from detkit.detectors.selection import Selection
 from detkit.detectors.windows.grouping import Grouping, ScoreLevel, ScoreMap, group
+from detkit.detectors.windows.window_pictures import strongest
 from detkit.errors import DeviceError, UsageError
 from detkit.graphs.runtime import Runtime
 from detkit.images import Image
@@ -255,6 +256,10 @@ class HogDetector(Detector):
     def detect(self, prepared: Sequence[Scored]) -> list[Detections]:
         """Detections of prepared pictures."""
         return [self.decode(scored) for scored in prepared]
+
+    def heat(self, prepared: Scored) -> Floats:
+        """The highest probability over scales (H, W), at the centre of its window."""
+        return strongest(prepared.score_map, prepared.size)
 
     def decode(self, scored: Scored) -> Detections:
         """Group the windows of a score map into boxes."""

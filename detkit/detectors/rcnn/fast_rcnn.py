@@ -43,6 +43,7 @@ from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.stored import metadata_of
 from detkit.images import Image
+from detkit.proposals import Proposals
 from detkit.settings import settled
 
 if TYPE_CHECKING:
@@ -178,6 +179,10 @@ class FastRcnn(_RoiDetector):
         """Detections of pictures with their proposals."""
         return [self._detect_one(one) for one in prepared]
 
+    def regions(self, prepared: Prepared) -> Floats | None:
+        """The proposals (N, 4)."""
+        return prepared.proposals
+
     def _detect_one(self, prepared: Prepared) -> Detections:
         assert prepared.proposals is not None
         (features,) = self.feature_map(prepared.tensor)
@@ -213,17 +218,30 @@ class FasterRcnn(_RoiDetector):
 
     def propose(self, prepared: Prepared) -> tuple[NDArray[Any], Floats]:
         """The feature map (1, C, h, w) of a picture, and its proposals (N, 4) xyxy in input pixels."""
+        features, found = self._proposed(prepared)
+        return features, found.boxes
+
+    def proposals(self, image: Image) -> Proposals:
+        """The proposals of a picture in its own pixels, best first, with their probabilities of an object."""
+        prepared = self.prepare(image)
+        _, found = self._proposed(prepared)
+        return Proposals(prepared.placement.undo(found.boxes), found.scores)
+
+    def _proposed(self, prepared: Prepared) -> tuple[NDArray[Any], Proposals]:
         features, scores, offsets = self.feature_map(prepared.tensor)
         anchors = grid_anchors(scores.shape[2:], self.stride, self.anchors)
         # The padding below and to the right of the picture holds nothing.
         placement = prepared.placement
         inside = (placement.left + placement.resized[0], placement.top + placement.resized[1])
-        found = propose(scores[0], offsets[0], anchors, inside, self.max_proposals, self.proposal_iou)
-        return features, found.boxes
+        return features, propose(scores[0], offsets[0], anchors, inside, self.max_proposals, self.proposal_iou)
 
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """Detections of prepared pictures, in their order."""
         return [self._detections(*self.propose(one), one.placement) for one in prepared]
+
+    def regions(self, prepared: Prepared) -> Floats:
+        """The proposals (N, 4), best first, in pixels of the picture; the network makes them once more for it."""
+        return prepared.placement.undo(self.propose(prepared)[1])
 
     def _anchor_shapes(self) -> list[tuple[float, float]]:
         """Width and height of the anchors of a cell, from the metadata."""

@@ -82,6 +82,10 @@ class Rcnn(Detector):
         """Detections of pictures with their proposals."""
         return [self._detect_one(one) for one in prepared]
 
+    def regions(self, prepared: Proposed) -> Floats:
+        """The proposals (N, 4)."""
+        return prepared.proposals.boxes
+
     def _detect_one(self, prepared: Proposed) -> Detections:
         image, boxes = prepared.image, prepared.proposals.boxes
         rows, grids = self.features(image, boxes)

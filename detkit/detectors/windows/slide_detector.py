@@ -24,6 +24,7 @@ from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
 from detkit.detectors.windows.grouping import Grouping, ScoreLevel, ScoreMap, group
+from detkit.detectors.windows.window_pictures import strongest
 from detkit.errors import InputError, ModelError, UsageError
 from detkit.files import read_file
 from detkit.graphs.classifier_input import PictureInput, is_embedding
@@ -271,6 +272,11 @@ class SlideDetector(Detector):
                 )
                 maps[class_id] = ScoreMap(own, self.input_size)
         return Classified(maps, (image.shape[1], image.shape[0]))
+
+    def heat(self, prepared: Image) -> Floats | None:
+        """The highest probability over classes and scales (H, W); the network scores the windows once more for it."""
+        best = self.classify(prepared).best
+        return None if best is None else strongest(best, (prepared.shape[1], prepared.shape[0]))
 
     def decode(self, classified: Classified) -> Detections:
         """Group the windows of each class into boxes."""

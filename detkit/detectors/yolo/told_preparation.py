@@ -13,7 +13,7 @@ from detkit.detectors.yolo.trials import literal, metadata_side
 from detkit.errors import UsageError
 from detkit.graphs.inner_scaling import InnerScaling
 from detkit.graphs.letterbox import FITS
-from detkit.graphs.preparation import Preparation
+from detkit.graphs.preparation import DYNAMICS, Preparation
 from detkit.graphs.sidecar import Sidecar
 
 _COLOR_KEYS = ("color", "color_format", "color_space", "channel_order")
@@ -37,6 +37,8 @@ def told_preparation(
         preparation = replace(preparation, fit="center" if metadata["letterbox_pad"] == "center" else "top-left")
     if metadata.get("fit") in FITS:
         preparation = replace(preparation, fit=next(fit for fit in FITS if fit == metadata["fit"]))
+    if metadata.get("dynamic") in DYNAMICS:  # of detkit's own exports
+        preparation = replace(preparation, dynamic=next(one for one in DYNAMICS if one == metadata["dynamic"]))
     preparation = scaled(preparation, scaling)
     mean, std = (_metadata_numbers(metadata, key) for key in ("mean", "std"))
     if mean and std:

@@ -83,12 +83,7 @@ def clear(video: FramePairs) -> Clear:
             mostly_lost=video.truth_tracks,
             one_sided=True,
         )
-    near = video.where(video.iou >= MATCH - EPS)
-    both = np.flatnonzero((np.diff(video.truth_start()) > 0) & (np.diff(video.result_start()) > 0))
-    step_of_frame = np.full(video.frames, -1)  # the place of a frame among those in which both sides have boxes
-    step_of_frame[both] = np.arange(len(both))
-
-    matches = _matches(near, step_of_frame)
+    near, matches, step_of_frame = matched(video)
     truth_id, result_id = near.truth_id[near.truth[matches]], near.result_id[near.result[matches]]
     step = step_of_frame[near.result_frame[near.result[matches]]]
     order = np.lexsort((step, truth_id))
@@ -111,6 +106,17 @@ def clear(video: FramePairs) -> Clear:
         mostly_lost=len(boxes) - mostly_tracked - partly_tracked,
         overlap=float(near.iou[matches].sum()),
     )
+
+
+def matched(video: FramePairs) -> tuple[FramePairs, Ints, Ints]:
+    """The matches of a sequence: `video` with the pairs that may match, which of these do, ascending by frame, and
+    the place of each frame among those in which both sides have boxes (-1 for the others).
+    """
+    near = video.where(video.iou >= MATCH - EPS)
+    both = np.flatnonzero((np.diff(video.truth_start()) > 0) & (np.diff(video.result_start()) > 0))
+    step_of_frame = np.full(video.frames, -1)
+    step_of_frame[both] = np.arange(len(both))
+    return near, _matches(near, step_of_frame), step_of_frame
 
 
 def combined_clear(parts: Sequence[Clear]) -> Clear:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detkit.metrics.mot.assignment import assign
-from detkit.metrics.mot.track_overlaps import EPS, FramePairs, frame_pairs
+from detkit.metrics.mot.track_overlaps import EPS, FramePairs, Ints, frame_pairs
 from detkit.tracks import TrackTable
 
 PEDESTRIAN = 1
@@ -41,6 +41,11 @@ def prepare(truth: TrackTable, result: TrackTable, rules: Rules) -> FramePairs:
     class or score; those on a distractor are taken away. Then only pedestrians of a score other than 0 stay in the
     truth.
     """
+    return prepared_rows(truth, result, rules)[0]
+
+
+def prepared_rows(truth: TrackTable, result: TrackTable, rules: Rules) -> tuple[FramePairs, Ints, Ints]:
+    """The same, with the rows of `truth` and `result` that its boxes are."""
     video, order = frame_pairs(truth, result)
     score, class_id = truth.scores[order].astype(np.int64), truth.class_ids[order]
     counts = score != 0
@@ -51,4 +56,5 @@ def prepare(truth: TrackTable, result: TrackTable, rules: Rules) -> FramePairs:
         distracted = np.isin(class_id[near.truth[matched]], rules.distractors)
         result_counts[near.result[matched[distracted]]] = False
         counts &= class_id == PEDESTRIAN
-    return video.without(counts, result_counts)
+    result_order = np.argsort(result.frames, kind="stable")
+    return video.without(counts, result_counts), order[counts], result_order[result_counts]

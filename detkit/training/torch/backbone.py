@@ -63,8 +63,9 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite0(nn.Module):
     """Feature maps of EfficientNet-Lite0 at strides 8, 16 and 32: (N, 40, H/8, W/8), (N, 112, ...), (N, 320, ...).
 
-    A fourth map (N, 1280, H/32, W/32) is what the classifier would average and tell its classes from. A slimmed network
-    has other numbers of `hidden` channels, one for each block, and of `top` channels than the classifier.
+    Other `strides`, of 2, 4, 8, 16 and 32, give the last map of each of those. One map more (N, 1280, H/32, W/32) is
+    what the classifier would average and tell its classes from. A slimmed network has other numbers of `hidden`
+    channels, one for each block, and of `top` channels than the classifier.
 
     Tan and Le, "EfficientNet" (2019), in the "Lite" form of its authors' repository. Departures: convolutions of
     stride 2 pad both sides alike where TensorFlow pads after the picture only, which moves the feature maps and
@@ -73,14 +74,14 @@ class EfficientNetLite0(nn.Module):
 
     channels = (40, 112, 320)
 
-    def __init__(self, hidden: Sequence[int] = (), top: int = LITE0_TOP) -> None:
+    def __init__(self, hidden: Sequence[int] = (), top: int = LITE0_TOP, strides: Sequence[int] = STRIDES) -> None:
         super().__init__()
         self.stem = FrozenNormConv2d(3, LITE0_STEM, 3, stride=2)
         self.blocks = nn.ModuleList()
         self.taken: list[int] = []  # indices of the blocks whose outputs are the feature maps
         channels_in, stride_now = LITE0_STEM, 2
         for kernel, stride, expansion, channels_out, repeats in LITE0_STAGES:
-            if stride == 2 and stride_now in STRIDES:
+            if stride == 2 and stride_now in strides:
                 self.taken.append(len(self.blocks) - 1)
             stride_now *= stride
             for i in range(repeats):
@@ -105,11 +106,13 @@ class EfficientNetLite0(nn.Module):
         maps = []
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_blocks):
             x = F.relu6(self.stem((images - IMAGENET_MEAN) * IMAGENET_SCALE), inplace=True)
-            for block in self.blocks[: self.frozen_blocks]:
+            for i, block in enumerate(self.blocks[: self.frozen_blocks]):
                 x = block(x)
+                if i in self.taken:
+                    maps.append(x)
         for i, block in enumerate(self.blocks):
             if i >= self.frozen_blocks:
                 x = block(x)
-            if i in self.taken:
-                maps.append(x)
+                if i in self.taken:
+                    maps.append(x)
         return [*maps, F.relu6(self.top(x), inplace=True)]

@@ -19,9 +19,9 @@ def save_checkpoint(directory: Path, state: dict[str, Any]) -> None:
         torch.save(state, file)
 
 
-def load_checkpoint(directory: Path) -> dict[str, Any] | None:
+def load_checkpoint(directory: Path, name: str = FILE) -> dict[str, Any] | None:
     """The state saved last, or None where there is none. InputError where the file is no checkpoint."""
-    path = directory / FILE
+    path = directory / name
     if not path.exists():
         return None
     try:

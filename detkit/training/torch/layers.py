@@ -75,3 +75,8 @@ def separable(channels_in: int, channels_out: int, kernel: int = 5, stride: int 
     return nn.Sequential(
         NormConv2d(channels_in, channels_in, kernel, stride, depthwise=True), NormConv2d(channels_in, channels_out)
     )
+
+
+def quick_in_half() -> bool:
+    """Whether this processor computes in bfloat16, so that mixed precision makes a training quicker."""
+    return bool(torch.cpu._is_avx512_bf16_supported())

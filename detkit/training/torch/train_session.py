@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from detkit.errors import InputError, OutputError
@@ -24,7 +25,7 @@ from detkit.training.torch.memory import keep_freed_memory
 from detkit.training.torch.parallel import GradientWorkers
 from detkit.training.torch.schedule import rate_factor
 from detkit.training.torch.train_settings import Length
-from detkit.training.torch.training_set import BatchOrder, TrainingSet, repeat_factors
+from detkit.training.torch.training_set import BatchOrder, repeat_factors
 
 DETECTOR = "detector.onnx"
 _CPU = torch.device("cpu")
@@ -46,6 +47,16 @@ class AnyRecipe(Protocol):
     seed: int
 
 
+class Learnt(Protocol):
+    """What a session asks of the pictures that it learns from; see `TrainingSet`."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def weights(self) -> Sequence[float] | None: ...
+    def certain_classes(self) -> list[NDArray[np.int64]]: ...
+
+
 def make_folder(directory: Path) -> None:
     """OutputError where the folder cannot be made."""
     try:
@@ -64,7 +75,7 @@ class Session(Generic[Network]):
     def __init__(
         self,
         directory: Path,
-        data: TrainingSet,
+        data: Learnt,
         network: Network,
         groups: list[dict[str, Any]],
         recipe: AnyRecipe,
@@ -77,7 +88,7 @@ class Session(Generic[Network]):
         self.network, self.average = network, copy.deepcopy(network)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.step, seconds_before = 0, 0.0
-        self.best: float | None = None  # the best AP that was seen, and how many looks ago
+        self.best_ap: float | None = None  # the best AP that was seen, and how many looks ago
         self.since_best = self.looked_at = 0
         if state is not None:
             self._load(state)
@@ -104,7 +115,7 @@ class Session(Generic[Network]):
         """Note what a look at the average of the weights gave."""
         self.looked_at = self.step
         self.since_best = 0 if best else self.since_best + 1
-        self.best = average_precision if best else self.best
+        self.best_ap = average_precision if best else self.best_ap
 
     def seconds(self) -> float:
         """Of training so far, over all resumptions."""
@@ -138,22 +149,23 @@ class Session(Generic[Network]):
 
     def save(self) -> None:
         """Write the checkpoint."""
-        save_checkpoint(
-            self.directory,
-            {
-                "settings": self.network.settings,
-                "names": self.names,
-                "recipe": asdict(self.recipe),
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "seconds": self.seconds(),
-                "best": self.best,
-                "since_best": self.since_best,
-                "looked_at": self.looked_at,
-            },
-        )
+        save_checkpoint(self.directory, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "settings": self.network.settings,
+            "names": self.names,
+            "recipe": asdict(self.recipe),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds(),
+            "best_ap": self.best_ap,
+            "since_best": self.since_best,
+            "looked_at": self.looked_at,
+        }
 
     def _load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's state, but with the rates and the decay of this session's recipe."""
@@ -164,7 +176,7 @@ class Session(Generic[Network]):
         for group, now_wanted in zip(self.optimizer.param_groups, wanted, strict=True):
             group.update(now_wanted)
         self.step = state["step"]
-        self.best = state.get("best")
+        self.best_ap = state.get("best_ap")
         self.since_best, self.looked_at = state.get("since_best", 0), state.get("looked_at", 0)
 
 
