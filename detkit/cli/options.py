@@ -40,6 +40,7 @@ class OutputFormat(str, Enum):
     voc = "voc"
     csv = "csv"
     counts = "counts"
+    xlsx = "xlsx"
 
 
 DeviceOption = Annotated[
@@ -198,8 +199,8 @@ class DetectionOptions:
             "--format",
             "-f",
             metavar="FORMAT",
-            help="table, jsonl, coco, yolo, voc, csv (a row a box) or counts (a row a picture, a column a class). "
-            "Default: a table on a terminal, JSON Lines when piped; with --out, by its ending.",
+            help="table, jsonl, coco, yolo, voc, csv (a row a box) counts (a row a picture, a column a class) or xlsx "
+            "(counts as a workbook). Default: a table on a terminal, JSON Lines when piped; with --out, by its ending.",
             **_OUTPUT,
         ),
     ] = None

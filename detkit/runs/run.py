@@ -32,6 +32,7 @@ from detkit.hashes import hash_of
 from detkit.images import Image, encode_image
 from detkit.remote import Place, RemotePath
 from detkit.runs.batch import Reading, Result, work_all
+from detkit.runs.count_table import need_openpyxl
 from detkit.runs.journal import Journal
 from detkit.runs.long_lists import Item
 from detkit.runs.names import Names, fitting
@@ -111,6 +112,8 @@ class Output:
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
+        if self.format == "counts" and self.path is not None and self.path.suffix.lower() == ".xlsx":
+            return replace(self, format="xlsx")
         if self.format is not None:
             return self
         return replace(self, format=otherwise if self.path is None else writer_of(self.path).name)
@@ -128,6 +131,8 @@ class Output:
         """The format's row. UsageError where the path does not go with it."""
         writer = writer_named(str(self.named().format))
         name, path = writer.name, self.path
+        if name == "xlsx":
+            need_openpyxl()
         if writer.folder and path is None:
             raise UsageError(f"--format {name} writes a file a picture: name their folder with --out DIR")
         if writer.folder and path is not None and os.path.exists(path) and not os.path.isdir(path):

@@ -18,7 +18,7 @@ from detkit.classes import COCO_NAMES, coco_ids
 from detkit.errors import UsageError
 from detkit.files import as_text, write_atomically, write_bytes
 from detkit.remote import Place
-from detkit.runs.count_table import counts_table
+from detkit.runs.count_table import counts_table, counts_workbook
 from detkit.runs.long_lists import Item
 from detkit.runs.record import SHAPES, Record, jsonl_line, one_line, record_key
 from detkit.runs.yolo_results import data_yaml, keypoints_in, yolo_text
@@ -174,6 +174,12 @@ def write_counts(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Be
     yield from ()
 
 
+def write_workbook(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
+    """The table of `write_counts` as a workbook; see `count_table.counts_workbook`."""
+    file.write(counts_workbook(records, whole.names, whole.wanted))
+    yield from ()
+
+
 def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
     """The results list that pycocotools' `loadRes` takes, a line a box, with the file's name beside its number.
 
@@ -268,6 +274,7 @@ WRITERS: dict[str, Writer] = {
         Writer("voc", ending=".xml", content=voc_text, lacks=tuple(SHAPES)),
         Writer("csv", (".csv",), write_csv, lacks=tuple(SHAPES)),
         Writer("counts", write=write_counts),
+        Writer("xlsx", (".xlsx",), write_workbook),
     )
 }
 JSON_LINES = WRITERS["jsonl"]
