@@ -57,7 +57,7 @@ def object_mask(image: Image, box: NDArray[np.float32]) -> NDArray[np.bool_]:
     model = np.zeros((2, 1, 65), np.float64)
     cv2.setRNGSeed(0)  # its clusters begin at random
     if (labels == cv2.GC_BGD).any():
-        cv2.grabCut(small, labels, None, model[0], model[1], ROUNDS, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(small, labels, (0, 0, 1, 1), model[0], model[1], ROUNDS, cv2.GC_INIT_WITH_MASK)
     found = (labels & 1).astype(np.uint8)
     inside = (box[2:] - box[:2]).prod() * scale**2
     if not LIKELY[0] <= found.sum() / max(inside, 1) <= LIKELY[1]:

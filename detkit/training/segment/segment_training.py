@@ -156,8 +156,9 @@ def train_segment(
             if measure is not None and int(share * recipe.measurements) > session.measured:
                 session.measure(measure, recipe, share)
             size = squares.shape[1]
+            fine, coarse = losses
             report = SegmentProgress(
-                session.step, share, session.seconds(), sum(losses), *losses, rate, size, session.miou
+                session.step, share, session.seconds(), fine + coarse, fine, coarse, rate, size, session.miou
             )
             history.add(report)
             progress(report)
