@@ -43,6 +43,8 @@ _TRIES = 3
 _PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between two tries to connect; the last one repeats
 _QUEUE = 4  # frames that wait where none may be left out
 _TICK = 0.1  # seconds between two looks at whether to stop
+_DIGITS = 4  # of the number of a camera
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 _DEVICE = re.compile(r"/dev/video(\d+)")
 
 
@@ -60,7 +62,7 @@ class StreamAddress:
         """The number of the camera; None where it is an address."""
         match = _DEVICE.fullmatch(self.text)
         number = match[1] if match else self.text
-        return int(number) if number.isascii() and number.isdecimal() else None
+        return int(number) if len(number) <= _DIGITS and number.isascii() and number.isdecimal() else None
 
     @property
     def name(self) -> str:
@@ -75,10 +77,7 @@ class StreamAddress:
     def __str__(self) -> str:
         if self.camera is not None:
             return f"camera {self.camera}"
-        parts = urlsplit(self.text)
-        if parts.password is None:
-            return self.text
-        return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+        return _PASSWORD.sub(r"\1:***@", self.text)
 
     def __fspath__(self) -> str:
         return str(self)
@@ -125,9 +124,9 @@ def kind_of(source: str) -> Kind:
         parts = urlsplit(source)
         path, _ = PurePosixPath(parts.path), parts.port
     except ValueError as error:
-        raise InputError(f"{source}: is no address: {error}") from error
+        raise InputError(f"{address}: is no address: {error}") from error
     if not parts.hostname:
-        raise InputError(f"{source}: is no address: it names no host")
+        raise InputError(f"{address}: is no address: it names no host")
     if scheme.lower() in SCHEMES or path.suffix.lower() in PLAYLISTS:
         return Kind.STREAM
     return Kind.PICTURE if is_picture(path.name) or _sent(address).startswith("image/") else Kind.STREAM
@@ -219,7 +218,7 @@ class _Source(threading.Thread):
         except InputError as error:
             self.problem = str(error)
         except Exception as error:  # of a library, in a thread: it must not be lost
-            self.problem = f"cannot be read: {error}"
+            self.problem = f"cannot be read: {' '.join(str(error).split())[:200]}"
         with self._change:
             self.ended = True
             self._change.notify_all()

@@ -10,7 +10,8 @@ import pytest
 
 from detkit.cli import app
 from detkit.images import write_image
-from detkit.runs.count_table import counts_table, harmless
+from detkit.runs import count_table
+from detkit.runs.count_table import counts_table, counts_workbook, harmless
 from detkit.runs.writers import WRITERS, Whole
 
 METADATA = {"task": "detect", "stride": "32", "names": "{0: 'ape', 1: '=bee', 2: 'cat'}", "end2end": "True"}
@@ -110,3 +111,41 @@ def test_it_says_where_the_pictures_are(detect, tmp_path):
     assert f"detkit: the picture: {tmp_path / 'd' / 'a.png'}\n" in said
     assert detect(tmp_path / "in" / "a.png", *out, "-q") == (0, "")
     assert "cut-outs" not in detect(tmp_path / "in" / "a.png", *out, "--class", "=bee")[1]
+
+
+def test_a_workbook_has_the_same_cells_and_no_formula(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    records = [
+        record("-é.jpg", "=1+1", "=1+1", "cat", frame=3, time=0.125),
+        record("b\x07.jpg"),
+        {"file": "@x", "error": "+1"},
+    ]
+    (tmp_path / "a.xlsx").write_bytes(counts_workbook(records, ("cat", "=1+1"), ("cow",)))
+    sheet = openpyxl.load_workbook(tmp_path / "a.xlsx").active
+    assert [[cell.value for cell in row] for row in sheet.iter_rows()] == [
+        ["file", "frame", "time", "error", "boxes", "cat", "=1+1", "cow"],
+        ["-é.jpg", 3, 0.125, None, 3, 1, 2, 0],
+        ["b\ufffd.jpg", None, None, None, 0, 0, 0, 0],
+        ["@x", None, None, "+1", None, None, None, None],
+    ]
+    assert {cell.data_type for row in sheet.iter_rows() for cell in row} == {"s", "n"}
+
+
+def test_the_ending_makes_a_workbook(make_graph, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("openpyxl")
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = 10, 20, 50, 60, 0.9, 2
+    graph = make_graph({"output0": rows}, metadata=METADATA)
+    write_image(tmp_path / "a.png", np.zeros((96, 128, 3), np.uint8))
+    for number, options in enumerate(([], ["-f", "counts"], ["-f", "xlsx"])):
+        out = tmp_path / f"{number}.xlsx"
+        with pytest.raises(SystemExit) as stop:
+            app(["yolo", str(tmp_path / "a.png"), "-m", str(graph), "-o", str(out), *options])
+        assert not stop.value.code
+        assert out.read_bytes().startswith(b"PK")
+    monkeypatch.setattr(count_table, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stop:
+        app(["yolo", str(tmp_path / "a.png"), "-m", str(graph), "-o", str(tmp_path / "none.xlsx")])
+    assert stop.value.code == 2
+    assert "pip install 'detkit-vision[xlsx]'" in capsys.readouterr().err
+    assert not (tmp_path / "none.xlsx").exists()

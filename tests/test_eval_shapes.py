@@ -158,3 +158,48 @@ def test_turned_boxes_from_lines(tmp_path: Path) -> None:
     truth.write_text(json.dumps({**picture, "annotations": rows}))
     found.write_text(json.dumps({**picture, "detections": [{**rows[0], "score": 0.9}]}))
     assert figures(truth, found, "obb")[:2] == pytest.approx([51 / 101, 51 / 101])
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("segm", "path"), ("boundary", "path"), ("keypoints", "circle"), ("obb", "polygon")]
+)
+def test_everything_works_for_every_kind(tmp_path: Path, kind: str, shape: str) -> None:
+    """Figures, errors, curves, conventions, resampling, and the page, which shows what is compared."""
+    if kind == "obb":
+        rng = np.random.default_rng(0)
+        boxes = np.column_stack((rng.uniform(60, 200, (8, 2)), rng.uniform(20, 60, (8, 2)), rng.uniform(-3, 3, 8)))
+        for name, moved in (("truth", 0.0), ("found", 4.0)):
+            corners = to_corners(boxes + np.outer(np.arange(8), [moved, 0, 0, 0, 0]))
+            rows = [
+                {"box": [*one.min(0).tolist(), *one.max(0).tolist()], "corners": one.tolist(), "class": "ship",
+                 **({"score": k / 10} if moved else {})}
+                for k, one in enumerate(corners)
+            ]  # fmt: skip
+            key = "detections" if moved else "annotations"
+            (tmp_path / f"{name}.jsonl").write_text(json.dumps({"file": "a", "width": 300, "height": 300, key: rows}))
+        paths = tmp_path / "truth.jsonl", tmp_path / "found.jsonl"
+    else:
+        sets_of = sets.keypoint_set if kind == "keypoints" else sets.mask_set
+        paths = written(tmp_path, *sets_of(2))
+    arguments = ["--explain", "--per-class", "--bootstrap", "5", "--compare", str(paths[1])]
+    arguments += ["--report", str(tmp_path / "page.html"), "--json", str(tmp_path / "all.json"), "--iou-type", kind]
+    result = CliRunner().invoke(app, ["eval", str(paths[1]), str(paths[0]), *arguments])
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "all.json").read_text())
+    base = content["explain"]["rows"][0]
+    assert base["ten"] == pytest.approx(content["figures"]["AP"], abs=1e-12)
+    assert base["who"] == {"boundary": "faster-coco-eval", "obb": ""}.get(kind, "pycocotools")
+    assert {"intervals", "comparison"} <= content.keys()
+    page = (tmp_path / "page.html").read_text()
+    assert f"<{shape} " in page.partition("Worst images")[2]
+
+
+def test_objects_without_key_points_are_not_called_flagged(tmp_path: Path) -> None:
+    truth, found = sets.keypoint_set(2)
+    paths = written(tmp_path, truth, found)
+    result = CliRunner().invoke(
+        app, ["eval", str(paths[1]), str(paths[0]), "--iou-type", "keypoints", "--explain", "--json", "-"]
+    )
+    told = " ".join(json.loads(result.stdout)["explain"]["sentences"])
+    assert "no labelled key point" in told
+    assert "flagged `ignore`" not in told

@@ -38,6 +38,7 @@ HOMES = {
     "torch": ("training/",),
     "numba": ("compiled.py",),
     "obstore": ("stores.py",),
+    "av": ("runs/film.py",),
     "ray": ("runs/ray_engine.py",),
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from detkit.hashes import HashSet
 from detkit.remote import RemotePath, is_remote, place
 from detkit.runs import long_lists
 from detkit.runs.long_lists import Item, Listing, in_order_of_a_folder, item_line
-from detkit.runs.names import Names
+from detkit.runs.names import Names, _stem
 from detkit.runs.writers import has_numbered_stems
 
 
@@ -94,6 +95,11 @@ def test_names_of_outputs_never_meet():
     texts = [names.with_ending(name, ".txt").as_posix() for name in listed]
     assert len(set(texts)) == len(listed)
     assert texts[6:8] == ["c/d.jpeg.txt", "c/d.jpg.txt"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a/b.c/d", "a/.b", "a/b.", "a.b/c.d.e", "a", ".a.b", "a/b..jpg"])
+def test_a_stem_is_that_of_a_path(name):
+    assert _stem(name) == PurePosixPath(name).with_suffix("").as_posix()
 
 
 def test_stems_that_are_all_numbers():

@@ -197,7 +197,7 @@ def test_equal_seeds_give_equal_files_interrupted_or_not(data, tmp_path):
     rows = (training_folder(resumed) / "history.csv").read_text().splitlines()
     assert len(rows) == 13
     assert train_motion(walks, tmp_path / "c.onnx", MotionRecipe("lstm", seed=1, **SHORT)).read_bytes() != whole
-    with pytest.raises(InputError, match="other settings"):
+    with pytest.raises(InputError, match="other settings: network lstm"):
         train_motion(walks, tmp_path / "b.onnx", MotionRecipe("tcn", **SHORT), resume=True)
 
 

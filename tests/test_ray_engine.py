@@ -100,7 +100,7 @@ def test_a_part_that_kills_every_worker_is_named_and_the_others_are_done(engine,
     (photos / "5.png").rename(photos / "die always.png")
     job, task, output = job_of(photos, tmp_path / "all.jsonl")
     with pytest.raises(
-        DetkitError, match=r"1 of 6 parts could not be done: part 6 \(.*die always.png\): its worker died 3 times"
+        DetkitError, match=r"1 of 6 parts could not be done: part 6 \(.*die always.png\): its worker died, 3 times"
     ):
         run_by(engine, job, task, output, listed(photos), parts=6)
     folder = PartsFolder.beside(tmp_path / "all.jsonl")
@@ -194,3 +194,43 @@ def test_no_cluster_at_the_address(detkit, photos, tmp_path):
     said = process.communicate(timeout=120)[1]
     assert (process.returncode, said.count("\n")) == (1, 1), said
     assert "no Ray cluster answers at 127.0.0.1:1" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("yolo",),
+        ("yolo", "--tile", "64", "--class", "person", "--conf", "person=0.5"),
+        ("rcnn", "--variant", "fast", "--proposals", "grid"),
+        ("hog-detect", "--heatmap", "heat", "--show-hog", "hog"),
+        ("slide", "--heatmap", "heat"),
+        ("proposals", "--method", "edge-boxes"),
+    ],
+    ids=" ".join,
+)
+def test_every_command_can_be_sent_to_a_worker(photos, tmp_path, monkeypatch, command):
+    """What a worker gets makes the task anew, and the task does its work."""
+    from ray import cloudpickle
+
+    from detkit.cli import app, detect, proposals
+    from detkit.runs.summary import Summary
+
+    sent = []
+
+    def keep(scale, job, made, *_):
+        sent.append(cloudpickle.loads(cloudpickle.dumps(job)))
+        return Summary()
+
+    monkeypatch.setattr(detect, "run_at_scale", keep)
+    monkeypatch.setattr(proposals, "run_at_scale", keep)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        app([*command, str(photos), "-o", "x.jsonl", "--engine", "ray", "-q"])
+    assert ended.value.code == 0
+    (job,) = sent
+    task, output = job.make()
+    assert len(output.more) == sum(option in command for option in ("--heatmap", "--show-hog"))
+    cv2.imwrite(str(photos / "3.png"), np.zeros((240, 300, 3), np.uint8))
+    items = find_items([str(photos / "3.png")], lambda *_: None)
+    (record,) = Run(task, items, output, job.reading).records()
+    assert "error" not in record

@@ -259,6 +259,23 @@ def test_faster_rcnn_is_fast_rcnn_on_its_own_proposals(tmp_path: Path) -> None:
         fast(image, "b.png")
 
 
+def test_the_proposal_network_proposes_by_itself(tmp_path: Path, cli: Any) -> None:
+    path, _ = parts_graph(tmp_path / "faster.onnx")
+    image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    detector = FasterRcnn(path, max_proposals=7)
+    prepared = detector.prepare(image)
+    _, boxes = detector.propose(prepared)
+    found = detector.proposals(image)
+    assert np.array_equal(found.boxes, prepared.placement.undo(boxes))
+    assert (np.diff(found.scores) <= 0).all()
+    write_image(tmp_path / "a.png", image)
+    done = cli("proposals", tmp_path / "a.png", "--method", "rpn", "--model", path, "--max", 7, "-o", "-")
+    assert done.returncode == 0, done.stderr
+    assert np.allclose(json.loads(done.stdout)["boxes"], found.boxes, atol=1e-3)
+    done = cli("proposals", tmp_path / "a.png", "--model", path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
 def test_the_part_that_is_not_asked_for_is_not_run(tmp_path: Path) -> None:
     """Only then is the picture seen once and the head as often as needed."""
     path, weights = parts_graph(tmp_path / "faster.onnx")
@@ -667,7 +684,7 @@ def test_pictures_held_out_without_boxes_have_no_figures(tmp_path: Path, cli: An
         rows = [row for row in table["annotations"] if row["image_id"] != image]
         annotations.write_text(json.dumps(table | {"annotations": rows}))
         done = cli("train", "rcnn", annotations, "-o", tmp_path / "out", "--overwrite", *options)
-        if "AP -  AP50 -  on 1 pictures held out, with box regression" in done.stdout:
+        if "AP -  AP50 -  on 1 picture held out, with box regression" in done.stdout:
             return
     raise AssertionError(done.stdout + done.stderr)
 

@@ -118,6 +118,8 @@ def impatient(monkeypatch):
         ("a.jpg", Kind.OTHER),
         ("s3://bucket/a.jpg", Kind.OTHER),
         ("-1", Kind.OTHER),
+        ("20261125", Kind.OTHER),
+        ("\u0663", Kind.OTHER),
     ],
 )
 def test_what_a_source_is_by_its_name(source, kind):
@@ -141,8 +143,11 @@ def test_what_is_behind_an_address_is_asked_for(camera):
         kind_of("http://127.0.0.1:1/video")
 
 
-@pytest.mark.parametrize("source", ["http://host:port/a", "rtsp://"])
+@pytest.mark.parametrize("source", ["http://host:port/a", "rtsp://", "http://[::1/a.jpg"])
 def test_an_address_that_is_none(source):
+    told = []
+    assert live_items([source], Tuning(), lambda *one: told.append(one)) == ([], [])
+    assert [name for name, _ in told] == [source]
     with pytest.raises(InputError, match="is no address"):
         kind_of(source)
 
@@ -152,6 +157,7 @@ def test_names_and_messages_have_no_password():
     assert str(address) == "rtsp://me:***@cam.local:8554/ch/1?x=2"
     assert address.name == "cam.local-8554/ch/1"
     assert os.fspath(address) == str(address)
+    assert str(StreamAddress("rtsp://h/a:b@c")) == "rtsp://h/a:b@c"
     assert StreamAddress("http://h/../../etc/x").name == "h/etc/x"
     assert (StreamAddress("/dev/video3").name, StreamAddress("3").camera) == ("camera3", 3)
 

@@ -16,9 +16,9 @@ from detkit.cli import app
 from detkit.detections import Detections
 from detkit.detectors import by_command
 from detkit.detectors.base import Detector
+from detkit.runs.film import Film
 from detkit.runs.journal import Journal
 from detkit.runs.sources import Item
-from detkit.runs.track_pictures import Film
 from detkit.tracking.motchallenge import read_tracks
 from detkit.videos import frames
 
@@ -239,17 +239,86 @@ def test_a_broken_video_in_a_folder_of_frames_costs_itself(folder, tmp_path):
     assert {one["track"] for record in records for one in record["detections"]} == {1, 2}
 
 
-def test_a_drawn_video_keeps_an_uneven_clock(tmp_path):
+@pytest.mark.parametrize(("ending", "library"), [(".webm", False), (".webm", True), (".mp4", True)])
+def test_a_drawn_video_keeps_an_uneven_clock(tmp_path, monkeypatch, ending, library):
     """Frames at 0, .1, .2 and then every half second: the drawn one lasts as long."""
-    film = Film(tmp_path / "out.webm", 10.0)
+    if library:
+        pytest.importorskip("av", reason="needs the extra av")
+    else:
+        monkeypatch.setattr("detkit.runs.film._pyav", lambda: None)
+    film = Film(tmp_path / f"out{ending}", 10.0)
     for frame, seconds in enumerate((0.0, 0.1, 0.2, 0.7, 1.2)):
         film.add(picture(3 * frame), seconds)
     film.finish()
     film.drop()
-    shown = list(frames(tmp_path / "out.webm"))
+    shown = list(frames(tmp_path / f"out{ending}"))
     assert len(shown) == 13
+    assert shown[-1].seconds == pytest.approx(1.2, abs=2e-3)
+    assert [path.name for path in tmp_path.iterdir()] == [f"out{ending}"]
     left = [int(np.flatnonzero(frame.image[35, :, 0] > 128)[0]) for frame in shown]
     assert left == pytest.approx([10, 25, 40, 40, 40, 40, 40, 55, 55, 55, 55, 55, 70], abs=2)
+
+
+def test_thresholds_of_single_classes_in_a_file_of_detections(tmp_path):
+    """cat above 0.5, dog above 0.9, others above 0.25; a class that is not there is said."""
+    rows = []
+    for frame in range(6):
+        scores = {"cat": 0.6, "dog": 0.8, "Bird": 0.3, "fish": 0.2}
+        found = [
+            {"box": [100 * at, 0, 100 * at + 40, 80], "score": score, "class": name, "class_id": at}
+            for at, (name, score) in enumerate(scores.items())
+        ]
+        rows.append({"file": "a.mp4", "frame": frame, "time": frame / 10, "detections": found})
+    (tmp_path / "found.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    seen = {}
+    for conf in (None, "0.25", "cat=0.5,dog=0.9", "bird=0.1,zebra=0.3,0.7"):
+        chosen = [] if conf is None else ["--conf", conf]
+        outcome = run(tmp_path / "found.jsonl", "-o", tmp_path / "t.jsonl", "--sure", 0.05, *chosen)
+        seen[conf] = {one["class"] for record in lines(tmp_path / "t.jsonl") for one in record["detections"]}
+    assert seen[None] == {"cat", "dog", "Bird", "fish"}
+    assert seen["0.25"] == {"cat", "dog", "Bird"}
+    assert seen["cat=0.5,dog=0.9"] == {"cat", "Bird"}
+    assert seen["bird=0.1,zebra=0.3,0.7"] == {"dog", "Bird"}
+    assert "no detection is of class 'zebra'" in outcome.stderr
+
+
+def test_a_folder_gets_a_file_for_each_video(tmp_path):
+    """Detections of two sequences and of a third with the name of the first; the results are what eval takes."""
+    files = []
+    for place in ("a/A", "a/B", "b/A"):
+        path = tmp_path / place / "det" / "det.txt"
+        path.parent.mkdir(parents=True)
+        shift = 100 * len(files)
+        path.write_text("".join(f"{frame},-1,{shift + 5 * frame},20,20,30,50,-1,-1,-1\n" for frame in range(1, 7)))
+        files.append(path)
+    run(*files[:2], "-o", f"{tmp_path}/results/", "--fps", 10)
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["A.txt", "B.txt", "tracks.jsonl"]
+    assert read_tracks(tmp_path / "results" / "B.txt").boxes[0, 0] == 105
+    assert len(lines(tmp_path / "results" / "tracks.jsonl")) == 12
+    assert run(*files[:2], "-o", tmp_path / "one.txt", code=2).stderr.count("holds one video") == 1
+    before = files[0].read_bytes()
+    spared = tmp_path / "a" / "A" / "det" / "A.txt"
+    spared.write_bytes(before)
+    run(spared, "-o", spared.parent, "--fps", 10, code=2)
+    assert spared.read_bytes() == before
+
+
+def test_h264_needs_pyav(video, tmp_path, monkeypatch):
+    monkeypatch.setattr("detkit.runs.film._pyav", lambda: None)
+    said = run(video, "-o", tmp_path / "t.jsonl", "--draw", tmp_path / "t.mp4", code=2).stderr
+    assert "pip install 'detkit-vision[av]'" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "t.jsonl").exists()
+
+
+@pytest.mark.parametrize("size", [(48, 64), (49, 65)])
+def test_a_film_has_even_sides(tmp_path, size):
+    pytest.importorskip("av", reason="needs the extra av")
+    film = Film(tmp_path / "out.mp4", 7.5)
+    for value in (0, 200):
+        film.add(np.full((*size, 3), value, np.uint8), value / 1500)
+    film.finish()
+    assert next(frames(tmp_path / "out.mp4")).image.shape == (48, 64, 3)
 
 
 def test_an_interrupted_run_goes_on(video, tmp_path, monkeypatch):
@@ -296,7 +365,7 @@ def test_the_journal_reads_again_from_a_frame_that_failed(tmp_path):
         (["-o", "t.xml"], ".txt (MOTChallenge), .jsonl or .csv"),
         (["-o", "t.txt", "--counts", "c.csv"], "--line"),
         (["-o", "t.txt", "--line", "1,2,3"], "x1,y1,x2,y2"),
-        (["-o", "t.txt", "--draw", "out.mp4"], ".webm"),
+        (["-o", "t.txt", "--draw", "out.avi"], ".webm"),
         (["--resume"], "--resume needs"),
     ],
 )

@@ -117,3 +117,20 @@ def test_wrong_use_is_one_line(cli, data, options, status, message):
     assert done.returncode == status, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_card_that_is_not_there_is_one_line(cli, data):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (the extra train)")
+    if torch.cuda.is_available():
+        pytest.skip("there is a card")
+    options = ["train", "yolo", data / "truth.json", "--images", data / "pictures", "-o", data / "new"]
+    for device, said in (
+        ("cuda", "finds no CUDA card"),
+        ("cuda:1", "finds no CUDA card"),
+        ("tensorrt", "cpu or on cuda"),
+    ):
+        refused = cli(*options, "--device", device)
+        assert refused.returncode == 3
+        assert said in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+    assert not (data / "new").exists()

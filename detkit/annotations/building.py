@@ -55,8 +55,9 @@ class Contents:
 class Builder:
     """Collects images, classes and boxes in the order of a file; `finish` makes the tables."""
 
-    def __init__(self, problems: Problems) -> None:
-        self.problems = problems
+    def __init__(self, problems: Problems, wanted: str = "") -> None:
+        """`wanted` as `Request.shapes`: what of the boxes' shapes becomes columns."""
+        self.problems, self.wanted = problems, wanted
         self.image_rows: dict[ImageId, int] = {}
         self._images: list[tuple[ImageId, str, int, int]] = []
         self.class_rows: dict[str, int] = {}
@@ -79,6 +80,12 @@ class Builder:
         """Height and width of an image, 0 where they are not known."""
         _, _, width, height = self._images[image]
         return height, width
+
+    def note_shape(self, beside: Beside, where: str) -> Beside:
+        """`beside`; says where it is not asked for, or nothing, that the shape is taken as the box around it."""
+        if not self.wanted or beside is NOTHING:
+            self.problems.add("shapes that are no upright boxes, taken as the boxes around them", where)
+        return beside
 
     def background(self, file: str, width: int, height: int) -> int:
         """The row of a picture without a label file or line, kept apart from one that differs in its ending only."""
@@ -116,7 +123,7 @@ class Builder:
                 self._flags[flag].append(row)
 
     def finish(self, wanted: str = "") -> Contents:
-        """The tables, all classes that were named in the order in which they were; `wanted` as `Request.shapes`."""
+        """The tables, all classes that were named in the order in which they were; `wanted` as in the constructor."""
         rows = self._boxes
         count = len(rows)
         boxes = np.array([row[2] for row in rows], np.float64).reshape(count, 4)
@@ -134,7 +141,7 @@ class Builder:
             areas=np.where(np.isfinite(areas), areas, boxes[:, 2] * boxes[:, 3]),
             **flags,
             ids=tuple(_annotation_ids([row[5] for row in rows])),
-            shapes=shapes_from(self._beside, wanted, sizes, boxes, self.problems),
+            shapes=shapes_from(self._beside, wanted or self.wanted, sizes, boxes, self.problems),
         )
         return Contents(ground_truth, number_column([row[3] for row in rows]))
 

@@ -95,16 +95,18 @@ def _masks(parts: Iterable[list[Any]], sizes: NDArray[np.int64], problems: Probl
 def _outlines(parts: Iterable[list[Any]], sizes: NDArray[np.int64], problems: Problems, *, strict: bool) -> Shapes:
     """Polygons and masks as they are, each column None where no object has one."""
     rings: list[Polygons] = []
+    masks: list[Masks] = []
+    masked: list[int] = []
     place = 0
-    encoded: dict[int, Any] = {}
     for part in parts:
-        listed = []
+        first, listed, encoded = place, [], []
         for segmentation in part:
-            if isinstance(segmentation, dict):
-                encoded[place] = segmentation
+            if isinstance(segmentation, dict) and segmentation:
+                encoded.append(segmentation)
+                masked.append(place)
                 segmentation = []
             elif not isinstance(segmentation, list):
-                if segmentation is not None:
+                if segmentation is not None and segmentation != {}:
                     raise InputError(f"mask {place} is neither polygons nor RLE, but {type(segmentation).__name__}")
                 segmentation = []
             elif not strict and not all(map(_is_ring, segmentation)):
@@ -114,36 +116,45 @@ def _outlines(parts: Iterable[list[Any]], sizes: NDArray[np.int64], problems: Pr
             place += 1
         try:
             rings.append(Polygons.from_rings(listed))
+            if encoded:
+                masks.append(_rle(encoded, sizes[masked[-len(encoded) :]]))
         except InputError as error:
-            raise InputError(f"in objects {place - len(part)} to {place - 1}: {error}") from error
+            raise InputError(f"in objects {first} to {place - 1}: {error}") from error
     polygons = Polygons.concatenate(rings)
     return Shapes(
-        masks=_rle(encoded, sizes) if encoded else None, polygons=polygons if len(polygons.rings) > 1 else None
+        masks=_spread(Masks.concatenate(masks), masked, sizes) if masks else None,
+        polygons=polygons if len(polygons.rings) > 1 else None,
     )
 
 
-def _rle(encoded: dict[int, Any], sizes: NDArray[np.int64]) -> Masks:
-    """The masks of N objects, blank where one has no RLE."""
+def _rle(encoded: list[dict[str, Any]], sizes: NDArray[np.int64]) -> Masks:
+    """The masks of some RLE, which give their own size where that of their picture is not known (0)."""
     own = sizes.copy()
-    for place, segmentation in encoded.items():
-        if (own[place] <= 0).any():
-            numbers = finite_numbers(segmentation.get("size"), 2)
-            if numbers is None:
-                raise InputError(f"mask {place} has the size {segmentation.get('size')}, and not a height and a width")
-            own[place] = np.array(numbers, np.int64)
-    rows = np.fromiter(encoded, np.int64, len(encoded))
-    masks = Masks.from_coco(list(encoded.values()), own[rows])
+    for row in np.flatnonzero((own <= 0).any(axis=1)).tolist():
+        numbers = finite_numbers(encoded[row].get("size"), 2)
+        if numbers is None:
+            raise InputError(f"a mask has the size {encoded[row].get('size')}, and not a height and a width")
+        own[row] = np.array(numbers, np.int64)
+    return Masks.from_coco(encoded, own)
+
+
+def _spread(masks: Masks, rows: list[int], sizes: NDArray[np.int64]) -> Masks:
+    """The masks of `rows` among N objects, of which the others have blank ones."""
     if len(rows) == len(sizes):
         return masks
-    others = np.setdiff1d(np.arange(len(sizes)), rows)
-    both = Masks.concatenate((masks, Masks.blank(np.maximum(own[others], 0))))
-    return both[np.argsort(np.concatenate((rows, others)))]
+    own = np.array(rows, np.int64)
+    others = np.setdiff1d(np.arange(len(sizes)), own)
+    both = Masks.concatenate((masks, Masks.blank(np.maximum(sizes[others], 0))))
+    return both[np.argsort(np.concatenate((own, others)))]
 
 
 def _is_ring(ring: Any) -> bool:
-    return (
-        isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 and finite_numbers(ring, len(ring)) is not None
-    )
+    """Whether it has three points or more: x1, y1, x2, y2 ... or pairs."""
+    if isinstance(ring, list) and ring and all(isinstance(point, list) and len(point) == 2 for point in ring):
+        ring = [number for point in ring for number in point]
+    if not isinstance(ring, list) or len(ring) < 6 or len(ring) % 2:
+        return False
+    return finite_numbers(ring, len(ring)) is not None
 
 
 def _keypoints(rows: Rows, problems: Problems | None) -> NDArray[np.float64]:

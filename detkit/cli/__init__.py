@@ -77,6 +77,7 @@ COMMANDS = (
     Row("train", _MAKE, "detectors and motion models from your annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),
     Row("convert", _MAKE, "annotations from one format to another"),
+    Row("schema", _MAKE, "the JSON schemas of results and of figures"),
 )
 
 
@@ -104,6 +105,12 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and name is not None:
+            ctx.default_map = {name: _given(command, (name,))}
+        return name, command, rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         with self._listed():
@@ -170,6 +177,46 @@ class Commands(TyperGroup):
         except BrokenPipeError as error:
             _drop_stdout()  # the reader has gone (`| head`)
             raise typer.Exit(int(ExitStatus.OK)) from error
+
+
+def _given(command: Any, path: tuple[str, ...]) -> dict[str, Any]:
+    """The defaults that files and the environment give a command, or the commands of a group; `-v` tells them."""
+    inner = getattr(command, "commands", None)
+    if inner is not None:
+        return _OfGroup(inner, path)
+    from detkit.cli.defaults import defaults_of
+
+    found = defaults_of(path, command, _every_command)
+    own_invoke = command.invoke
+
+    def invoke(ctx: Any) -> Any:
+        if ctx.params.get("verbose"):
+            for name, default in found.items():
+                if getattr(ctx.get_parameter_source(name), "name", "") == "DEFAULT_MAP":
+                    value = default.value
+                    shown = ", ".join(value) if isinstance(value, list) else value
+                    say(f"--{default.option} {shown} by {default.origin}")
+        return own_invoke(ctx)
+
+    command.invoke = invoke
+    return {name: default.value for name, default in found.items()}
+
+
+class _OfGroup(dict[str, Any]):
+    """The defaults of the commands of a group, each when it is asked for."""
+
+    def __init__(self, commands: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        super().__init__()
+        self._commands, self._path = commands, path
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return _given(self._commands[name], (*self._path, name)) if name in self._commands else default
+
+
+def _every_command() -> Iterator[Any]:
+    for row in COMMANDS:
+        command = row.load()
+        yield from getattr(command, "commands", {"": command}).values()
 
 
 def _open_streams() -> None:

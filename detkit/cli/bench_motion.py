@@ -18,7 +18,10 @@ def bench_motion(
     data: TracksArgument,
     motion: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE.onnx", help="Measure this network, too, on all sequences. May be repeated."),
+        typer.Option(
+            metavar="FILE.onnx",
+            help="Measure this network, too, on all sequences; it should not have learned from them. May be repeated.",
+        ),
     ] = None,
     boxes: BoxesOption = None,
     fps: FpsOption = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,8 @@ from detkit.remote import Place, place
 from detkit.runs.batch import Reading
 from detkit.runs.jobs import Job
 from detkit.runs.long_lists import Item
-from detkit.runs.record import Record
+from detkit.runs.outlined_records import Outlining
+from detkit.runs.record import SHAPES, Record
 from detkit.runs.run import Output, Pictures, Run
 from detkit.runs.sources import find_items
 from detkit.runs.summary import Summary
@@ -41,12 +42,14 @@ class Done(NamedTuple):
     found     of each class, how many boxes there are in what was written; nothing without --out
     painted   (what, where) of the pictures that were written
     several   whether it went through more than one input
+    notes     what else is to be said of what was written
     """
 
     summary: Summary
     found: Counter[str]
     painted: Iterable[tuple[str, Place]]
     several: bool
+    notes: Sequence[str] = ()
 
 
 def run_detection(
@@ -64,6 +67,8 @@ def run_detection(
     scale = options.scale()
     if not scale.whole and options.report is not None:
         raise UsageError(f"--report is a page of one run on one machine, and {scale.option} makes parts of it")
+    if not scale.whole and options.polygons:
+        raise UsageError(f"--polygons is for a run on one machine, and {scale.option} makes parts of it")
     detecting = Detecting(command, options, build, own, more)
     done = detecting.whole() if scale.whole else detecting.in_parts(scale)
     if not options.quiet:
@@ -71,6 +76,8 @@ def run_detection(
             tell(done.summary)
         if done.found:
             say(f"found {counts_of(done.found)}")
+        for note in done.notes:
+            say(note)
         tell_painted(done.painted)
         if options.report is not None:
             say(f"report: {options.report}")
@@ -119,16 +126,19 @@ class Detecting:
             if report is not None:
                 facts = facts_of_run(options, self.own, detector)
                 report.write(f"detkit {self.command}", facts, options.confs[0])
-        return Done(run.summary, found.found, run.painted(), len(sources.items) > 1 or sources.live)
+        notes = tuple(_shape_notes(output, run.summary if output.path is None else found))
+        return Done(run.summary, found.found, run.painted(), len(sources.items) > 1 or sources.live, notes)
 
     def in_parts(self, scale: Scale) -> Done:
         """A plan, a part of it, or all parts by an engine."""
         options, problems = self.options, _Problems()
         if options.latest is not None or options.reconnect is not None:
             raise UsageError(f"--latest and --reconnect are for streams, and {scale.option} makes parts of a list")
+        if options.polygons:
+            raise UsageError(f"--polygons is for a run on one machine; {scale.option} keeps the masks, exactly")
         detector, task, output = self._started()
         job = Job(lambda: self._made(*self._built())[1:], self._settings(detector, output), self._reading)
-        progress = RunProgress("parts" if scale.engine else "pictures", shown=not options.quiet)
+        progress = RunProgress("pictures", shown=not options.quiet)
         found = Summary()
         summary = run_at_scale(
             scale,
@@ -141,7 +151,8 @@ class Detecting:
         for name, why in problems.told:
             summary.failures += 1
             progress.failed(name, why)
-        return Done(summary, found.found, output.painted(summary), summary.pictures + summary.failures > 0)
+        notes = () if scale.engine is None else tuple(_shape_notes(output, found))
+        return Done(summary, found.found, output.painted(summary), summary.pictures + summary.failures > 0, notes)
 
     @property
     def _reading(self) -> Reading:
@@ -207,6 +218,7 @@ def _output(
         options.resume,
         more,
         spare,
+        polygons=Outlining(options.simplify) if options.polygons else None,
     )
     return output.named("table" if sys.stdout.isatty() else "jsonl")
 
@@ -232,6 +244,7 @@ def _settings(options: DetectionOptions) -> dict[str, Any]:
         **({"tile": options.tile, "overlap": options.overlap} if options.tile else {}),
         "draw": options.draw,
         "crops": options.crops,
+        **({"polygons": options.simplify} if options.polygons else {}),
         **({"report": str(options.report)} if options.report else {}),
     }
 
@@ -250,6 +263,20 @@ def _table(run: Run, each: Callable[[Record], Record]) -> None:
     if not single and run.summary.found:
         print_totals(run.summary.found, run.summary.pictures)
     sys.stdout.flush()
+
+
+def _shape_notes(output: Output, summary: Summary) -> Iterator[str]:
+    """What of masks, key points and corners the format does not hold, and what polygons cost."""
+    writer = output.writer()
+    for key in writer.lacks:
+        if count := summary.shapes[key]:
+            boxes = counted(count, "box", "boxes")
+            yield (
+                f"--format {writer.name} has no {SHAPES[key]}: those of {boxes} are not written "
+                "(jsonl, coco and yolo hold them)"
+            )
+    if output.polygons is not None and (told := output.polygons.told()):
+        yield told
 
 
 def tell_painted(painted: Iterable[tuple[str, Place]]) -> None:

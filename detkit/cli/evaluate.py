@@ -290,8 +290,6 @@ def _settings(options: EvalOptions) -> Settings:
         (options.conf is not None and options.conf != options.conf, "a score is a number", "--conf"),
         (options.inclusive and coco, "is for --protocol voc and voc07", "--inclusive"),
         (options.inclusive and not bbox, "is for --iou-type bbox", "--inclusive"),
-        (options.explain and options.iou_type is IouType.KEYPOINTS,
-         "compares conventions for boxes and masks, not for key points", "--explain"),
         (options.like_pycocotools and not coco, "pycocotools knows only --protocol coco", "--like-pycocotools"),
         (options.like_pycocotools and options.honour_ignore,
          "pycocotools does not honour `ignore`: give one of the two", "--honour-ignore"),
@@ -381,7 +379,6 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
     intervals, comparison = _resampled(result, other, resampling)
     explained = None
     if explain:
-        from detkit.metrics.explain import MAX_DET
         from detkit.metrics.explain import explain as explain_conventions
         from detkit.metrics.iou_types import prepared
 
@@ -389,7 +386,7 @@ def _evaluated(data: _Data, settings: Settings, resampling: _Resampling, *, expl
         flagged = replace(data.truth, iou_type=settings.iou_type)
         explained = explain_conventions(
             truth, found, iou=settings.iou, score=settings.score, flagged=flagged,
-            max_det=(settings.max_det if settings.protocol == Protocol.COCO.value else None) or MAX_DET,
+            max_det=settings.max_det if settings.protocol == Protocol.COCO.value else None,
             faults=settings.faults,
         )  # fmt: skip
     return _Results(result, intervals, comparison, explained)

@@ -85,6 +85,7 @@ def evaluate_tracks(results: Path, truth: Path, wanted: TrackEvaluation, context
         )
     if wanted.report is not None:
         _write_page(wanted.report, f"{results.name} against {truth.name}", sequences, figures, wanted.benchmark)
+        say(f"report: {wanted.report}")
     wanted.bars.judge(named)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -10,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from detkit.cli.console import say
 from detkit.errors import UsageError
 
 if TYPE_CHECKING:
     from detkit.runs.sources import Complain, Item
+
+
+logger = logging.getLogger("detkit")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Sources:
             if ending.is_set():
                 raise KeyboardInterrupt
             ending.set()
-            say("ending the stream and writing what was found; once more breaks off")
+            logger.warning("ending the stream and writing what was found; once more breaks off")
 
         before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

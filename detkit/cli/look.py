@@ -95,6 +95,14 @@ def look(
             rich_help_panel=_WHY,
         ),
     ] = False,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            "--attention",
+            help="What a transformer attends to: heads, roll-out, a decoder's queries.",
+            rich_help_panel=_WHY,
+        ),
+    ] = False,
     box: Annotated[
         str | None,
         typer.Option(
@@ -127,6 +135,23 @@ def look(
             rich_help_panel=_WHY,
         ),
     ] = None,
+    stages: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the detector's intermediate results there, under its paper's names. --model also takes "
+            "selective-search and edge-boxes.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="The way of one picture through the detector as a page, a sentence a step.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where maps go.", rich_help_panel=_OUTPUT)
     ] = Path("detkit-look"),
@@ -149,9 +174,11 @@ def look(
     from detkit.inside.hiding import RandomMasks
 
     start_logging(quiet=quiet, verbose=verbose)
-    if not (layers or activations or projection or why or occlusion or cam or eigen_cam):
+    inside = layers or activations or projection or why or occlusion or cam or eigen_cam or attention
+    if not (inside or stages or report):
         raise UsageError(
-            "say what to look at: --layers, --activations DIR, --projection, --why N, --occlusion, --cam or --eigen-cam"
+            "say what to look at: --layers, --activations DIR, --projection, --why N, --occlusion, --cam, --eigen-cam "
+            "--attention, --stages DIR or --report FILE.html"
         )
     if layer is not None and activations is None and not projection:
         raise UsageError("--layer chooses what --activations DIR and --projection show: name one of them, too")
@@ -159,7 +186,18 @@ def look(
         raise UsageError("--unit is for --projection")
     if max_pixels is not None:
         set_max_pixels(max_pixels)
-    wanted = Wanted(layers, activations, layer, channels, projection, unit, why, occlusion, cam, eigen_cam)
+    if stages is not None or report is not None:
+        from detkit.cli.look_stages import write_stages
+
+        if inside:
+            raise UsageError(
+                "--stages and --report are of the detector's steps; ask for its layers and maps by themselves"
+            )
+        status = write_stages(sources, model, Runtime(device, threads), conf, stages, report, json, quiet)
+        if status:
+            raise typer.Exit(status)
+        return
+    wanted = Wanted(layers, activations, layer, channels, projection, unit, why, occlusion, cam, eigen_cam, attention)
     looking = Looking(
         model, Runtime(device, threads), conf, _box(box), class_name, square,
         RandomMasks(cells=cells, most=masks, least=min(200, masks), seed=seed), out, json, quiet, verbose,

@@ -20,7 +20,16 @@ from detkit.errors import ExitStatus, InputError, ModelError, UsageError
 from detkit.graphs.runtime import Runtime
 from detkit.guard import Guard
 from detkit.images import Image, read_image, write_image
-from detkit.inside.explaining import Asked, Heat, by_cam, by_d_rise, by_eigen_cam, by_occlusion
+from detkit.inside.explaining import (
+    Asked,
+    Heat,
+    by_attention,
+    by_cam,
+    by_d_rise,
+    by_eigen_cam,
+    by_occlusion,
+    head_sheet,
+)
 from detkit.inside.feature_maps import as_maps, channels_of, content_of
 from detkit.inside.graph_layers import Layer, chosen_layers, layers_of, parameters_in_all
 from detkit.inside.hiding import RandomMasks, square_count
@@ -52,10 +61,11 @@ class Wanted:
     occlusion: bool = False
     cam: bool = False
     eigen_cam: bool = False
+    attention: bool = False
 
     @property
     def maps(self) -> bool:
-        return bool(self.why) or self.occlusion or self.cam or self.eigen_cam
+        return bool(self.why) or self.occlusion or self.cam or self.eigen_cam or self.attention
 
 
 @dataclass(frozen=True)
@@ -303,6 +313,8 @@ class _Look:
             raise InputError(f"nothing is found above --conf {self.looking.conf:g}, so there is nothing to explain")
         asked = Asked(self.subject, view, targets, self.looking.square, self.looking.masks)
         found = list(self._explained(asked))
+        if self.wanted.attention:
+            found += self._attention(item, replace(asked, targets=targets[: self.wanted.why or 1]))
         if self.looking.json != "-":
             _print_heats(item.name, found)
         records = []
@@ -311,6 +323,12 @@ class _Look:
             path = self._write("--out", self.looking.out, item, label, heat.picture(image, view))
             records.append({**_record(heat, view), "file": path})
         return records
+
+    def _attention(self, item: Item, asked: Asked) -> Iterator[Heat]:
+        """The maps of attention; the sheets of their heads are written on the way."""
+        for number, (heat, attended) in enumerate(by_attention(asked, self.tapped), start=1):
+            self._write("--out", self.looking.out, item, f"heads-{number}", head_sheet(attended))
+            yield heat
 
     def _explained(self, asked: Asked) -> Iterator[Heat]:
         shown, wanted = not self.looking.quiet, self.wanted

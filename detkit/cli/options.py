@@ -40,6 +40,7 @@ class OutputFormat(str, Enum):
     voc = "voc"
     csv = "csv"
     counts = "counts"
+    xlsx = "xlsx"
 
 
 DeviceOption = Annotated[
@@ -198,11 +199,19 @@ class DetectionOptions:
             "--format",
             "-f",
             metavar="FORMAT",
-            help="table, jsonl, coco, yolo, voc, csv (a row a box) or counts (a row a picture, a column a class). "
-            "Default: a table on a terminal, JSON Lines when piped; with --out, by its ending.",
+            help="table, jsonl, coco, yolo, voc, csv (a row a box) counts (a row a picture, a column a class) or xlsx "
+            "(counts as a workbook). Default: a table on a terminal, JSON Lines when piped; with --out, by its ending.",
             **_OUTPUT,
         ),
     ] = None
+    polygons: Annotated[
+        bool,
+        typer.Option("--polygons", help="Polygons for masks in -f jsonl and coco, and what they cost.", **_OUTPUT),
+    ] = False
+    simplify: Annotated[
+        float,
+        typer.Option(min=0, metavar="PIXELS", help="Polygons with fewer points, within so many pixels.", **_OUTPUT),
+    ] = 0.0
     gt: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Annotations whose image and category ids -f coco takes.", **_OUTPUT),
@@ -246,6 +255,8 @@ class DetectionOptions:
         from detkit.detectors.selection import Selection
         from detkit.errors import UsageError
 
+        if self.simplify and not self.polygons:
+            raise UsageError("--simplify is for --polygons")
         if self.iou is not None and self.nms.value in ("soft", "none"):
             raise UsageError(f"--iou is not for --nms {self.nms.value}, which drops no box for its overlap")
         conf, by_class = self.confs

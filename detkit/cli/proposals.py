@@ -24,6 +24,7 @@ class Method(str, Enum):
     selective_search = "selective-search"
     edge_boxes = "edge-boxes"
     grid = "grid"
+    rpn = "rpn"
 
 
 class Mode(str, Enum):
@@ -46,8 +47,17 @@ def proposals(
         ),
     ],
     method: Annotated[
-        Method, typer.Option(metavar="NAME", help="selective-search, edge-boxes or grid.")
+        Method, typer.Option(metavar="NAME", help="selective-search, edge-boxes, grid or rpn.")
     ] = Method.selective_search,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME|FILE",
+            help="Of rpn: the Faster R-CNN whose region proposal network proposes. Default: the bundled one.",
+        ),
+    ] = None,
     max_proposals: Annotated[int, typer.Option("--max", min=1, metavar="N", help="Boxes per picture.")] = 2000,
     mode: Annotated[
         Mode | None, typer.Option(help="8 strategies, or 80 for more boxes. Default: fast.", rich_help_panel=_SEARCH)
@@ -144,7 +154,7 @@ def proposals(
     from detkit.graphs.runtime import Runtime
     from detkit.images import set_max_pixels
     from detkit.proposals.cover import Cover
-    from detkit.proposals.methods import MethodOptions, method_named
+    from detkit.proposals.methods import MethodOptions, Propose, method_named
     from detkit.remote import place
     from detkit.runs.batch import Reading
     from detkit.runs.jobs import Job
@@ -162,11 +172,15 @@ def proposals(
         alpha, beta, eta, min_score, edges,
     )  # fmt: skip
     chosen.check(method.value)
-    if device not in ("auto", "cpu") and (edges is None or edges.suffix.lower() != ".onnx"):
-        raise DeviceError(f"device {device!r}: only an .onnx edge network runs on another device than the cpu")
+    if model is not None and method is not Method.rpn:
+        raise typer.BadParameter("is for --method rpn", param_hint="--model")
+    on_cpu = method is not Method.rpn and (edges is None or edges.suffix.lower() != ".onnx")
+    if device not in ("auto", "cpu") and on_cpu:
+        raise DeviceError(f"device {device!r}: only an .onnx edge network and rpn run on another device than the cpu")
     path = None if out in (None, "-") else place(str(out))
     drawings = None if draw is None else place(draw)
-    output = Output(path, "jsonl", drawings, resume=resume, spare=tuple(one for one in (gt, edges) if one is not None))
+    spare = tuple(one for one in (gt, edges, model) if one is not None)
+    output = Output(path, "jsonl", drawings, resume=resume, spare=spare)
     output.writer()
     cover = None if gt is None else Cover(gt, max_proposals)
 
@@ -174,8 +188,17 @@ def proposals(
         cv2.setNumThreads(1)
         if max_pixels is not None:
             set_max_pixels(max_pixels)
-        propose = method_named(method.value, max_proposals, chosen, Runtime(device, threads))
-        return Proposing(propose, draw_best, (lambda name: None) if cover is None else cover.objects), output
+        runtime, fingerprint = Runtime(device, threads), ""
+        propose: Propose
+        if method is Method.rpn:
+            from detkit.detectors.rcnn.fast_rcnn import FasterRcnn
+
+            network = FasterRcnn(model, runtime=runtime, max_proposals=max_proposals)
+            propose, fingerprint = network.proposals, network.fingerprint
+        else:
+            propose = method_named(method.value, max_proposals, chosen, runtime)
+        objects = (lambda name: None) if cover is None else cover.objects
+        return Proposing(propose, draw_best, objects, fingerprint), output
 
     problems: list[tuple[str, str]] = []
 
@@ -187,13 +210,18 @@ def proposals(
             cover.add(record["file"], record["boxes"])
         return record
 
-    settings = {"command": "proposals", "method": method.value, "max": max_proposals, **_settings(chosen, draw)}
+    def settings(task: Proposing) -> dict[str, Any]:
+        own = {"model": task.fingerprint} if task.fingerprint else {}
+        fixed = {"command": "proposals", "method": method.value, "max": max_proposals, **own}
+        return {**fixed, **_settings(chosen, draw)}
+
     cores = Runtime(threads=threads).cores
     short = out is None and sys.stdout.isatty()
     if not scale.whole:
-        job = Job(lambda: made(1), settings, Reading(workers=threads, readers=readers))
-        progress = RunProgress("parts" if scale.engine else "pictures", shown=not quiet)
-        summary = run_at_scale(scale, job, made(1), listed, progress, counted)
+        here = made(1)
+        job = Job(lambda: made(1), settings(here[0]), Reading(workers=threads, readers=readers))
+        progress = RunProgress("pictures", shown=not quiet)
+        summary = run_at_scale(scale, job, here, listed, progress, counted)
         for name, why in problems:
             summary.failures += 1
             progress.failed(name, why)
@@ -207,7 +235,7 @@ def proposals(
         for name, why in problems:
             run.fail(name, why)
         if path is not None:
-            run.write(settings, counted)
+            run.write(settings(task), counted)
         elif short:
             for record in map(counted, run.records()):
                 if "error" not in record:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -24,6 +25,7 @@ from detkit.cli.options import (
     TileOption,
     VerboseOption,
     WorkersOption,
+    thresholds,
     tiled,
 )
 from detkit.errors import DetkitError, ExitStatus, UsageError
@@ -31,6 +33,7 @@ from detkit.errors import DetkitError, ExitStatus, UsageError
 if TYPE_CHECKING:
     from detkit.detectors.base import Detector
     from detkit.runs.footage import Pace, Whereabouts
+    from detkit.runs.record import Record
     from detkit.runs.run import Run
     from detkit.runs.sources import Item
     from detkit.runs.track_counts import Counted, Places
@@ -42,6 +45,7 @@ _BOXES, _TRACKS, _COUNTS, _OUTPUT, _RUN = "Which boxes", "Tracks", "Counts", "Ou
 # That of all detection commands; what the bundled network finds below it brings more false tracks than it carries on
 # (vtest.avi: HOTA 47.9 from 0.25, 45.3 from 0.1).
 CONF = 0.25
+IN_FOLDER = "tracks.jsonl"  # beside a file of each video, where --out is a folder
 
 
 class TrackerChoice(str, Enum):
@@ -85,9 +89,9 @@ def track(
         typer.Option(
             "--out",
             "-o",
-            metavar="FILE",
-            help=".txt is MOTChallenge's format, frames and tracks from 1; .jsonl; .csv. Default: JSON Lines on "
-            "stdout.",
+            metavar="FILE|DIR",
+            help=".txt is MOTChallenge's format, frames and tracks from 1; .jsonl; .csv; a folder (results/) gets "
+            "tracks.jsonl and a .txt for each video. Default: JSON Lines on stdout.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -98,9 +102,11 @@ def track(
         DetectorChoice.YOLO
     ),
     conf: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0, max=1, help=f"Keep boxes with a higher score. Default: {CONF}; of a file, all.",
+            metavar="NUMBER|CLASS=NUMBER,...|FILE",
+            help=f"Keep boxes with a higher score; of single classes: person=0.6,car=0.3, or a JSON file of them. "
+            f"Default: {CONF}; of a file of detections, all.",
             rich_help_panel=_BOXES,
         ),
     ] = None,
@@ -177,7 +183,8 @@ def track(
     draw: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.webm|DIR", help="Draw the tracks: a video (VP9), or a folder of pictures.",
+            metavar="FILE.webm|FILE.mp4|DIR",
+            help="Draw the tracks: a video (VP9; H.264 with the extra av), or a folder of pictures.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -223,16 +230,20 @@ def track(
     )
     files = _found_in_files(sources)
     names = tuple(classes or ())
+    least, least_of = (None if files else CONF, {}) if conf is None else thresholds(conf)
     following = Following(
         tracker.value,
         TrackerSettings(sure, lost),
-        conf if files else None,
+        least if files else None,
         names if files else (),
         None if motion is None else _motion_of(motion),
+        least_of if files else {},
     )
+    folder = Path(out) if out is not None and (out.endswith(("/", os.sep)) or Path(out).is_dir()) else None
+    target = folder / IN_FOLDER if folder else None if out in (None, "-") else Path(str(out))
     wanted = _Wanted(
-        None if out in (None, "-") else Path(str(out)), Pictures(draw, crops), places, counts, following, fps, every,
-        resume, quiet, report, LiveOptions(latest, reconnect),
+        target, Pictures(draw, crops), places, counts, following, fps, every, resume,
+        quiet, report, LiveOptions(latest, reconnect), folder,
     )  # fmt: skip
     wanted.check(sources, [*(zones or ()), *([model] if model else []), *([motion] if motion else [])])
     if files:
@@ -241,7 +252,7 @@ def track(
         _track_files(wanted, [Path(source) for source in sources])
         return
     build = _Detecting(
-        detector.value, model, Selection(CONF if conf is None else conf, iou, classes=names),
+        detector.value, model, Selection(CONF if least is None else least, iou, classes=names, conf_by_class=least_of),
         Runtime(device, threads, batch), workers, verbose, tile, overlap,
     )  # fmt: skip
     _track_pictures(wanted, sources, build)
@@ -262,6 +273,7 @@ class _Wanted:
     quiet: bool
     report: Path | None = None
     live: LiveOptions = field(default_factory=LiveOptions)
+    folder: Path | None = None
 
     def check(self, sources: Sequence[str], others: Iterable[str | Path]) -> None:
         """UsageError where an output is none, or would overwrite an input or another output."""
@@ -281,6 +293,14 @@ class _Wanted:
             check_writable(path)
         if len({path.absolute() for _, path in given}) < len(given):
             raise UsageError(f"{' and '.join(option for option, _ in given)} name the same file")
+
+    def write_each(self, writer: TrackWriter, inputs: Iterable[str | os.PathLike[str]]) -> None:
+        """A file a video, where a folder is wanted."""
+        from detkit.guard import Guard
+        from detkit.runs.tracked import write_each
+
+        if self.folder is not None:
+            write_each(self.folder, writer.videos, Guard(*inputs))
 
     def writer(self, where: Whereabouts, pace: Pace) -> TrackWriter:
         """What makes tracks of records."""
@@ -378,15 +398,25 @@ def _track_files(wanted: _Wanted, paths: Sequence[Path]) -> None:
     if wanted.resume:
         raise UsageError("--resume is for pictures and videos; tracks of detections take seconds")
     pace = Pace(wanted.fps, wanted.every)
-    if len(paths) > 1:
-        raise UsageError("give one file of detections at a time")
-    writer = wanted.writer(lambda record: paths[0], pace)
-    records = read_found(paths[0], pace)
+    if len(paths) > 1 and wanted.out is not None and wanted.out.suffix.lower() == ".txt":
+        raise UsageError(
+            f"--out {wanted.out} holds one video, and there are {len(paths)} files; name a folder, .jsonl or .csv"
+        )
+    source: dict[str, Path] = {}
+
+    def read() -> Iterator[Record]:
+        for path in paths:
+            for record in read_found(path, pace):
+                source.setdefault(record["file"], path)
+                yield record
+
+    writer, records = wanted.writer(lambda record: source[record["file"]], pace), read()
     if wanted.out is None:
         writer.write(sys.stdout.buffer, records, track_format(None))
     else:
         with write_atomically(wanted.out) as file:
             writer.write(file, records, track_format(wanted.out))
+    wanted.write_each(writer, paths)
     counts = wanted.count(writer)
     wanted.tell(writer, counts)
     if not wanted.quiet:
@@ -430,6 +460,7 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
             run.write_to(sys.stdout.buffer)
         else:
             run.write(_settings(wanted, detecting, detector.fingerprint))
+    wanted.write_each(writer, [item.path for item in items])
     counted_at = wanted.count(writer)
     _paint(wanted, items, reading, writer, counted_at)
     wanted.tell(writer, counted_at, () if found.live else items, "; ".join(detector.about()))
@@ -448,7 +479,7 @@ def _check_one_video(wanted: _Wanted, items: Sequence[Item]) -> None:
     if len(videos) > 1 and single:
         raise UsageError(
             f"{single[0][0]} {single[0][1]} holds one video, and the sources are {len(videos)}; "
-            "name .jsonl, .csv or a folder, or track them one by one"
+            "name a folder, .jsonl or .csv, or track them one by one"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,23 +60,22 @@ def _lane(video: Tracked, found: Counted | None, items: Sequence[Item], film: by
         ("seconds", f"{end - start:,.1f}"),
         ("most at once", f"{max(Counter(table.frames.tolist()).values(), default=0):,}"),
     ]
-    events: list[tuple[float, str]] = []
+    marks: dict[str, list[tuple[float, str]]] = {}
     tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = []
     if found is not None:
         for name, crossings in found.crossings.items():
             ways = Counter("forward" if crossing.forward else "backward" for crossing in crossings)
             tiles += [(f"{name}, {way}", f"{ways[way]:,}") for way in ("forward", "backward")]
-            events += [
-                (one.time, f"{found.class_of(one)} {one.track_id} over {name}, {'for' if one.forward else 'back'}ward")
-                for one in crossings
-            ]
+            for one in crossings:
+                text = f"over {name}, {'for' if one.forward else 'back'}ward"
+                marks.setdefault(str(one.track_id), []).append((one.time, text))
         if found.crossings:
             rows = [[str(cell) for cell in row] for row in line_rows([found])]
             tables.append(("Crossings", ("line", "class", "forward", "backward"), rows))
         if found.visits:
             rows = [[str(cell) for cell in row] for row in zone_rows([found])]
             tables.append(("Zones", ("zone", "class", "visits", "tracks", "seconds", "a visit"), rows))
-    bars = _marked(bars, events)
+    bars = [replace(bar, marks=sorted(marks.get(bar.name, ()))) for bar in bars]
     moments = _moments(video, items, places) if items else []
     return Lane(video.footage.name, start, end, bars, moments, film, tiles, tables)
 
@@ -96,16 +96,6 @@ def _bars(video: Tracked) -> tuple[list[Bar], dict[int, int]]:
         places[track] = len(bars)
         bars.append(Bar(str(track), kind, [(a, b, kind) for a, b in spans(times[rows], most)], about))
     return bars, places
-
-
-def _marked(bars: Sequence[Bar], events: Sequence[tuple[float, str]]) -> list[Bar]:
-    """The bars with the events of their tracks."""
-    from dataclasses import replace
-
-    own: dict[str, list[tuple[float, str]]] = {}
-    for time, text in events:
-        own.setdefault(text.partition(" over ")[0], []).append((time, text))
-    return [replace(bar, marks=sorted(own.get(f"{bar.group} {bar.name}", ()))) for bar in bars]
 
 
 def _moments(video: Tracked, items: Sequence[Item], places: dict[int, int]) -> list[Moment]:

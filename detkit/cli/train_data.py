@@ -12,7 +12,9 @@ import typer
 from detkit.cli.console import counted, show
 
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.training.material import Material, Source
+    from detkit.training.torch.train_settings import Watching
 
 DataArgument = Annotated[
     Path,
@@ -29,6 +31,21 @@ ListOption = Annotated[
 HeldOutOption = Annotated[float, typer.Option(min=0, max=0.9, help="Share of the pictures that only measure.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")]
 
+PatienceOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="End after N of the ten looks at the held-out pictures without a better AP. The best is kept in any case.",
+    ),
+]
+TrainDeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICE",
+        help="cpu, cuda or cuda:N, which computes in mixed precision; auto is a card where there is one.",
+    ),
+]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Begin again where --out holds a training, whose files are then lost.")
 ]
@@ -54,6 +71,39 @@ def print_figures(figures: tuple[float, float], pictures: int, how: str = "") ->
     """A line with AP and AP50 on the held-out pictures; without boxes there, they have none."""
     ap, ap50 = (f"{figure:.4f}" if figure >= 0 else "-" for figure in figures)
     show(f"AP {ap}  AP50 {ap50}  on {counted(pictures, 'picture')} held out{how}")
+
+
+# Held-out pictures that are looked at during a training, at the most; all of them measure it in the end.
+_MOST_WATCHED = 200
+
+
+def watched(
+    material: Material, detector_of: Callable[[Path], Detector], patience: int | None, *, quiet: bool
+) -> Watching:
+    """Looks at a training with the detector of an exported file; each is a line. UsageError for idle patience."""
+    from detkit.cli.console import say
+    from detkit.errors import UsageError
+    from detkit.training.measure import average_precision
+    from detkit.training.torch.train_settings import Measured, Watching
+
+    pictures = material.measure[:: -(-len(material.measure) // _MOST_WATCHED) or 1]
+    if not pictures:
+        if patience is not None:
+            raise UsageError("--patience needs pictures that are held out: --held-out 0.1")
+        return Watching()
+
+    def measure(path: Path) -> tuple[float, float]:
+        detector = detector_of(path)
+        return average_precision((detector(picture.path) for picture in pictures), pictures, material.truth)
+
+    def tell(seen: Measured) -> None:
+        left = seen.seconds * (1 - seen.share) / max(seen.share, 1e-9) / 60
+        time = f"; {left:.0f} min left" if seen.share < 1 else ""
+        kept = ", the best so far" if seen.best else ""
+        ap, ap50 = (f"{figure:.4f}" if figure >= 0 else "-" for figure in seen.figures)
+        say(f"{100 * seen.share:.0f} %: loss {seen.loss:.3f}, rate {seen.rate:.2g}, AP {ap}, AP50 {ap50}{kept}{time}")
+
+    return Watching(measure, patience=patience, told=(lambda _: None) if quiet else tell)
 
 
 def read_material(source: Source, *, check: bool, quiet: bool) -> Material:

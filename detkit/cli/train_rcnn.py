@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,10 +27,12 @@ from detkit.cli.train_data import (
     read_material,
     spare_training,
     torch_needed,
+    watched,
 )
 from detkit.cli.windows import size_of
 
 if TYPE_CHECKING:
+    from detkit.detectors.base import Detector
     from detkit.training.material import Material
     from detkit.training.rcnn.precomputed import GivenProposals
     from detkit.training.rcnn.rcnn_recipe import Recipe
@@ -125,6 +128,25 @@ def train_rcnn(
         int | None,
         typer.Option(min=1, help="Default: the cores that this process may use.", rich_help_panel=_NETWORK),
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="End after N of the ten looks at the held-out pictures without a better AP. The best is kept in any "
+            "case.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="cpu, cuda or cuda:N, which computes in mixed precision; auto is a card where there is one. Default: "
+            "auto.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from what is in --out.")] = False,
     overwrite: OverwriteOption = False,
     seed: SeedOption = 0,
@@ -138,7 +160,7 @@ def train_rcnn(
     start_logging(quiet=quiet, verbose=verbose)
     networks = {
         "--minutes": minutes, "--epochs": epochs, "--size": size, "--batch": batch, "--from": start,
-        "--processes": processes,
+        "--processes": processes, "--patience": patience, "--device": device,
     }  # fmt: skip
     machines = {
         "--features": features, "--row": row, "--grid": grid, "--warp": warp, "--cost": cost, "--ridge": ridge,
@@ -196,11 +218,19 @@ def train_rcnn(
             network_recipe,
             None if method is None else given_by(method, max_proposals or 500),
             Start(start, resume),
-            Work(processes or min(network_recipe.batch, available_cores())),
-            quiet,
+            Work(processes or min(network_recipe.batch, available_cores()), device=device or "auto"),
+            _Seen(patience, quiet),
         )
     if not quiet:
         say(f"wrote {detector}; detkit rcnn SOURCE --model {detector}")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is seen of a training: when it ends early, and whether it is told."""
+
+    patience: int | None
+    quiet: bool
 
 
 def _train_network(
@@ -211,18 +241,22 @@ def _train_network(
     proposals: GivenProposals | None,
     start: Start,
     work: Work,
-    quiet: bool,
+    seen: _Seen,
 ) -> Path:
     """Train a Fast or a Faster R-CNN, measure it, and say how good it is."""
     from detkit.detectors.rcnn.two_stage import two_stage
-    from detkit.images import read_image
     from detkit.training.measure import average_precision
 
     with torch_needed():
         from detkit.training.rcnn import rcnn_training
         from detkit.training.torch.history import plot_history
         from detkit.training.torch.training_set import training_set
-    with counting(100, "percent", quiet=quiet) as advance:
+
+    def detector_of(path: Path) -> Detector:
+        return two_stage(path, recipe.variant, conf=0.01, max_det=100)
+
+    watching = watched(material, detector_of, seen.patience, quiet=seen.quiet)
+    with counting(100, "percent", quiet=seen.quiet) as advance:
         detector = rcnn_training.train_rcnn(
             training_set(material.learn, material.truth.categories.names),
             out,
@@ -230,12 +264,12 @@ def _train_network(
             recipe,
             proposals=proposals,
             start=start,
-            work=work,
+            work=replace(work, watching=watching),
             progress=percent(advance),
         )
     plot_history(out)
     if material.measure:
-        found = two_stage(detector, recipe.variant, conf=0.01, max_det=100)
-        detections = (found(read_image(picture.path)) for picture in material.measure)
+        found = detector_of(detector)
+        detections = (found(picture.path) for picture in material.measure)
         print_figures(average_precision(detections, material.measure, material.truth), len(material.measure))
     return detector

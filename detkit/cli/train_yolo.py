@@ -15,7 +15,9 @@ from detkit.cli.train_data import (
     ListOption,
     NamesOption,
     OverwriteOption,
+    PatienceOption,
     SeedOption,
+    TrainDeviceOption,
     counting,
     default_minutes,
     percent,
@@ -23,6 +25,7 @@ from detkit.cli.train_data import (
     read_material,
     spare_training,
     torch_needed,
+    watched,
 )
 
 
@@ -50,6 +53,8 @@ def train_yolo(
     teacher: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A YOLOX network of the same classes that labels pictures, too.")
     ] = None,
+    patience: PatienceOption = None,
+    device: TrainDeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     overwrite: OverwriteOption = False,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: the cores that this process may use.")] = None,
@@ -73,14 +78,22 @@ def train_yolo(
     from detkit.training.measure import average_precision
 
     with torch_needed():
+        from detkit.training.torch.devices import training_device
         from detkit.training.torch.history import plot_history
         from detkit.training.torch.train_settings import Length
         from detkit.training.torch.training_set import training_set
         from detkit.training.yolo.yolo_recipe import Recipe
         from detkit.training.yolo.yolo_training import YoloStart, YoloWork
         from detkit.training.yolo.yolo_training import train_yolo as train
+
+        training_device(device)  # says now what is wrong with it
     material = read_material(Source(data, images, names, only, held_out, seed), check=True, quiet=quiet)
     truth, measure = material.truth, material.measure
+
+    def detector_of(path: Path) -> Yolo:
+        return Yolo(path, conf=0.01, max_det=100, multi_label=True)
+
+    watching = watched(material, detector_of, patience, quiet=quiet)
     hint_on_interrupt(f"--resume goes on from the checkpoint in {out}")
     with counting(100, "percent", quiet=quiet) as advance:
         detector = train(
@@ -89,12 +102,12 @@ def train_yolo(
             Length(default_minutes(minutes, epochs), epochs),
             Recipe(image_size=size, batch=batch, seed=seed),
             start=YoloStart(start, resume, teacher),
-            work=YoloWork(processes or available_cores()),
+            work=YoloWork(processes or available_cores(), device=device, watching=watching),
             progress=percent(advance),
         )
     plot_history(out)
     if measure:
-        yolo = Yolo(detector, conf=0.01, max_det=100, multi_label=True)
+        yolo = detector_of(detector)
         print_figures(average_precision((yolo(picture.path) for picture in measure), measure, truth), len(measure))
     if not quiet:
         say(f"wrote {detector}; detkit yolo SOURCE --model {detector}")

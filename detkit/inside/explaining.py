@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.images import Image
+from detkit.inside.attention import Attended, attended
 from detkit.inside.class_activation import cam, eigen_cam
 from detkit.inside.heat_figures import HeatFigures, heat_figures
-from detkit.inside.heat_pictures import over_picture
+from detkit.inside.heat_pictures import coloured, grid, over_picture, titled
 from detkit.inside.hiding import SETTLED, Explained, RandomMasks, Tick, d_rise, no_tick, occlusion
 from detkit.inside.likeness import Target
 from detkit.inside.subjects import Subject, View
@@ -28,7 +29,7 @@ Floats = NDArray[np.float32]
 class Heat:
     """A map of one target.
 
-    method   "occlusion", "D-RISE", "CAM" or "Eigen-CAM"
+    method   "occlusion", "D-RISE", "RISE", "CAM", "Eigen-CAM", "Roll-out" or "Attention"
     target   what it is about
     values   float32 (h, w), of the view, or coarser
     figures  what it is worth
@@ -103,6 +104,28 @@ def by_eigen_cam(asked: Asked, tapped: Tapped) -> Iterator[Heat]:
         whole = _enlarged(values, asked.view)
         figures = heat_figures(asked.subject, asked.view, target, whole)
         yield Heat("Eigen-CAM", target, whole, figures, f"what is salient, not why; layer {layer}")
+
+
+def by_attention(asked: Asked, tapped: Tapped) -> Iterator[tuple[Heat, Attended]]:
+    """What a transformer attends to for each target: a map of each kind of attention, and the heads behind it."""
+    for target in asked.targets:
+        for found in attended(asked.subject, tapped, asked.view, target):
+            whole = _enlarged(found.total, asked.view)
+            method = "Roll-out" if found.rolled else "Attention"
+            layers = f"{len(found.layers)} layers" if found.rolled else "last layer, mean of its heads"
+            figures = heat_figures(asked.subject, asked.view, target, whole)
+            yield Heat(method, target, whole, figures, f"{found.query}, {layers}"), found
+
+
+def head_sheet(found: Attended) -> Image:
+    """The maps of every head of every layer, a row a layer; the labels are layer.head."""
+    layers, heads = found.maps.shape[:2]
+    shown = [found.maps[layer, head] for layer in range(layers) for head in range(heads)]
+    pictures = [coloured(one / max(float(one.max()), 1e-12)) for one in shown]
+    labels = [f"{layer + 1}.{head + 1}" for layer in range(layers) for head in range(heads)]
+    return titled(
+        grid(pictures, labels, heads, 96), f"attention of {found.query}: layer.head, each scaled to its highest"
+    )
 
 
 def _each(asked: Asked, method: str, found: Explained, note: str) -> Iterator[Heat]:

@@ -15,12 +15,12 @@ from detkit.dataset import Categories, GroundTruth, Predictions
 from detkit.metrics.average_precision import COCO_RECALLS, VOC07_RECALLS, mean_defined
 from detkit.metrics.bootstrap import coco_resampler
 from detkit.metrics.coco import IOU_THRESHOLDS, Faults
+from detkit.metrics.iou_types import OVERLAPS
 from detkit.metrics.outcomes import coco_outcomes
 from detkit.metrics.ranking import rank
 from detkit.metrics.voc import evaluate_voc
 from detkit.metrics.wording import signed
 
-MAX_DET = 100
 SCORE_CUTS = (0.001, 0.05, 0.25, 0.5)
 
 
@@ -89,22 +89,24 @@ def explain(
     iou: float = 0.5,
     score: float | None = None,
     flagged: GroundTruth | None = None,
-    max_det: int = MAX_DET,
+    max_det: int | None = None,
     faults: Faults = Faults(),
 ) -> Explanation:
     """Measure the conventions at overlap `iou`.
 
     score    one more score to cut at
     flagged  the same boxes with flags `ignore` that `ground_truth` leaves unread, as pycocotools does
-    max_det  detections that COCO's rule keeps of an image and class
+    max_det  detections that COCO's rule keeps of an image and class; None for COCO's own, 100, of key points 20
     faults   of pycocotools, which COCO's rule then has; only that of annotation 0 is repeated
     """
     truth, found = ground_truth, predictions
+    usual = OVERLAPS[truth.iou_type].max_dets[-1]
+    max_det = usual if max_det is None else max_det
     rule = _Rule(iou, max_det, faults)
     all_of_them = max(len(found), 1)
-    as_pycocotools = not (truth.ignore & ~truth.crowd).any() and (0 not in truth.ids or faults.id_zero_unmatched)
-    name = "COCO's rule" if max_det == MAX_DET else f"COCO's rule, best {max_det}"
-    base = Row(name, "pycocotools" if as_pycocotools else "", *rule(truth, found))
+    as_pycocotools = not _flagged(truth).any() and (0 not in truth.ids or faults.id_zero_unmatched)
+    name = "COCO's rule" if max_det == usual else f"COCO's rule, best {max_det}"
+    base = Row(name, OVERLAPS[truth.iou_type].who if as_pycocotools else "", *rule(truth, found))
     rows = [base]
     sentences: list[str] = []
 
@@ -207,6 +209,12 @@ def _flags(
 ) -> tuple[list[Row], str]:
     """The flags `ignore` (cocoapi #466) and `difficult`, and annotation 0 (cvat #748)."""
     rows, parts = [], []
+    bare = OVERLAPS[truth.iou_type].not_counted(truth.shapes, len(truth))
+    if (bare & ~truth.crowd).any():
+        parts.append(
+            f"{_count(bare & ~truth.crowd, 'object has', 'objects have')} no labelled key point, and detections of "
+            "such are left out of the count, in pycocotools, too."
+        )
     if (flagged.ignore & ~truth.ignore & ~truth.crowd).any():
         row = Row("`ignore` honoured", "", *rule(flagged, found))
         rows.append(row)
@@ -214,11 +222,11 @@ def _flags(
             f"{_count(flagged.ignore, 'box is', 'boxes are')} flagged `ignore`, which COCO's evaluation overwrites; "
             f"left out of the count, AP at {rule.iou:g} is {row.one:.4f} ({signed(row.one - base.one)})."
         )
-    if (truth.ignore & ~truth.crowd).any():
-        row = Row("`ignore` not honoured", "pycocotools", *rule(replace(truth, ignore=truth.crowd), found))
+    if _flagged(truth).any():
+        row = Row("`ignore` not honoured", "pycocotools", *rule(replace(truth, ignore=truth.crowd | bare), found))
         rows.append(row)
         parts.append(
-            f"{_count(truth.ignore, 'box is', 'boxes are')} flagged `ignore`; pycocotools overwrites the flag and "
+            f"{_count(_flagged(truth), 'box is', 'boxes are')} flagged `ignore`; pycocotools overwrites the flag and "
             f"would give {row.one:.4f} at {rule.iou:g} ({signed(row.one - base.one)})."
         )
     if truth.difficult.any():
@@ -232,6 +240,12 @@ def _flags(
     if 0 in truth.ids:
         parts.append("One annotation has the id 0, and pycocotools takes a detection that finds it for a false one.")
     return rows, " ".join(parts) or "No box is flagged `ignore` or difficult."
+
+
+def _flagged(truth: GroundTruth) -> NDArray[np.bool_]:
+    """bool (M,): the boxes that a flag `ignore` takes out, no crowd and no lack of key points."""
+    bare = OVERLAPS[truth.iou_type].not_counted(truth.shapes, len(truth))
+    return np.asarray(truth.ignore & ~truth.crowd & ~bare)
 
 
 def _score_cuts(
@@ -278,7 +292,8 @@ def _limits(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row) -> t
     if not rows:
         return [], f"No image has more than {most:,} detections, so limits of 100 an image or more change nothing."
     changes = [f"{row.what}: {signed(row.ten - base.ten)}" for row in rows]
-    return rows, f"COCO keeps {MAX_DET} detections of each image and class. Other limits: {'; '.join(changes)}."
+    usual = OVERLAPS[truth.iou_type].max_dets[-1]
+    return rows, f"COCO keeps {usual} detections of each image and class. Other limits: {'; '.join(changes)}."
 
 
 def _empty_classes(truth: GroundTruth, found: Predictions, rule: _Rule, base: Row) -> tuple[list[Row], str]:

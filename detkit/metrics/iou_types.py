@@ -80,6 +80,7 @@ class Overlap:
     name        what `--iou-type` calls it;  needs   the column of `Shapes` that both tables must have, "" for none
     pairs       (found, truth, crowd (C,), least overlap) -> pairs of positions in the two sides
     figures     of its protocol;  max_dets   limits of detections per image and class
+    who         whose figures these are
     """
 
     name: str
@@ -87,6 +88,7 @@ class Overlap:
     pairs: Callable[[Side, Side, NDArray[np.bool_], float], Pairs]
     figures: tuple[Figure, ...]
     max_dets: tuple[int, int, int] = (1, 10, 100)
+    who: str = "pycocotools"
 
     def found_areas(self, boxes: NDArray[np.float64], shapes: Shapes) -> NDArray[np.float64]:
         """float64 (D,): the areas of detections that decide in which range they belong."""
@@ -209,8 +211,8 @@ OVERLAPS = {
     for overlap in (
         Overlap("bbox", "", _boxes, _TWELVE),
         Overlap("segm", "masks", _masks, _TWELVE),
-        Overlap("boundary", "masks", _boundaries, _TWELVE),
+        Overlap("boundary", "masks", _boundaries, _TWELVE, who="faster-coco-eval"),
         Overlap("keypoints", "keypoints", _keypoints, _TEN, (1, 10, 20)),
-        Overlap("obb", "corners", _corners, _TWELVE),
+        Overlap("obb", "corners", _corners, _TWELVE, who=""),
     )
 }

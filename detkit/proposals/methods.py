@@ -43,7 +43,7 @@ class MethodOptions:
         """Those of the options `names` that are given."""
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
-    def check(self, method: Method) -> None:
+    def check(self, method: str) -> None:
         """UsageError where an option is for another method."""
         for owner, names in _OPTIONS.items():
             idle = self.given(*names) if owner != method else {}

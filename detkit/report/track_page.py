@@ -67,7 +67,7 @@ class Lane:
 
     name      of it; start and end, in seconds
     bars      its tracks; moments, its key frames
-    film      a WebM that browsers play, in the place of key frames
+    film      a WebM or MP4 that browsers play, in the place of key frames
     tiles     (what, figure); tables, (title, headings, rows)
     """
 
@@ -125,7 +125,8 @@ def _video(number: int, lane: Lane) -> str:
     film = ""
     if lane.film is not None:
         code = base64.b64encode(lane.film).decode()
-        film = f'<video controls muted src="data:video/webm;base64,{code}"></video>'
+        kind = "mp4" if lane.film[4:8] == b"ftyp" else "webm"
+        film = f'<video controls muted src="data:video/{kind};base64,{code}"></video>'
     tables = "".join(_table(*one) for one in lane.tables)
     return (
         f'<section data-lane="{number}"><h2>{escape(lane.name)}</h2><div class="tiles">{tiles}</div>'

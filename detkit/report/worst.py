@@ -11,9 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from detkit.annotations.picture_places import Pictures
+from detkit.dataset import Skeleton
 from detkit.errors import InputError
 from detkit.metrics.counts import image_counts
 from detkit.metrics.evaluation import Evaluation
+from detkit.metrics.iou_types import OVERLAPS
+from detkit.report.shape_svg import shape_svg
+from detkit.shapes.shape_columns import Shapes
 
 logger = logging.getLogger("detkit")
 
@@ -24,11 +28,17 @@ LABELLED = 16  # from more boxes on, hits show their label only under the pointe
 
 @dataclass(frozen=True)
 class Shown:
-    """One box of a picture: kind "tp", "fp", "fn" or "crowd"; x, y, width, height in its pixels."""
+    """One box of a picture: kind "tp", "fp", "fn" or "crowd"; x, y, width, height in its pixels.
+
+    shapes, row   where its mask, key points or corners are;  skeleton of its class
+    """
 
     kind: str
     box: tuple[float, float, float, float]
     label: str
+    shapes: Shapes
+    row: int
+    skeleton: Skeleton | None
 
 
 def worst_images(evaluation: Evaluation, count: int) -> list[int]:
@@ -52,8 +62,15 @@ def boxes_of(evaluation: Evaluation, image: int) -> list[Shown]:
     uncounted = boxes[~outcomes.positive[boxes]]
     missed = boxes[outcomes.positive[boxes] & ~found]
 
+    skeletons = truth.categories.skeletons or (None,) * len(truth.categories)
+    found_shapes = evaluation.predictions.shapes
+
     def of_truth(kind: str, rows: np.ndarray) -> list[Shown]:
-        return [Shown(kind, _box(truth.boxes[row]), evaluation.names[truth.class_index[row]]) for row in rows]
+        return [
+            Shown(kind, _box(truth.boxes[row]), evaluation.names[truth.class_index[row]], truth.shapes, int(row),
+                  skeletons[truth.class_index[row]])
+            for row in rows
+        ]  # fmt: skip
 
     def of_detections(kind: str, rows: np.ndarray) -> list[Shown]:
         return [
@@ -61,6 +78,9 @@ def boxes_of(evaluation: Evaluation, image: int) -> list[Shown]:
                 kind,
                 _box(ranking.boxes[row]),
                 f"{evaluation.names[ranking.class_index[row]]} {ranking.scores[row]:.2f}",
+                found_shapes,
+                int(ranking.rows[row]),
+                skeletons[ranking.class_index[row]],
             )
             for row in rows
         ]
@@ -85,6 +105,7 @@ def draw_image(evaluation: Evaluation, image: int, pictures: Pictures) -> str:
         width = max([1, *(int(s.box[0] + s.box[2]) + 1 for s in shown)])
         height = max([1, *(int(s.box[1] + s.box[3]) + 1 for s in shown)])
     unit = max(width, height) / LONGEST  # picture pixels in a pixel of the page
+    needs = OVERLAPS[evaluation.settings.iou_type].needs
     crowded = len(shown) > LABELLED
     font = (10 if crowded else 12) * unit
     parts = []
@@ -92,9 +113,11 @@ def draw_image(evaluation: Evaluation, image: int, pictures: Pictures) -> str:
         x, y, w, h = one.box
         label = escape(one.label)
         top = y - 3 * unit if y > font * 1.2 else y + font
+        shape = shape_svg(one.shapes, one.row, needs, unit, one.skeleton)
+        rectangle = f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(w, 0):.1f}" height="{max(h, 0):.1f}"/>'
         parts.append(
-            f'<g class="{one.kind}"><title>{KINDS[one.kind]}: {label}</title>'
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(w, 0):.1f}" height="{max(h, 0):.1f}"/>'
+            f'<g class="{one.kind}{" shaped" if shape else ""}"><title>{KINDS[one.kind]}: {label}</title>'
+            f"{rectangle}{shape}"
             f'<text x="{max(x, 0) + 2 * unit:.1f}" y="{top:.1f}" font-size="{font:.1f}">{label}</text></g>'
         )
     tally = {kind: sum(one.kind == kind for one in shown) for kind in ("tp", "fp", "fn")}

@@ -133,4 +133,6 @@ def _fitting(name: str, longest: int = _LONGEST) -> str:
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix()
+    """`PurePosixPath(name).with_suffix("")`, of millions."""
+    dot = name.rfind(".")
+    return name[:dot] if name.rfind("/") + 1 < dot < len(name) - 1 else name

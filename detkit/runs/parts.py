@@ -210,7 +210,9 @@ def write_part(file: IO[bytes], header: Mapping[str, Any], records: Iterable[Rec
     whole = Summary(failures=summary.failures, seconds=round(summary.seconds, 3))
     for record in records:
         file.write(jsonl_line(whole.seen(record)))
-    file.write(orjson.dumps({"summary": {**vars(whole), "found": dict(whole.found)}}) + b"\n")
+    file.write(
+        orjson.dumps({"summary": {**vars(whole), "found": dict(whole.found), "shapes": dict(whole.shapes)}}) + b"\n"
+    )
     return whole
 
 

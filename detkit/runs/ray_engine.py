@@ -13,10 +13,10 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TextIO
 
@@ -30,7 +30,7 @@ logger = logging.getLogger("detkit")
 # What workers need to reach a store, and where detkit looks for its own.
 _ENVIRONMENT = ("AWS_", "GOOGLE_", "AZURE_", "DETKIT_HOME", "DETKIT_MIRROR")
 _TRIES = 3  # of a part whose worker dies
-_NODES_LOST = 20  # times that a part may be on a node that goes away, which says nothing about the part
+_NODES_LOST = 20  # of a part in all: that a node went away with it says nothing about the part
 _LOOK = 2.0  # seconds between looks at what the cluster has
 _CONNECT = 10.0  # seconds
 _STORE = 80 << 20  # bytes of Ray's object store on this machine, which holds numbers and summaries only
@@ -104,7 +104,7 @@ class RayEngine:
         try:
             if self._address is None:
                 here = {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": _STORE}
-                self._ray.init("local", **here, **quiet)  # and no cluster that happens to run here
+                self._ray.init("local", **here, **quiet)  # not one that happens to be here
             else:
                 _check_reachable(self._address)
                 environment = {name: text for name, text in os.environ.items() if name.startswith(_ENVIRONMENT)}
@@ -129,21 +129,27 @@ class RayEngine:
     def run(self, job: Job, folder: PartsFolder, numbers: Iterable[int]) -> Iterator[PartDone]:
         """See `jobs.Engine`. A part whose worker dies three times is lost; one whose node goes away is done again."""
         pool = _Pool(self, job, folder)
-        waiting, tries, moved = deque(numbers), Counter[int](), Counter[int]()
+        waiting, tried = deque(numbers), defaultdict[int, list[str]](list)
         while waiting or pool.busy:
             pool.grow(len(waiting))
             pool.give(waiting)
-            for one, node_lost in pool.finished():
+            for one, node in pool.finished():
                 if not one.lost:
                     yield one
                     continue
-                count, most = (moved, _NODES_LOST) if node_lost else (tries, _TRIES)
-                count[one.number] += 1
-                if count[one.number] < most:
+                nodes = tried[one.number]
+                nodes.append(node)
+                # That a node has gone away is known later than that its workers have: so all are asked for again.
+                alive = self._nodes()
+                here = sum(node in alive for node in nodes)
+                if here < _TRIES and len(nodes) < _NODES_LOST:
                     logger.info("part %d is tried again: %s", one.number, one.lost)
                     waiting.append(one.number)  # after the others
                 else:
-                    yield one
+                    yield replace(one, lost=f"{one.lost}, {here} times" if here > 1 else f"{one.lost}, on every node")
+
+    def _nodes(self) -> set[str]:
+        return {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
 
 
 class _Pool:
@@ -177,8 +183,8 @@ class _Pool:
             actor.part = waiting.popleft()
             self.busy[actor.handle.work.remote(actor.part)] = actor
 
-    def finished(self) -> Iterator[tuple[PartDone, bool]]:
-        """What has been done since, and whether it was lost with a node. Waits a while where there is nothing."""
+    def finished(self) -> Iterator[tuple[PartDone, str]]:
+        """What has been done since, and on which node. Waits a while where there is nothing."""
         refs = [*self.busy, *self._starting]
         if not refs:
             time.sleep(_LOOK / 10)
@@ -204,21 +210,18 @@ class _Pool:
         self._ever = True
         self._idle.append(actor)
 
-    def _done(self, ref: Any) -> tuple[PartDone, bool]:
+    def _done(self, ref: Any) -> tuple[PartDone, str]:
         actor = self.busy.pop(ref)
         errors = self._ray.exceptions
         try:
             done: PartDone = self._ray.get(ref)
         except errors.RayTaskError as error:  # a mistake of ours: the actor lives
-            self._idle.append(actor)
-            return PartDone(actor.part, lost=_last_line(error)), False
+            done = PartDone(actor.part, lost=_last_line(error))
         except errors.RayError:
             self._looked = -_LOOK  # another one is wanted now
-            alive = any(node["Alive"] and node["NodeID"] == actor.node for node in self._ray.nodes())
-            what = f"its worker died {_TRIES} times" if alive else f"{_NODES_LOST} nodes went away with it"
-            return PartDone(actor.part, lost=what), not alive
+            return PartDone(actor.part, lost="its worker died"), actor.node
         self._idle.append(actor)
-        return done, False
+        return done, actor.node
 
 
 def _check_reachable(address: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 
 Record = dict[str, Any]
+# What detections may have beside boxes, by their keys, for people.
+SHAPES = {"mask": "masks", "keypoints": "key points", "corners": "corners"}
 
 
 def record_key(record: Record) -> str:

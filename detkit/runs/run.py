@@ -32,9 +32,11 @@ from detkit.hashes import hash_of
 from detkit.images import Image, encode_image
 from detkit.remote import Place, RemotePath
 from detkit.runs.batch import Reading, Result, work_all
+from detkit.runs.count_table import need_openpyxl
 from detkit.runs.journal import Journal
 from detkit.runs.long_lists import Item
 from detkit.runs.names import Names, fitting
+from detkit.runs.outlined_records import Outlining
 from detkit.runs.parts import Part, write_part
 from detkit.runs.record import Record, key_of
 from detkit.runs.sources import find_items
@@ -46,6 +48,8 @@ logger = logging.getLogger("detkit")
 
 # Objects of a store that are fetched at a time where nobody says it: at 25 ms each, 640 a second.
 READERS = 16
+# The formats that have both masks and polygons.
+_WITH_POLYGONS = ("jsonl", "coco")
 # A picture -> more pictures of it, each with a name.
 Pictures = Callable[[Image], Iterator[tuple[str, Image]]]
 # Sees a picture by what records call it (`record_key`), in threads and in any order.
@@ -90,6 +94,7 @@ class Output:
     seen     who else sees each picture that could be read
     files    what else is written for each picture
     also     further files of the same records, of a run with a path
+    polygons  makes polygons of the masks in results, where that is asked for
     """
 
     path: Place | None = None
@@ -103,9 +108,12 @@ class Output:
     seen: Spectator | None = None
     files: tuple[Made, ...] = ()
     also: tuple[Also, ...] = ()
+    polygons: Outlining | None = None
 
     def named(self, otherwise: str = "jsonl") -> Output:
         """The same with its format named, `otherwise` where neither format nor path is given."""
+        if self.format == "counts" and self.path is not None and self.path.suffix.lower() == ".xlsx":
+            return replace(self, format="xlsx")
         if self.format is not None:
             return self
         return replace(self, format=otherwise if self.path is None else writer_of(self.path).name)
@@ -123,12 +131,18 @@ class Output:
         """The format's row. UsageError where the path does not go with it."""
         writer = writer_named(str(self.named().format))
         name, path = writer.name, self.path
+        if name == "xlsx":
+            need_openpyxl()
         if writer.folder and path is None:
             raise UsageError(f"--format {name} writes a file a picture: name their folder with --out DIR")
         if writer.folder and path is not None and os.path.exists(path) and not os.path.isdir(path):
             raise UsageError(f"--format {name} writes a file a picture, but {path} is no folder: name one")
         if not writer.folder and path is not None and os.path.isdir(path):
             raise UsageError(f"--format {name} writes one file, but {path} is a folder")
+        if self.polygons is not None and name not in _WITH_POLYGONS:
+            raise UsageError(
+                f"--polygons is for --format {' and '.join(_WITH_POLYGONS)}; --format {name} has no choice"
+            )
         if self.gt is not None and name != "coco":
             raise UsageError("--gt gives the ids of --format coco; another format has none")
         if self.resume and (path is None or is_device(path)):
@@ -234,7 +248,7 @@ class Run:
     def write_to(self, stream: IO[bytes], each: Callable[[Record], Record] = lambda record: record) -> Summary:
         """All records into a stream, in the output's format, which must be one file; `each` sees them on their way."""
         assert self.writer.write is not None
-        deque(self.writer.write(stream, map(each, self.records()), self._whole()), maxlen=0)
+        deque(self.writer.write(stream, self._outlined(map(each, self.records())), self._whole()), maxlen=0)
         stream.flush()
         return self.summary
 
@@ -306,10 +320,14 @@ class Run:
     def _finish(self, out: Place, settings: Mapping[str, Any], records: Iterator[Record]) -> None:
         """Write the output, or the part, from the records of the journal."""
         if self._part is None:
-            self.writer.write_all(out, records, self._whole())
+            self.writer.write_all(out, self._outlined(records), self._whole())
             return
         with write_atomically(self._part.place) as file:
             self.summary = write_part(file, settings, records, self.summary)
+
+    def _outlined(self, records: Iterator[Record]) -> Iterator[Record]:
+        """The records with polygons in place of masks, where these are asked for."""
+        return records if self.output.polygons is None else map(self.output.polygons.of, records)
 
     def _outputs_there(self, record: Record) -> bool:
         """Whether the files that were made of a record are all there; of objects in a store it is taken for granted."""

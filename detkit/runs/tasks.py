@@ -98,6 +98,7 @@ class Proposing:
     propose  a picture -> its proposals
     best     boxes that a drawing shows
     objects  true boxes (G, 4) xyxy of a picture by name, None where none are known: those and what covers them is drawn
+    fingerprint   of the network that proposes; "" where none does
     """
 
     names: tuple[str, ...] = ()
@@ -107,9 +108,13 @@ class Proposing:
     parts: Callable[[Path], Any] | None = None
 
     def __init__(
-        self, propose: Propose, best: int = 20, objects: Callable[[str], Floats | None] = lambda name: None
+        self,
+        propose: Propose,
+        best: int = 20,
+        objects: Callable[[str], Floats | None] = lambda name: None,
+        fingerprint: str = "",
     ) -> None:
-        self._propose, self._best, self._objects = propose, best, objects
+        self._propose, self._best, self._objects, self.fingerprint = propose, best, objects, fingerprint
 
     def prepare(self, image: Image, name: str = "") -> Proposals:
         """All the work: proposals of several pictures are made side by side, each in a thread."""

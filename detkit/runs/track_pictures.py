@@ -5,7 +5,6 @@ The sources are read once more, when every track has its number and class: a pic
 
 from __future__ import annotations
 
-import os
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from detkit.boxes import Floats
 from detkit.drawing_tracks import DrawnTracks, draw_marks, draw_tracks
-from detkit.errors import OutputError, UsageError
 from detkit.files import write_bytes
 from detkit.guard import Guard
-from detkit.images import Image, encode_image, hushed
+from detkit.images import Image, encode_image
 from detkit.picture_names import is_video
 from detkit.runs.batch import Reading, work_all
+from detkit.runs.film import Film, check_film
 from detkit.runs.footage import Shot
 from detkit.runs.names import Names
 from detkit.runs.sources import Item
@@ -31,14 +29,13 @@ from detkit.runs.track_counts import Counted, Places
 from detkit.runs.tracked import Tracked
 from detkit.tracking.counting import Point
 
-VIDEO_ENDING = ".webm"
 TAIL = 2.0  # seconds that a tail reaches back
 _MOST_RATE = 60.0  # frames a second of a drawn video
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where pictures go: `draw` a video (.webm) or a folder, `crops` a folder. None: nowhere."""
+    """Where pictures go: `draw` a video (.webm, .mp4) or a folder, `crops` a folder. None: nowhere."""
 
     draw: Path | None = None
     crops: Path | None = None
@@ -48,8 +45,7 @@ class Pictures:
         """Whether the drawing is one video. UsageError where it is one of another kind than is written."""
         if self.draw is None or self.draw.is_dir() or not is_video(str(self.draw)):
             return False
-        if self.draw.suffix.lower() != VIDEO_ENDING:
-            raise UsageError(f"--draw writes {VIDEO_ENDING} (VP9), which browsers play, or a folder; not {self.draw}")
+        check_film(self.draw)
         return True
 
 
@@ -185,64 +181,3 @@ class _Watcher:
     def detect(self, prepared: Sequence[Any]) -> Sequence[Any]:
         """Nothing of each."""
         return prepared
-
-
-class Film:
-    """A video in VP9 that appears under its name when it is finished.
-
-    Its rate is constant, its clock that of the frames: a frame that stands longer is written more often.
-    """
-
-    def __init__(self, path: Path, rate: float) -> None:
-        self._path, self._rate = path, rate
-        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-        self._writer: Any = None
-        self._size = (0, 0)
-        self._start = 0.0
-        self._written = 0
-        self._last: Image | None = None
-
-    def add(self, image: Image, time: float) -> None:
-        """The frame at `time` seconds. Frames of another size than the first are brought to it."""
-        if self._writer is None:
-            self._begin(image.shape[1], image.shape[0], time)
-        elif self._last is not None:
-            self._repeat(round((time - self._start) * self._rate))
-        if image.shape[1::-1] != self._size:
-            image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
-        self._last = image
-
-    def finish(self) -> None:
-        """Write the rest, and give the file its name. OutputError where nothing could be written."""
-        if self._writer is None:
-            raise OutputError(f"cannot write {self._path}: there is no frame that could be read")
-        self._repeat(self._written + 1)
-        self._writer.release()
-        if not self._temporary.is_file() or not self._temporary.stat().st_size:
-            raise OutputError(f"cannot write {self._path}: the encoder wrote nothing")
-        os.replace(self._temporary, self._path)
-
-    def drop(self) -> None:
-        """Take away what is not finished."""
-        if self._writer is not None:
-            self._writer.release()
-        self._temporary.unlink(missing_ok=True)
-
-    def _begin(self, width: int, height: int, time: float) -> None:
-        self._start, self._size = time, (width, height)
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
-        code = cv2.VideoWriter_fourcc(*"VP90")  # type: ignore[attr-defined]
-        with hushed():
-            self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, code, self._rate, self._size)
-        if not self._writer.isOpened():
-            raise OutputError(f"cannot write {self._path}: this OpenCV has no VP9 encoder; give --draw a folder")
-
-    def _repeat(self, until: int) -> None:
-        """Write the last frame until so many frames are there."""
-        assert self._last is not None
-        while self._written < until:
-            self._writer.write(cv2.cvtColor(self._last, cv2.COLOR_RGB2BGR))
-            self._written += 1

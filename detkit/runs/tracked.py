@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from detkit.classes import classes_called
 from detkit.errors import InputError, UsageError
-from detkit.files import as_text, is_device
+from detkit.files import as_text, is_device, write_bytes
+from detkit.guard import Guard
 from detkit.remote import Place
 from detkit.runs.footage import Footage, Pace, Whereabouts, footage_of
 from detkit.runs.record import Record, jsonl_line, record_key
@@ -82,6 +85,7 @@ class Following:
     conf      detections with a higher score; None: all that are there
     classes   by name; none: all
     motion    makes the motion model of a video; None: the tracker's own
+    conf_of   the same as `conf` of single classes, by name
     """
 
     tracker: str = "bytetrack"
@@ -89,13 +93,14 @@ class Following:
     conf: float | None = None
     classes: tuple[str, ...] = ()
     motion: Callable[[], Motion] | None = None
+    conf_of: Mapping[str, float] = field(default_factory=dict)
 
     def make(self) -> Tracker:
         return make_tracker(self.tracker, self.settings, None if self.motion is None else self.motion())
 
     def follow(self, footage: Footage) -> Tracked:
         """The tracks of a video. A frame that could not be read is a gap in time, not a frame without objects."""
-        tracker, recorder, table = self.make(), Recorder(), _Kinds(self.classes)
+        tracker, recorder, table = self.make(), Recorder(), _Kinds(self)
         shots = []
         for shot in footage.shots:
             record = shot.record
@@ -110,15 +115,24 @@ class Following:
         return Tracked(Footage(footage.name, shots), recorder.trajectories(), tuple(table.kinds))
 
     def _sees(self, found: dict[str, Any], table: _Kinds) -> bool:
-        return (self.conf is None or found["score"] > self.conf) and table.wanted(found["class"])
+        least = table.least(found["class"])
+        return (least is None or found["score"] > least) and table.wanted(found["class"])
 
 
 class _Kinds:
     """Numbers for the classes of a video as they come."""
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, following: Following) -> None:
         self.kinds: list[Kind] = []
-        self._classes, self._places, self._wanted = classes, dict[str, int](), dict[str, bool]()
+        self._classes, self._conf, self._conf_of = following.classes, following.conf, following.conf_of
+        self._places, self._wanted, self._least = dict[str, int](), dict[str, bool](), dict[str, float | None]()
+
+    def least(self, name: str) -> float | None:
+        """The score above which detections of a class are seen."""
+        if name not in self._least:
+            own = [conf for called, conf in self._conf_of.items() if classes_called(called, [name])]
+            self._least[name] = own[0] if own else self._conf
+        return self._least[name]
 
     def wanted(self, name: str) -> bool:
         if name not in self._wanted:
@@ -127,13 +141,13 @@ class _Kinds:
 
     def names(self) -> str:
         """The classes that came, wanted or not."""
-        shown = sorted(self._wanted)
+        shown = sorted(self._least)
         return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")
 
     def unseen(self) -> list[str]:
-        """Classes that were asked for by names that no detection has, where there are detections at all."""
-        came = list(self._wanted)
-        return [one for one in self._classes if came and not classes_called(one, came)]
+        """Classes that were named and that no detection has, where there are detections at all."""
+        came = list(self._least)
+        return [one for one in (*self._classes, *self._conf_of) if came and not classes_called(one, came)]
 
     def place(self, found: dict[str, Any]) -> int:
         name = found["class"]
@@ -199,6 +213,20 @@ def track_format(out: Place | None) -> TrackFormat:
         if ending in form.endings:
             return form
     raise UsageError(f"tracks are written as .txt (MOTChallenge), .jsonl or .csv; the ending of {out} names none")
+
+
+def write_each(folder: Path, videos: Sequence[Tracked], guard: Guard) -> None:
+    """A file of MOTChallenge's format for each video, called by it; of two of one name the later one is NAME-2.
+
+    UsageError where one would replace an input.
+    """
+    names: Counter[str] = Counter()
+    for video in videos:
+        name = video.footage.name
+        names[name] += 1
+        path = folder / f"{name}{f'-{names[name]}' if names[name] > 1 else ''}.txt"
+        guard.spare("--out", path)
+        write_bytes(path, tracks_text(video.trajectories.table))
 
 
 class TrackWriter:

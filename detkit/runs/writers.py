@@ -6,9 +6,8 @@ A format is one file for all records, or one file a picture in a folder. A new o
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -19,9 +18,10 @@ from detkit.classes import COCO_NAMES, coco_ids
 from detkit.errors import UsageError
 from detkit.files import as_text, write_atomically, write_bytes
 from detkit.remote import Place
-from detkit.runs.count_table import counts_table
+from detkit.runs.count_table import counts_table, counts_workbook
 from detkit.runs.long_lists import Item
-from detkit.runs.record import Record, jsonl_line, one_line, record_key
+from detkit.runs.record import SHAPES, Record, jsonl_line, one_line, record_key
+from detkit.runs.yolo_results import data_yaml, keypoints_in, yolo_text
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Whole:
     ids     where other ids than the usual ones are wanted
     wanted  the classes that were asked for by name, none where all are
     numbered  whether the stems of all items are numbers, where that is known already
+    keypoints   how many the detections have, where that was counted
     """
 
     names: Sequence[str]
@@ -52,6 +53,7 @@ class Whole:
     ids: CocoIds | None = None
     wanted: Sequence[str] = ()
     numbered: bool | None = None
+    keypoints: int = 0
 
 
 # A file beside the output: what is added to the output's name (or, in a folder, the name), and its content.
@@ -68,6 +70,7 @@ class Writer:
     ending, content   where it is one file a picture: the file's ending, and its bytes from a record; None where it is
                       made of more than the record (`Output.files`)
     beside   what else such a folder gets
+    lacks    what it does not write of detections: keys of records
     """
 
     name: str
@@ -76,6 +79,7 @@ class Writer:
     ending: str = ""
     content: Callable[[Record], bytes] | None = None
     beside: Callable[[Whole], Beside] = lambda whole: iter(())
+    lacks: tuple[str, ...] = ()
 
     @property
     def folder(self) -> bool:
@@ -85,8 +89,8 @@ class Writer:
     def write_all(self, out: Place, records: Iterable[Record], whole: Whole) -> None:
         """The output of a run that is through: the file of all records, or what belongs beside a file for each."""
         if self.write is None:
-            deque(records, maxlen=0)
-            for name, content in self.beside(whole):
+            most = max(map(keypoints_in, records), default=0)
+            for name, content in self.beside(replace(whole, keypoints=most)):
                 write_bytes(out / name, content)
             return
         with write_atomically(out) as file:
@@ -170,10 +174,17 @@ def write_counts(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Be
     yield from ()
 
 
+def write_workbook(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
+    """The table of `write_counts` as a workbook; see `count_table.counts_workbook`."""
+    file.write(counts_workbook(records, whole.names, whole.wanted))
+    yield from ()
+
+
 def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Beside:
     """The results list that pycocotools' `loadRes` takes, a line a box, with the file's name beside its number.
 
-    A mask is its `segmentation` (RLE), a turned box the ring of its corners; key points are flat.
+    A mask is its `segmentation` (RLE, or the rings that were made of it), a turned box the ring of its corners; key
+    points are flat.
 
     Pictures are numbered by their stems where all are numbers, else from 1; a table of these running numbers, in the
     shape of COCO's own, then belongs beside the list.
@@ -202,6 +213,8 @@ def write_coco(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Besi
             }
             if "mask" in found:
                 entry["segmentation"] = found["mask"]
+            if "segmentation" in found:
+                entry["segmentation"] = found["segmentation"]
             if "keypoints" in found:
                 entry["keypoints"] = [number for point in found["keypoints"] for number in point]
             if "corners" in found:  # as DOTA's files in COCO's format have it
@@ -228,20 +241,11 @@ def write_table(file: IO[bytes], records: Iterable[Record], whole: Whole) -> Bes
     yield from ()
 
 
-def yolo_text(record: Record) -> bytes:
-    """ultralytics' txt lines: class, centre x, centre y, width, height as shares of the picture, confidence."""
-    from detkit.annotations.formats.yolo_txt import yolo_lines
-
-    found = record["detections"]
-    boxes = np.array([box["box"] for box in found], np.float64).reshape(-1, 4)
-    class_ids = np.array([box["class_id"] for box in found], np.int64)
-    scores = np.array([box["score"] for box in found], np.float64)
-    return yolo_lines(boxes, class_ids, record["width"], record["height"], scores).encode()
-
-
 def yolo_classes(whole: Whole) -> Beside:
-    """`classes.txt`, a name a line: what YOLO's txt files number their classes by."""
-    if whole.names:
+    """`classes.txt`, a name a line, which YOLO's txt files number their classes by; with key points `data.yaml`."""
+    if whole.keypoints:
+        yield "data.yaml", data_yaml(whole.names, whole.keypoints)
+    elif whole.names:
         yield "classes.txt", "".join(f"{name}\n" for name in whole.names).encode()
 
 
@@ -267,9 +271,10 @@ WRITERS: dict[str, Writer] = {
         Writer("jsonl", (".jsonl", ".ndjson"), write_jsonl),
         Writer("coco", (".json",), write_coco),
         Writer("yolo", ending=".txt", content=yolo_text, beside=yolo_classes),
-        Writer("voc", ending=".xml", content=voc_text),
-        Writer("csv", (".csv",), write_csv),
+        Writer("voc", ending=".xml", content=voc_text, lacks=tuple(SHAPES)),
+        Writer("csv", (".csv",), write_csv, lacks=tuple(SHAPES)),
         Writer("counts", write=write_counts),
+        Writer("xlsx", (".xlsx",), write_workbook),
     )
 }
 JSON_LINES = WRITERS["jsonl"]

@@ -138,8 +138,8 @@ def _rings(beside: NDArray[np.int64], below: NDArray[np.int64]) -> list[NDArray[
 
 
 def _signed_area(points: Ring) -> float:
-    x, y = (points - points[0]).T
-    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+    x, y = (points - points[0]).T  # the first and the last term are 0 by that
+    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1]) / 2
 
 
 def joined(rings: Sequence[Ring]) -> Ring:

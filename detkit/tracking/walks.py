@@ -102,6 +102,8 @@ def _truths(path: Path) -> list[Path]:
         if not found:
             raise InputError(f"{path}: holds no sequence: no SEQ/{TRUTH.as_posix()} below it")
         return found
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
     return [path]
 
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.boxes import iou, iou_over_first, xywh_to_xyxy
+from detkit.boxes import iou, xywh_to_xyxy
 from detkit.classes import classes_called
 from detkit.dataset import GroundTruth
 from detkit.detectors.hog.hog_detector import HogDetector, HogOptions, compute
@@ -30,6 +30,7 @@ from detkit.errors import InputError, UsageError
 from detkit.graphs.runtime import Runtime
 from detkit.images import Image, read_image
 from detkit.picture_names import is_picture
+from detkit.training.hog_windows import Fit, advice, in_the_middle, shaped, whole_boxes
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -37,6 +38,7 @@ Classifier = Literal["svm", "mlp"]
 CLASSIFIERS: tuple[Classifier, ...] = get_args(Classifier)
 
 logger = logging.getLogger("detkit")
+_NO_BOXES, _NO_FLAGS = np.zeros((0, 4)), np.zeros(0, bool)
 
 _FOLDS = 3
 _MOST_FOR_C = 6000  # windows that choose C
@@ -164,7 +166,7 @@ def samples_from_annotations(
 
     Left out as positives are crowds, ignored and difficult boxes, those cut by the border of the picture, and those
     whose aspect or size `settings` excludes; none of them gives negatives either. A picture that cannot be read is left
-    out with a warning. InputError where nothing is left.
+    out with a warning, and a warning says where few boxes suit the window. InputError where nothing is left.
     """
     wanted = np.isin(ground_truth.class_index, _classes_called(name, ground_truth.categories.names))
     windows: list[Floats] = []
@@ -174,6 +176,8 @@ def samples_from_annotations(
     table = ground_truth.images
     if len(table) == 0:
         raise InputError("the annotations name no pictures")
+    fit = Fit(settings.aspect, settings.smallest, settings.covered)
+    seen: list[tuple[Doubles, NDArray[np.bool_]]] = []
     usable = ~(ground_truth.crowd | ground_truth.ignore | ground_truth.difficult)
     for row, (file, rows) in enumerate(zip(table.files, ground_truth.rows_by_image(), strict=True)):
         path = Path(images) / (file or f"{table.ids[row]}.jpg")
@@ -183,17 +187,23 @@ def samples_from_annotations(
         if image is None:
             continue
         size = (image.shape[1], image.shape[0])
-        fit = usable[here] & _fitting(boxes, size, object_box, settings)
-        for box in boxes[fit]:
+        whole = usable[here] & whole_boxes(boxes, size, settings.covered)
+        seen.append((boxes, whole))
+        for box in boxes[whole & shaped(boxes, object_box, fit)]:
             for flipped, into in ((False, windows), (True, mirrored)):
                 into.append(_object_descriptor(image, box, parameters, object_box, flipped))
             owners.append(len(scenes))
         scenes.append(Scene(path, boxes))
+    every, whole = (np.concatenate(column) for column in zip(*seen, strict=True)) if seen else (_NO_BOXES, _NO_FLAGS)
+    said = advice(every, whole, len(windows), parameters, fit)
     if not windows:
         raise InputError(
             f"no box of class {name!r} is large, upright and whole enough for a window of "
             f"{parameters.window[0]} x {parameters.window[1]}: there is nothing to train on"
+            f"{'; ' + said if 'would use' in said else ''}"
         )
+    if said:
+        logger.warning("class %r: %s", name, said)
     return Samples(np.array(windows), np.array(mirrored), np.array(owners, np.int64), tuple(scenes))
 
 
@@ -265,13 +275,8 @@ def calibrate(model: HogModel, objects: Floats, scenes: Sequence[Scene], setting
 
 
 def default_object_box(parameters: HogParameters) -> tuple[float, float, float, float]:
-    """Where the object lies: the window less a quarter of its shorter side all round.
-
-    Of 64 x 128, the 16 pixels that Dalal and Triggs left around a person.
-    """
-    width, height = parameters.window
-    margin = min(width, height) // 4
-    return centred((width - 2 * margin, height - 2 * margin), parameters)
+    """Where the object lies where nothing else is said; see `hog_windows.in_the_middle`."""
+    return in_the_middle(parameters.window)
 
 
 def centred(size: tuple[int, int], parameters: HogParameters) -> tuple[float, float, float, float]:
@@ -310,21 +315,6 @@ def _classes_called(name: str, names: Sequence[str]) -> list[int]:
         shown = ", ".join(near) + (", ..." if len(names) > len(near) else "")
         raise InputError(f"the annotations hold no class {name!r}; there are {shown}")
     return found
-
-
-def _fitting(
-    boxes: Doubles, size: tuple[int, int], object_box: tuple[float, float, float, float], settings: Settings
-) -> NDArray[np.bool_]:
-    """Which boxes (N, 4) are whole, large and of the right shape."""
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    target_width, target_height = object_box[2] - object_box[0], object_box[3] - object_box[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        aspect = np.abs(np.log(width / height * target_height / target_width))
-    inside = (boxes[:, :2] > 1).all(axis=1) & (boxes[:, 2] < size[0] - 1) & (boxes[:, 3] < size[1] - 1)
-    others = iou_over_first(boxes, boxes)
-    np.fill_diagonal(others, 0)
-    whole = inside & (others.max(axis=1, initial=0) <= settings.covered)
-    return (height >= settings.smallest * target_height) & (aspect <= np.log(settings.aspect)) & whole
 
 
 def _object_descriptor(

@@ -6,7 +6,8 @@ Needs, in an environment of its own: PyPI: trackers>=2.6,<2.7 (which brings supe
     PYTHONPATH=. python tests/benchmarks/bench_tracking.py [--every 1,3,6,10] [--peers-best] [--time]
 
 Detections: MOT15's det.txt with their scores as they are, MOT17's published boxes (score 1), yolo-lite0's on PETS09.
-Both get the seconds of each frame. `ours` has its defaults. `ours, same` has the peer's threshold of scores as `conf`.
+Both get the seconds of each frame. `ours` has its defaults. `same conf` has the peer's threshold of scores as `conf`.
+"With first boxes": with those from before a track was confirmed, as a file of results has them.
 Without --peers-best the peer gets scores as they are; with it, of three scales (as they are, / 100, min-max) and of
 two frame rates (the video's, and that of the frames it is shown without seconds) the one of the best HOTA.
 """
@@ -178,7 +179,7 @@ def main() -> None:
     if options.time:
         print_times()
         return
-    print("HOTA MOTA IDF1 switches: ours | ours, with first boxes | ours, same conf | trackers")
+    print("HOTA MOTA IDF1 switches: ours | ours, with first boxes | with them, same conf | trackers")
     for every in map(int, options.every.split(",")):
         for title in SEQUENCES:
             data = sequence(title)
@@ -186,7 +187,7 @@ def main() -> None:
                 scales, clocks = (SCALES, (True, False)) if options.peers_best else (SCALES[:1], (True,))
                 theirs = max(peers(data, name, every, scale, clock) for scale in scales for clock in clocks)
                 mine = ours(data, name, every, None, False), ours(data, name, every, None, True)
-                same = ours(data, name, every, PEER_CONF[name], False)
+                same = ours(data, name, every, PEER_CONF[name], True)
                 columns = " | ".join(map(shown, (*mine, same, theirs)))
                 print(f"{every:2d} {title:14s} {name:9s} {columns}", flush=True)
 

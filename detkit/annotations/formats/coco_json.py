@@ -155,7 +155,7 @@ def is_results(data: bytes) -> bool:
 def read_annotations(request: Request) -> Contents:
     """The tables of a COCO object. InputError where it is another JSON or names no image."""
     path, problems = request.path, request.problems
-    document, segments = _parsed(path, request.data)
+    document, segments = _parsed(path, request.data, request.shapes)
     if not isinstance(document, dict):
         raise InputError(f"{path}: is not a COCO annotation file: JSON object expected, got {_kind(document)}")
     for key in ("images", "annotations", "categories"):
@@ -182,16 +182,13 @@ def read_annotations(request: Request) -> Contents:
     return replace(contents, ground_truth=replace(contents.ground_truth, unread=unread))
 
 
-def _parsed(path: Path, data: bytes) -> tuple[Any, Segments | None]:
+def _parsed(path: Path, data: bytes, wanted: str) -> tuple[Any, Segments | None]:
     """The document, and what its `segmentation` are where it holds numbers in place of them."""
-    short, segments = without_segmentations(data)
-    document: Any = None
-    if segments.texts:
-        try:
-            document = parse_json(path, short)
-        except InputError:  # the same again, with the place in the file
-            segments, short = Segments(()), data
-    if not segments.texts:
+    short, segments = without_segmentations(data, wanted)
+    try:
+        document: Any = parse_json(path, short)
+    except InputError:  # the same again, with the place in the file
+        segments, short = Segments(0), data
         document = parse_json(path, data)
     if isinstance(document, dict) and any(
         _lost_digits(entries, ("id", "image_id", "category_id"))
@@ -199,7 +196,7 @@ def _parsed(path: Path, data: bytes) -> tuple[Any, Segments | None]:
         if isinstance(entries, list)
     ):
         document = parse_json_exactly(path, short)
-    return document, segments if segments.texts else None
+    return document, segments if segments.count else None
 
 
 def _unread(document: dict[str, Any], segments: Segments | None, wanted: str) -> dict[str, int]:
@@ -327,19 +324,21 @@ def _annotations(request: Request, rows: list[dict[str, Any]], segments: Segment
         truncated=_flags(rows, "truncated"),
         occluded=_flags(rows, "occluded"),
         ids=_ids(rows, problems),
-        shapes=_shapes(request, rows, segments, sizes),
+        shapes=_shapes_of(request.path, rows, request.shapes, sizes, request.problems, segments),
     )
     return Contents(ground_truth, scores)
 
 
-def _shapes(
-    request: Request, rows: list[dict[str, Any]], segments: Segments | None, sizes: NDArray[np.int64]
-) -> Shapes:
+def _shapes_of(
+    path: Path, rows: list[dict[str, Any]], wanted: str, sizes: NDArray[np.int64], problems: Problems,
+    segments: Segments | None,
+) -> Shapes:  # fmt: skip
+    """`shapes_of`, where the values of `segmentation` may have been taken out."""
     masks = None if segments is None else segments.parsed([row.get("segmentation") for row in rows])
     try:
-        return shapes_of(rows, request.shapes, sizes, request.problems, masks)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"{request.path}: holds a segmentation that is not valid JSON: {error.msg}") from error
+        return shapes_of(rows, wanted, sizes, problems, masks)
+    except ValueError as error:
+        raise InputError(f"{path}: holds a segmentation that is not valid JSON: {error}") from error
 
 
 def _first_of(problems: Problems) -> str:
@@ -391,9 +390,14 @@ def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") 
         fast = _fast_results(data)
         if fast is not None:
             return _without_unreadable(path, fast, None, problems)
-    entries = parse_json(path, data)
+    short, segments = without_segmentations(data, "masks")  # which give boxes to results without any
+    try:
+        entries = parse_json(path, short)
+    except InputError:  # the same again, with the place in the file
+        segments, short = Segments(0), data
+        entries = parse_json(path, data)
     if isinstance(entries, list) and _lost_digits(entries, ("image_id", "category_id")):
-        entries = parse_json_exactly(path, data)
+        entries = parse_json_exactly(path, short)
     if not isinstance(entries, list):
         raise InputError(f"{path}: is not a COCO results file: JSON list expected, got {_kind(entries)}")
     rows = _only_objects(entries, "entries", problems)
@@ -405,10 +409,11 @@ def read_results(path: Path, data: bytes, problems: Problems, wanted: str = "") 
         )
     boxed = not rows or any(row.get("bbox", []) != [] for row in rows)
     unknown = np.zeros((len(rows), 2), np.int64)
-    shapes = holder = shapes_of(rows, wanted, unknown, problems)
+    some = segments if segments.count else None
+    shapes = holder = _shapes_of(path, rows, wanted, unknown, problems, some)
     if not boxed and boxes_around(shapes) is None:
         there = next((name for key, name in _BESIDE if any(key in row for row in rows)), "")
-        holder = shapes_of(rows, there, unknown, problems)
+        holder = _shapes_of(path, rows, there, unknown, problems, some)
     around = None if boxed else boxes_around(holder)
     if not boxed and around is None:
         raise InputError(f"{path}: its {len(rows)} entries have no 'bbox' (first has {quoted(rows[0])})")

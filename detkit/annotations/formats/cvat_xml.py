@@ -11,6 +11,9 @@ import math
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
+import numpy as np
+
+from detkit.annotations.beside import NOTHING, Beside
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, flag, whole_number
@@ -19,6 +22,8 @@ from detkit.annotations.number_text import number_text
 from detkit.annotations.xml_text import NOT_IN_XML, parse_xml, xml_attribute
 from detkit.dataset import GroundTruth
 from detkit.picture_names import without_ending
+from detkit.shapes.masks import Masks
+from detkit.shapes.turned_boxes import to_corners
 
 _SHAPES = frozenset(("box", "polygon", "polyline", "ellipse", "mask", "points", "cuboid", "skeleton"))
 _MOST_FRAMES = 10_000_000
@@ -27,7 +32,7 @@ _MOST_FRAMES = 10_000_000
 def read(request: Request) -> Contents:
     """The tables of a file."""
     root = parse_xml(request.path, request.data)
-    builder = Builder(request.problems)
+    builder = Builder(request.problems, request.shapes)
     for image in root.iter("image"):
         file = image.get("name") or image.get("id") or ""
         width, height = (whole_number(image.get(side)) or 0 for side in ("width", "height"))
@@ -65,16 +70,35 @@ def _read_shape(builder: Builder, image: int, shape: Element, label: str | None,
         builder.problems.add("shapes whose numbers cannot be read, left out", where)
         return
     turned = (finite_numbers([shape.get("rotation")], 1) or [0.0])[0]
+    beside = NOTHING
     if shape.tag != "box" or turned:
-        builder.problems.add("shapes that are no upright boxes, taken as the boxes around them", where)
+        beside = builder.note_shape(_beside(shape, corners, turned, builder.size(image)), where)
     score = finite_numbers([shape.get("score") or shape.get("confidence")], 1)
     builder.box(
         image,
         builder.category(label),
         corners_to_xywh(*around(corners, turned)),
         score=score[0] if score else None,
+        beside=beside,
         occluded=flag(shape.get("occluded")),
     )
+
+
+def _beside(shape: Element, corners: list[float], turned: float, size: tuple[int, int]) -> Beside:
+    """The ring of a polygon, the pixels of a mask, or the corners of a turned box; of other shapes nothing."""
+    if shape.tag == "polygon":
+        pairs = shape.get("points", "").split(";")
+        return Beside(rings=([[float(part) for part in pair.split(",")] for pair in pairs],))
+    x1, y1, x2, y2 = corners
+    if shape.tag == "box":
+        return Beside(corners=to_corners([[(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, math.radians(turned)]])[0])
+    # Runs within the box of the mask, row by row, background first.
+    runs = [whole_number(run) or 0 for run in (shape.get("rle") or "").split(",")]
+    width, height = round(x2 - x1), round(y2 - y1)
+    if shape.tag != "mask" or not all(size) or min(runs) < 0 or sum(runs) != width * height:
+        return NOTHING
+    pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+    return Beside(mask=Masks.from_dense([pixels]).paste(round(x1), round(y1), *size))
 
 
 def around(corners: list[float], degrees: float) -> tuple[float, float, float, float]:

@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import numpy as np
+
+from detkit.annotations.beside import NOTHING, Beside
 from detkit.annotations.building import Builder, Contents, corners_to_xywh, in_class_order
 from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers, whole_number
@@ -30,7 +33,7 @@ def read(request: Request) -> Contents:
     tasks = parse_json(request.path, request.data)
     if not isinstance(tasks, list):
         raise InputError(f"{request.path}: is not Label Studio's JSON: list expected")
-    builder = Builder(request.problems)
+    builder = Builder(request.problems, request.shapes)
     for number, task in enumerate(tasks):
         if not isinstance(task, dict):
             request.problems.add("tasks that are not JSON objects, left out", f"task {number}")
@@ -105,14 +108,30 @@ def _read_result(builder: Builder, image: int, result: dict[str, Any], known: tu
         builder.problems.add("results of pictures of unknown size, left out", where)
         return
     turned = (finite_numbers([value.get("rotation")], 1) or [0.0])[0]
+    beside = NOTHING
     if "rectanglelabels" not in value or turned:
-        builder.problems.add("shapes that are no upright boxes, taken as the boxes around them", where)
+        beside = builder.note_shape(_beside(value, turned, width, height), where)
     x1, y1, x2, y2 = (side * (width, height)[k % 2] / 100 for k, side in enumerate(corners))
     score = finite_numbers([result.get("score", common)], 1)
     builder.box(
         image, builder.category(label), corners_to_xywh(*_turned([x1, y1, x2, y2], turned)),
-        score=score[0] if score else None,
+        score=score[0] if score else None, beside=beside,
     )  # fmt: skip
+
+
+def _beside(value: dict[str, Any], degrees: float, width: int, height: int) -> Beside:
+    """The ring of a polygon, or the corners of a box that is turned about its first one, in pixels."""
+    size = np.array([width, height]) / 100
+    if isinstance(value.get("points"), list):
+        return Beside(rings=(np.array(value["points"], np.float64) * size,))
+    sides = finite_numbers([value.get(key) for key in ("x", "y", "width", "height")], 4)
+    if sides is None or "radiusX" in value:
+        return NOTHING
+    x, y, w, h = np.array(sides) * np.tile(size, 2)
+    turn = np.radians(degrees)
+    along, across = w * np.array([np.cos(turn), np.sin(turn)]), h * np.array([-np.sin(turn), np.cos(turn)])
+    first = np.array([x, y])
+    return Beside(corners=np.stack((first, first + along, first + along + across, first + across)))
 
 
 def _percent(value: dict[str, Any]) -> list[float] | None:

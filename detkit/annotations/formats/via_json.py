@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from detkit.annotations.beside import NOTHING, Beside
 from detkit.annotations.building import Builder, Contents, in_class_order
 from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers
@@ -31,7 +32,7 @@ _RECTANGLES = ("rect", "rectangle")
 def read(request: Request) -> Contents:
     """The tables of a file; sizes, which it does not hold, are those of the request."""
     entries = _entries(request)
-    builder, sizes = Builder(request.problems), request.sizes
+    builder, sizes = Builder(request.problems, request.shapes), request.sizes
     for file, regions in entries:
         file = plain_path(file)
         image = builder.image(without_ending(file), file, *(sizes(file) if sizes else (0, 0)))
@@ -85,9 +86,12 @@ def _read_region(builder: Builder, image: int, region: Any, where: str) -> None:
     elif box is None:
         builder.problems.add("regions whose shape cannot be read, left out", where)
     else:
+        beside = NOTHING
         if kind not in _RECTANGLES:
-            builder.problems.add("shapes that are no upright boxes, taken as the boxes around them", where)
-        builder.box(image, builder.category(label), box)
+            assert isinstance(shape, dict)
+            points = list(zip(shape.get("all_points_x", ()), shape.get("all_points_y", ()), strict=False))
+            beside = builder.note_shape(Beside(rings=(points,)) if kind == "polygon" else NOTHING, where)
+        builder.box(image, builder.category(label), box, beside=beside)
 
 
 def _label(attributes: Any) -> str | None:

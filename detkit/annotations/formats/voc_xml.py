@@ -35,6 +35,7 @@ from detkit.errors import InputError
 from detkit.picture_names import is_named_like_a_picture, without_ending
 from detkit.shapes.masks import Masks
 from detkit.shapes.shape_columns import ALL_SHAPES
+from detkit.shapes.turned_boxes import to_corners
 
 # What files hold beside objects, with elements in it and without boxes.
 _BESIDE_OBJECTS = frozenset(("source", "owner", "size", "imagesize", "image", "metadata", "weather", "attributes"))
@@ -74,7 +75,7 @@ def read(request: Request) -> Contents:
     folder = path.parent if path.is_file() else inner_folder(path, request.form.inner, request.form.ending)
     files = [path.name] if path.is_file() else files_under(folder, (".xml",))
     need_files(path, files, ".xml")
-    builder = Builder(request.problems)
+    builder = Builder(request.problems, request.shapes)
     for file in files:
         root = parse_xml(folder / file, read_bytes(folder / file))
         if root.tag != "annotation":
@@ -136,7 +137,11 @@ def _read_object(builder: Builder, image: int, entry: Element, where: str, besid
         if corners is None:
             builder.problems.add("objects whose bndbox is not four finite numbers, left out", where)
             return
-        builder.problems.add("turned boxes and polygons, taken as the upright boxes around them", where)
+        turned = _turned(entry)
+        if turned is not None and builder.wanted and beside is NOTHING:
+            beside = Beside(corners=to_corners([turned])[0])
+        else:
+            builder.problems.add("turned boxes and polygons, taken as the upright boxes around them", where)
     if corners[0] > corners[2] or corners[1] > corners[3]:
         builder.problems.add("reversed boxes, corners put in order", where)
     score = finite_numbers([entry.findtext("score") or entry.findtext("confidence")], 1)
@@ -153,13 +158,18 @@ def _read_object(builder: Builder, image: int, entry: Element, where: str, besid
     )
 
 
+def _turned(entry: Element) -> list[float] | None:
+    """Centre, width, height and angle of a `robndbox`, None where there is none."""
+    return finite_numbers([entry.findtext(f".//robndbox/{key}") for key in ("cx", "cy", "w", "h", "angle")], 5)
+
+
 def _bounds(entry: Element) -> list[float] | None:
     """x1, y1, x2, y2 around a shape that is no upright box; None where its numbers cannot be read.
 
     Read are `robndbox` (centre, size and an angle in radians, as roLabelImg writes it), points as elements whose names
     begin with x and y (MIT's LabelMe, DOTA in XML), and `point` with "x,y".
     """
-    turned = finite_numbers([entry.findtext(f".//robndbox/{key}") for key in ("cx", "cy", "w", "h", "angle")], 5)
+    turned = _turned(entry)
     if turned is not None:
         cx, cy, w, h, angle = turned
         half_w = (abs(w * math.cos(angle)) + abs(h * math.sin(angle))) / 2

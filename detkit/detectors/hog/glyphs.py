@@ -32,6 +32,15 @@ def glyphs(image: Image, parameters: HogParameters) -> Image:
     if image.shape[0] < parameters.cell[1] or image.shape[1] < parameters.cell[0]:
         raise InputError(f"is smaller than one cell of {parameters.cell[0]} x {parameters.cell[1]} pixels")
     histograms = cell_histograms(image, parameters)
+    picture = stars(histograms, parameters)
+    height = image.shape[0] // parameters.cell[1] * parameters.cell[1]
+    width = image.shape[1] // parameters.cell[0] * parameters.cell[0]
+    beside = cv2.resize(image[:height, :width], picture.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.hstack((beside, np.repeat(picture[:, :, None], 3, axis=2)))
+
+
+def stars(histograms: Floats, parameters: HogParameters) -> NDArray[np.uint8]:
+    """Histograms (rows, columns, orientations) of cells as strokes, uint8 gray (H, W); see `glyphs`."""
     rows, columns, bins = histograms.shape
     turn = 2 * np.pi if parameters.signed else np.pi
     # One mask a bin: a soft line through the middle of the cell.
@@ -55,11 +64,7 @@ def glyphs(image: Image, parameters: HogParameters) -> Image:
         chosen = order[:, :, place]
         weight = np.take_along_axis(bright, chosen[:, :, None], axis=2)[:, :, 0]
         np.maximum(canvas, strokes[chosen] * weight[:, :, None, None], out=canvas)
-    picture = (canvas.transpose(0, 2, 1, 3).reshape(rows * high, columns * wide) * 255).astype(np.uint8)
-    height = image.shape[0] // parameters.cell[1] * parameters.cell[1]
-    width = image.shape[1] // parameters.cell[0] * parameters.cell[0]
-    beside = cv2.resize(image[:height, :width], picture.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.hstack((beside, np.repeat(picture[:, :, None], 3, axis=2)))
+    return np.asarray((canvas.transpose(0, 2, 1, 3).reshape(rows * high, columns * wide) * 255).astype(np.uint8))
 
 
 def cell_histograms(image: Image, parameters: HogParameters) -> Floats:

@@ -43,6 +43,7 @@ from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 from detkit.graphs.stored import metadata_of
 from detkit.images import Image
+from detkit.proposals import Proposals
 from detkit.settings import settled
 
 if TYPE_CHECKING:
@@ -217,13 +218,22 @@ class FasterRcnn(_RoiDetector):
 
     def propose(self, prepared: Prepared) -> tuple[NDArray[Any], Floats]:
         """The feature map (1, C, h, w) of a picture, and its proposals (N, 4) xyxy in input pixels."""
+        features, found = self._proposed(prepared)
+        return features, found.boxes
+
+    def proposals(self, image: Image) -> Proposals:
+        """The proposals of a picture in its own pixels, best first, with their probabilities of an object."""
+        prepared = self.prepare(image)
+        _, found = self._proposed(prepared)
+        return Proposals(prepared.placement.undo(found.boxes), found.scores)
+
+    def _proposed(self, prepared: Prepared) -> tuple[NDArray[Any], Proposals]:
         features, scores, offsets = self.feature_map(prepared.tensor)
         anchors = grid_anchors(scores.shape[2:], self.stride, self.anchors)
         # The padding below and to the right of the picture holds nothing.
         placement = prepared.placement
         inside = (placement.left + placement.resized[0], placement.top + placement.resized[1])
-        found = propose(scores[0], offsets[0], anchors, inside, self.max_proposals, self.proposal_iou)
-        return features, found.boxes
+        return features, propose(scores[0], offsets[0], anchors, inside, self.max_proposals, self.proposal_iou)
 
     def detect(self, prepared: Sequence[Prepared]) -> list[Detections]:
         """Detections of prepared pictures, in their order."""

@@ -21,8 +21,10 @@ from detkit.graphs.letterbox import Placement
 from detkit.graphs.semantic_outputs import Kind
 from detkit.label_maps.palettes import IGNORED
 
-# Pixels between regions whose numbers are computed at a time: with 150 classes some 20 MB.
-_AT_A_TIME = 1 << 15
+Indices = NDArray[np.int64]
+# Windows between regions, and pairs of a pixel and a class, that are computed at a time: tens of MB.
+_WINDOWS = 1 << 15
+_PAIRS = 1 << 20
 _FULL = 1 + 2e-3  # 16-bit and quantised networks pass 1 by rounding
 
 
@@ -68,17 +70,59 @@ def highest(maps: Floats, down: Taps, across: Taps) -> NDArray[np.uint8]:
     mixed = np.take(np.take(_mixed(best, down.places.shape[1], across.places.shape[1]), rows, axis=0), columns, axis=1)
     ys, xs = np.nonzero(mixed)
     if len(ys):
-        width = best.shape[1]
-        cells = np.ascontiguousarray(maps.reshape(len(maps), -1).T)  # (h w, C)
-        for begin in range(0, len(ys), _AT_A_TIME):
-            y, x = ys[begin : begin + _AT_A_TIME], xs[begin : begin + _AT_A_TIME]
-            total = np.zeros((len(y), len(maps)), np.float32)
-            for i in range(down.places.shape[1]):
-                for j in range(across.places.shape[1]):
-                    weight = down.weights[y, i] * across.weights[x, j]
-                    total += cells[down.places[y, i] * width + across.places[x, j]] * weight[:, None]
-            found[y, x] = total.argmax(axis=1)
+        found[ys, xs] = _highest_between(maps, down, across, ys, xs)
     return found
+
+
+def _highest_between(maps: Floats, down: Taps, across: Taps, ys: Indices, xs: Indices) -> NDArray[np.uint8]:
+    """The place of the highest of the resized maps at pixels (P,) between regions, whose neighbours (a window) differ.
+
+    A class whose highest neighbour is below the lowest of another class's cannot be the highest there: others are left.
+    """
+    width, classes = maps.shape[2], len(maps)
+    cells = np.ascontiguousarray(maps.reshape(classes, -1).T)  # (h w, C)
+    offsets = [(i, j, i * width + j) for i in range(down.places.shape[1]) for j in range(across.places.shape[1])]
+    first = down.places[ys, 0] * width + across.places[xs, 0]
+    windows, which = np.unique(first, return_inverse=True)
+    rivals = np.concatenate(
+        [_rivals(cells, windows[k : k + _WINDOWS], offsets) for k in range(0, len(windows), _WINDOWS)]
+    )
+    count = rivals.sum(axis=1)
+    begins, numbers = np.cumsum(count) - count, np.nonzero(rivals)[1]
+    ends = np.cumsum(count[which])
+    found = np.empty(len(ys), np.uint8)
+    flat = cells.ravel()
+    start = 0
+    while start < len(ys):
+        done = int(ends[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(ends, done + _PAIRS, side="right")), start + 1)
+        some = slice(start, stop)
+        each = count[which[some]]
+        pixel = np.repeat(np.arange(stop - start), each)
+        heads = np.cumsum(each) - each
+        rival = numbers[begins[which[some]][pixel] + np.arange(len(pixel)) - heads[pixel]]
+        place = first[some][pixel] * classes + rival
+        total = np.zeros(len(pixel), np.float32)
+        for i, j, offset in offsets:
+            weight = down.weights[ys[some], i] * across.weights[xs[some], j]
+            total += flat[place + offset * classes] * weight[pixel]
+        winners = np.flatnonzero(total == np.maximum.reduceat(total, heads)[pixel])[
+            ::-1
+        ]  # the first of equal ones last
+        found[start + pixel[winners]] = rival[winners]
+        start = stop
+    return found
+
+
+def _rivals(cells: Floats, windows: Indices, offsets: list[tuple[int, int, int]]) -> NDArray[np.bool_]:
+    """bool (W, C): the classes that may be the highest somewhere in windows (W,) of cells (h w, C)."""
+    high = cells[windows]
+    low = high.copy()
+    for _, _, offset in offsets[1:]:
+        neighbour = cells[windows + offset]
+        np.maximum(high, neighbour, out=high)
+        np.minimum(low, neighbour, out=low)
+    return np.asarray(high >= low.max(axis=1, keepdims=True))
 
 
 def _argmax(maps: Floats) -> NDArray[np.uint8]:

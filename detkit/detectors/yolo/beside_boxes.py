@@ -6,18 +6,24 @@ positive where the object is, cut by the box. As in ultralytics' code, the sum i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from detkit.boxes import Floats, clip
+from detkit.boxes import iou as box_iou
 from detkit.detections import PER_BOX, Detections
 from detkit.detectors.selection import Selection
+from detkit.detectors.yolo.heads.dense import sigmoid
 from detkit.detectors.yolo.heads.types import Candidates, Layout
 from detkit.graphs.enlarging import enlarging
 from detkit.graphs.letterbox import Placement
 from detkit.shapes.masks import Masks
 from detkit.shapes.turned_boxes import enclosing, fast_nms, to_corners
+
+# Boxes of a class that fast suppression looks at.
+_MOST_OF_A_CLASS = 200
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +44,21 @@ def turned_survivors(found: WithRest, iou: float, selection: Selection) -> Detec
     overlap = iou if selection.iou is None else selection.iou
     kept = fast_nms(found.rest, found.scores, overlap, None if selection.agnostic else found.class_ids)
     return found[kept if selection.max_det is None else kept[: selection.max_det]]
+
+
+def fast_survivors(found: WithRest, iou: float, selection: Selection) -> Detections:
+    """Fast suppression (Bolya et al. 2019, section 3.3): a box goes where any better one of its class overlaps it more
+    than `iou`, even one that is itself suppressed. Of each class the best 200 are looked at, as the authors' code does.
+    """
+    order = np.argsort(-found.scores, kind="stable")
+    classes = np.zeros_like(found.class_ids) if selection.agnostic else found.class_ids
+    kept = []
+    for one in np.unique(classes).tolist():
+        rows = order[classes[order] == one][:_MOST_OF_A_CLASS]
+        overlaps = np.triu(box_iou(found.boxes[rows], found.boxes[rows]), 1)
+        kept.append(rows[overlaps.max(axis=0, initial=0) <= iou])
+    survivors = found[np.sort(np.concatenate(kept))] if kept else found
+    return selection.suppressed(survivors, iou, method="none")
 
 
 def in_picture(
@@ -61,7 +82,8 @@ def in_picture(
         seen = points[..., 2:3] if numbers > 2 else np.ones_like(points[..., :1])
         keypoints = np.concatenate((placement.undo_points(points[..., :2], cut=True), seen), axis=2)
     elif rest is not None and layout.coefficients and prototypes is not None:
-        masks = decode_masks(rest[:, : layout.coefficients], prototypes, boxes, placement)
+        decode = cropped_masks if layout.cropped else decode_masks
+        masks = decode(rest[:, : layout.coefficients], prototypes, boxes, placement)
     elif rest is not None and layout.maps and prototypes is not None:
         # Logits or probabilities, as the exporter had it: only logits fall below nought.
         threshold = 0.0 if prototypes.min(initial=0) < 0 else 0.5
@@ -76,6 +98,27 @@ def pasted_maps(maps: Floats, placement: Placement, threshold: float = 0.5) -> M
     The part with the picture in it is resized to the picture bilinearly. Maps may be coarser than the input.
     """
     return Masks.from_dense([placement.undo_map(one) > threshold for one in maps])
+
+
+def cropped_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement) -> Masks:
+    """Masks (N) of the picture as YOLACT's authors make them; arguments as of `decode_masks`.
+
+    The sigmoid of the weighted sum, cut by the box and a prototype's pixel around it, is resized to the picture
+    bilinearly; what is above 0.5 belongs to the mask.
+    """
+    height, width = prototypes.shape[1:]
+    across, down = width / placement.size[0], height / placement.size[1]
+    edges = placement.apply(boxes.astype(np.float32)) * np.array([across, down] * 2, np.float32)
+    masks = []
+    for weights, (x1, y1, x2, y2) in zip(coefficients, edges.tolist(), strict=True):
+        left, top = max(math.ceil(min(x1, x2) - 1), 0), max(math.ceil(min(y1, y2) - 1), 0)
+        right, bottom = min(math.ceil(max(x1, x2) + 1), width), min(math.ceil(max(y1, y2) + 1), height)
+        shares = np.zeros((height, width), np.float32)
+        if right > left and bottom > top:
+            summed = np.einsum("k,kij->ij", weights, prototypes[:, top:bottom, left:right])
+            shares[top:bottom, left:right] = sigmoid(summed)
+        masks.append(placement.undo_map(shares) > 0.5)
+    return Masks.from_dense(masks)
 
 
 def decode_masks(coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement) -> Masks:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
-from detkit.detectors.yolo.beside_boxes import in_picture, turned_survivors, with_rest
+from detkit.detectors.yolo.beside_boxes import fast_survivors, in_picture, turned_survivors, with_rest
 from detkit.detectors.yolo.feeding import Feeding, Prepared, of_one_shape
 from detkit.detectors.yolo.graph_options import GraphOptions
 from detkit.detectors.yolo.graph_reading import metadata_iou, no_detector, read_graph
@@ -151,6 +151,8 @@ class Yolo(Detector):
         found = with_rest(candidates, self.names)
         if layout.turned and self.head.nms and self.selection.nms == "greedy":
             kept = turned_survivors(found, self.iou, self.selection)
+        elif self.head.fast and self.selection.nms == "greedy":
+            kept = fast_survivors(found, self.iou, self.selection)
         else:
             kept = self.selection.suppressed(found, self.iou, method=None if self.head.nms else "none")
         return in_picture(kept, layout, placement, candidates.prototypes, cut=self.head.cut)

@@ -104,8 +104,9 @@ class _Run:
         if state is not None:
             wanted = asdict(recipe)
             if state.get("recipe") != wanted:
-                other = [name for name, value in wanted.items() if state.get("recipe", {}).get(name) != value]
-                raise InputError(f"{folder}: the training there has other settings ({', '.join(other)}); name them so")
+                there = state.get("recipe", {})
+                other = [f"{name} {there.get(name)}" for name, value in wanted.items() if there.get(name) != value]
+                raise InputError(f"{folder}: the training there has other settings: {', '.join(other)}")
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])

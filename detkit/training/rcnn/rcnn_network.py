@@ -124,5 +124,7 @@ class RcnnNetwork(nn.Module):
 
     def classify(self, features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (R, classes + 1) and scaled offsets (R, classes, 4) of RoIs (R, 5): picture, box in pixels."""
-        result: tuple[Tensor, Tensor] = self.head(roi_max_pool(features, rois, STRIDE))
-        return result
+        pooled = roi_max_pool(features, rois, STRIDE)
+        device = next(self.head.parameters()).device  # pooling is on the CPU, wherever the head is
+        logits, offsets = self.head(pooled.to(device))
+        return logits.to(features.device), offsets.to(features.device)

@@ -42,7 +42,11 @@ def batch_losses(network: RcnnNetwork, batch: Batch, recipe: Recipe) -> Losses:
     gradient flows through the proposals' coordinates.
     """
     rng = np.random.default_rng((*batch.seed, 1))
-    features = network.features(batch.images.float() / 255)
+    device = next(network.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.mixed_precision):
+        features = network.features(batch.images.to(device).float() / 255)
+    # Boxes are sampled and compared on the CPU, wherever the network computes.
+    features = Features(*(None if part is None else part.float().cpu() for part in features))  # type: ignore[arg-type]
     proposals = batch.proposals
     rpn = RpnLoss(features.map.new_zeros(()), features.map.new_zeros(()))
     if network.rpn is not None:

@@ -33,6 +33,7 @@ class Recipe:
     averaging: float = 0.998  # decay of the average of weights, per step
     repeat_threshold: float = 0.03
     largest_gradient: float = 10.0
+    mixed_precision: bool = False  # activations in bfloat16: quicker where the processor computes in it
     seed: int = 0
 
     def __post_init__(self) -> None:

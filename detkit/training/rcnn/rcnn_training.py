@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,10 @@ from detkit.training.rcnn.rcnn_network import RcnnNetwork
 from detkit.training.rcnn.rcnn_objective import Losses, batch_losses, multi_task_loss
 from detkit.training.rcnn.rcnn_recipe import Recipe
 from detkit.training.rcnn.rcnn_weights import initial_network
+from detkit.training.torch.devices import batches, mixes_precision, on_cpu, training_device
 from detkit.training.torch.history import History
 from detkit.training.torch.parallel import GradientWork, GradientWorkers
 from detkit.training.torch.train_session import (
-    DETECTOR,
     Session,
     load_state,
     make_folder,
@@ -30,6 +31,7 @@ from detkit.training.torch.train_session import (
 )
 from detkit.training.torch.train_settings import Length, Start, Work
 from detkit.training.torch.training_set import BatchOrder, TrainingSet
+from detkit.training.torch.watching import Watcher
 
 SLOW_LAYERS = ("neck.", "shared.class_branch.")  # what a YOLO taught
 
@@ -65,13 +67,17 @@ def train_rcnn(
     either. A `start.detector`, a checkpoint or exported file of a YOLO's training, gives backbone and neck.
 
     `directory` gets the file, a checkpoint now and then, and the history of the losses. `progress` is told of each
-    step.
+    step. Where `work.watching` has pictures that measure, the file is the best state that they saw.
     """
+    device = training_device(work.device)
+    if mixes_precision(device):
+        recipe = replace(recipe, mixed_precision=True)
+    processes = work.processes if device.type == "cpu" else 1
     rpn = recipe.variant == "faster"
     if not rpn and proposals is None:
         raise InputError("Fast R-CNN cannot train without proposals")
-    if recipe.batch < work.processes:
-        raise InputError(f"a batch of {recipe.batch} pictures cannot be shared by {work.processes} processes")
+    if recipe.batch < processes:
+        raise InputError(f"a batch of {recipe.batch} pictures cannot be shared by {processes} processes")
     make_folder(directory)
     prepare_process(recipe)
 
@@ -87,23 +93,30 @@ def train_rcnn(
     fresh = RcnnNetwork(len(data.names), rpn) if state is not None else None
     network = fresh or initial_network(len(data.names), rpn, start.detector)
     groups = parameter_groups(network, recipe, SLOW_LAYERS, recipe.neck_rate)
-    session = Session(directory, data, network, groups, recipe, state, length)
+    session = Session(directory, data, network, groups, recipe, state, length, device)
+
+    def export(path: Path) -> Path:
+        return export_onnx(on_cpu(session.average), path, recipe.image_size, data.names)
+
+    watcher = Watcher(work.watching, session, export)
 
     arguments = (data, boxes, recipe, session.order)
+    source = BatchSource(*arguments, 0, processes)
     with (
         History(directory, Progress._fields, session.step) as history,
-        GradientWorkers(network, work.processes, run_worker, arguments, len(Losses._fields)) as workers,
+        GradientWorkers(network, processes, run_worker, arguments, len(Losses._fields)) as workers,
+        batches(lambda _: source.next(), device) as next_batch,
     ):
-        source = BatchSource(*arguments, 0, work.processes)
         for now in session.steps(workers, history, work.checkpoint_seconds):
-            losses = workers.finish(gradients(network, source.next(), recipe))
+            losses = workers.finish(gradients(network, next_batch(now), recipe))
             rate, seconds, share = session.update(now), session.seconds(), session.share()
             rpn_classes, rpn_boxes, classes, offsets = losses
             report = Progress(session.step, share, seconds, sum(losses), rpn_classes, rpn_boxes, classes, offsets, rate)
             history.add(report)
             progress(report)
-    session.save()
-    return export_onnx(session.average, directory / DETECTOR, recipe.image_size, data.names)
+            if watcher.after_step(report.loss, rate):
+                break
+    return watcher.finish()
 
 
 def _with_proposals(data: TrainingSet, boxes: Sequence[Boxes | None]) -> tuple[TrainingSet, list[Boxes]]:

@@ -92,7 +92,7 @@ class SegmentSession(Session[SegmentNetwork]):
         self.measured = 0 if state is None else int(state["measured"])
         self.miou = float("nan") if state is None else float(state["miou"])
         self.best_miou = float("nan") if state is None else float(state["best_miou"])
-        self.best: dict[str, Tensor] | None = None if state is None else state["best"]
+        self.best_weights: dict[str, Tensor] | None = None if state is None else state["best_weights"]
 
     def state(self) -> dict[str, Any]:
         return {
@@ -100,7 +100,7 @@ class SegmentSession(Session[SegmentNetwork]):
             "measured": self.measured,
             "miou": self.miou,
             "best_miou": self.best_miou,
-            "best": self.best,
+            "best_weights": self.best_weights,
         }
 
     def measure(self, pictures: LabelledStore, recipe: SegmentRecipe, share: float) -> None:
@@ -109,7 +109,7 @@ class SegmentSession(Session[SegmentNetwork]):
         self.miou = mean_iou(self.average, pictures, recipe)
         if not self.best_miou >= self.miou:  # nan before the first
             self.best_miou = self.miou
-            self.best = copy.deepcopy(self.average.state_dict())
+            self.best_weights = copy.deepcopy(self.average.state_dict())
 
 
 def train_segment(
@@ -156,9 +156,8 @@ def train_segment(
             if measure is not None and int(share * recipe.measurements) > session.measured:
                 session.measure(measure, recipe, share)
             size = squares.shape[1]
-            fine, coarse = losses
-            report = SegmentProgress(
-                session.step, share, session.seconds(), fine + coarse, fine, coarse, rate, size, session.miou
+            report = SegmentProgress._make(
+                (session.step, share, session.seconds(), sum(losses), *losses, rate, size, session.miou)
             )
             history.add(report)
             progress(report)
@@ -166,8 +165,8 @@ def train_segment(
             session.measure(measure, recipe, 1.0)
     session.save()
     best = session.average
-    if session.best is not None:
-        best.load_state_dict(session.best)
+    if session.best_weights is not None:
+        best.load_state_dict(session.best_weights)
     run = {
         "minutes": round(session.seconds() / 60, 1), "steps": session.step, "pictures": len(learn), "seed": recipe.seed
     }  # fmt: skip

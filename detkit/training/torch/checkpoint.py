@@ -25,7 +25,7 @@ def load_checkpoint(directory: Path, name: str = FILE) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises whatever its unpickler and its zip reader raise
         raise InputError(f"{path}: not a checkpoint that training can resume from") from error
     if not isinstance(state, dict) or "optimizer" not in state:

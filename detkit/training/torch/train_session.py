@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -27,6 +28,7 @@ from detkit.training.torch.train_settings import Length
 from detkit.training.torch.training_set import BatchOrder, repeat_factors
 
 DETECTOR = "detector.onnx"
+_CPU = torch.device("cpu")
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -79,12 +81,15 @@ class Session(Generic[Network]):
         recipe: AnyRecipe,
         state: dict[str, Any] | None,
         length: Length,
+        device: torch.device = _CPU,
     ) -> None:
         self.directory, self.names, self.recipe = directory, list(data.names), recipe
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.average = network, copy.deepcopy(network)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.step, seconds_before = 0, 0.0
+        self.best: float | None = None  # the best AP that was seen, and how many looks ago
+        self.since_best = self.looked_at = 0
         if state is not None:
             self._load(state)
             seconds_before = state["seconds"]
@@ -96,6 +101,21 @@ class Session(Generic[Network]):
         self._steps = max(1, math.ceil((length.epochs or 0) * factors.sum() / recipe.batch))
         self._saved = time.monotonic()
         self._started = self._saved - seconds_before
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """A block whose time is no time of training."""
+        before = time.monotonic()
+        try:
+            yield
+        finally:
+            self._started += time.monotonic() - before
+
+    def looked(self, average_precision: float, best: bool) -> None:
+        """Note what a look at the average of the weights gave."""
+        self.looked_at = self.step
+        self.since_best = 0 if best else self.since_best + 1
+        self.best = average_precision if best else self.best
 
     def seconds(self) -> float:
         """Of training so far, over all resumptions."""
@@ -142,6 +162,9 @@ class Session(Generic[Network]):
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds(),
+            "best": self.best,
+            "since_best": self.since_best,
+            "looked_at": self.looked_at,
         }
 
     def _load(self, state: dict[str, Any]) -> None:
@@ -153,6 +176,8 @@ class Session(Generic[Network]):
         for group, now_wanted in zip(self.optimizer.param_groups, wanted, strict=True):
             group.update(now_wanted)
         self.step = state["step"]
+        self.best = state.get("best")
+        self.since_best, self.looked_at = state.get("since_best", 0), state.get("looked_at", 0)
 
 
 def prepare_process(recipe: AnyRecipe) -> None:

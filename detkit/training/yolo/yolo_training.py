@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from detkit.training.torch.devices import batches, mixes_precision, on_cpu, training_device
 from detkit.training.torch.history import History
 from detkit.training.torch.parallel import GradientWork, GradientWorkers
 from detkit.training.torch.picture_store import PictureStore
 from detkit.training.torch.train_session import (
-    DETECTOR,
     Session,
     load_state,
     make_folder,
@@ -22,6 +22,7 @@ from detkit.training.torch.train_session import (
 )
 from detkit.training.torch.train_settings import Length, Start, Work
 from detkit.training.torch.training_set import BatchOrder, TrainingSet
+from detkit.training.torch.watching import Watcher
 from detkit.training.yolo.teacher import YoloxTeacher
 from detkit.training.yolo.yolo_data import AugmentedPictures, Batch, Request, collate
 from detkit.training.yolo.yolo_export import export_onnx
@@ -83,8 +84,12 @@ def train_yolo(
     """Train a detector on `data` and return the path of the exported ONNX file.
 
     `directory` gets the file, a checkpoint now and then, and the history of the losses. `progress` is told of each
-    step.
+    step. Where `work.watching` has pictures that measure, the file is the best state that they saw.
     """
+    device = training_device(work.device)
+    if mixes_precision(device):
+        recipe = replace(recipe, mixed_precision=True)
+    processes = work.processes if device.type == "cpu" else 1
     if start.teacher is not None:
         YoloxTeacher(start.teacher, len(data.names))  # says now what it would say in every process
     make_folder(directory)
@@ -94,18 +99,25 @@ def train_yolo(
     network = YoloNetwork(**state["settings"]) if state is not None else initial_network(data.names, start.detector)
     network.backbone.freeze(recipe.frozen_blocks)
     groups = parameter_groups(network, recipe, SLOW_LAYERS, recipe.backbone_rate)
-    session = Session(directory, data, network, groups, recipe, state, length)
+    session = Session(directory, data, network, groups, recipe, state, length, device)
+
+    def export(path: Path) -> Path:
+        run = {"minutes": round(session.seconds() / 60, 1), "steps": session.step, "pictures": len(data.paths)}
+        training = {**(start.origin or {}), **run}
+        return export_onnx(on_cpu(session.average), path, recipe.image_size, data.names, training=training)
+
+    watcher = Watcher(work.watching, session, export)
 
     if work.store is not None:  # here, so that not every process does it
         PictureStore(work.store, data.paths, recipe.stored_side)
     arguments = (data, recipe, session.order, start.teacher, work.store)
     with (
         History(directory, Progress._fields, session.step) as history,
-        GradientWorkers(network, work.processes, run_worker, arguments, len(Losses._fields)) as workers,
+        GradientWorkers(network, processes, run_worker, arguments, len(Losses._fields)) as workers,
+        batches(BatchSource(*arguments, 0, processes).next, device) as next_batch,
     ):
-        source = BatchSource(*arguments, 0, work.processes)
         for now in session.steps(workers, history, work.checkpoint_seconds):
-            batch = source.next(now)
+            batch = next_batch(now)
             losses = workers.finish(gradients(network, batch, recipe))
             rate, size = session.update(now), batch.images.shape[2]
             seconds, share = session.seconds(), session.share()
@@ -113,10 +125,9 @@ def train_yolo(
             report = Progress(session.step, share, seconds, sum(losses), classes, boxes, distances, rate, size)
             history.add(report)
             progress(report)
-    session.save()
-    run = {"minutes": round(session.seconds() / 60, 1), "steps": session.step, "pictures": len(data.paths)}
-    training = {**(start.origin or {}), **run}
-    return export_onnx(session.average, directory / DETECTOR, recipe.image_size, data.names, training=training)
+            if watcher.after_step(report.loss, rate):
+                break
+    return watcher.finish()
 
 
 class BatchSource:
@@ -158,9 +169,10 @@ def run_worker(
 def gradients(network: YoloNetwork, batch: Batch, recipe: Recipe) -> tuple[float, float, float]:
     """Set the network's gradients to those of the losses of a batch; returns losses of classes, boxes, distances."""
     network.zero_grad()
-    images = batch.images.float() / 255
+    images = batch.images.to(next(network.parameters()).device).float() / 255
     with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.mixed_precision):
         logits, distance_logits = network(images)
-    losses = batch_losses(logits.float(), distance_logits.float(), batch, recipe)
+    # Labels are assigned on the CPU, wherever the network computes: its outputs are small beside what is inside.
+    losses = batch_losses(logits.float().cpu(), distance_logits.float().cpu(), batch, recipe)
     (losses.classes + losses.boxes + losses.distances).backward()
     return losses.classes.item(), losses.boxes.item(), losses.distances.item()

@@ -13,6 +13,7 @@ from detkit.detectors.yolo.heads.types import (
     Head,
     Shape,
 )
+from detkit.detectors.yolo.heads.yolact import decode_yolact
 from detkit.errors import ModelError
 from detkit.graphs.preparation import IMAGENET, IMAGENET_BGR, RAW_BGR, RGB, Preparation, Size
 
@@ -21,6 +22,7 @@ _STRETCHED = replace(RGB, fit="stretch")
 _PAD_128 = replace(RGB, pad=128, size=416)
 _TRANSFORMER = replace(IMAGENET, dynamic="shortest", size=800, stride=1)
 _ULTRALYTICS_IOU = 0.7
+_YOLACT = replace(IMAGENET, mean=(123.68, 116.78, 103.94), std=(58.4, 57.12, 57.38), size=550)
 _PADDLE = "as PP-YOLOE+'s; that of classic PP-YOLOE is --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375"
 
 
@@ -364,6 +366,16 @@ _ALL = (
         nms=False,
         coco_ids=True,
         classes=_logits(0),
+    ),
+    Head(
+        "yolact",
+        "YOLACT: masks from prototypes; boxes finished, or offsets to priors",
+        decode_yolact,
+        _YOLACT,
+        fast=True,
+        iou=0.5,
+        multi_label=True,
+        classes=_columns(2, 1),
     ),
     Head(
         "torchvision",

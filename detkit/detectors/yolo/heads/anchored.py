@@ -61,7 +61,20 @@ def decode_yolov1(outputs: Outputs, index: int, frame: Frame) -> Candidates:
     has the classes of all cells, then the confidences, then the boxes. x and y are offsets inside the cell, w and h
     square roots of the share of the picture; score = Pr(class | object) * confidence (eq. 1).
     """
-    prediction = outputs[0][index]
+    boxes, confidence, classes = v1_cells(outputs[0][index])
+    grid = len(confidence)
+    size = np.array(frame.size, np.float32)
+    centres = (boxes[..., :2] + _cell_corners(grid, grid)[:, :, None]) / grid * size
+    sides = boxes[..., 2:] ** 2 * size
+    scores = confidence[..., None] * classes[:, :, None]  # (S, S, 2, C)
+    if np.all(np.abs(scores) <= _V1_HIGHEST):  # both factors are linear in the paper, and pass 0 and 1 by a little
+        scores = np.clip(scores, 0, 1)
+    corners = cxcywh_to_xyxy(np.concatenate((centres, sides), axis=-1))
+    return by_class(corners.reshape(-1, 4), scores.reshape(-1, scores.shape[-1]), frame)
+
+
+def v1_cells(prediction: Floats) -> tuple[Floats, Floats, Floats]:
+    """Boxes (S, S, 2, 4), their confidences (S, S, 2) and class probabilities (S, S, C) of YOLO v1's output."""
     if prediction.ndim == 1:
         grid, count = v1_layout(prediction.shape)
         split = np.cumsum([grid * grid * count, grid * grid * _V1_BOXES])
@@ -74,14 +87,7 @@ def decode_yolov1(outputs: Outputs, index: int, frame: Frame) -> Candidates:
         predicted = prediction[..., : 5 * _V1_BOXES].reshape(grid, grid, _V1_BOXES, 5)
         boxes, confidence = predicted[..., :4], predicted[..., 4]
         classes = prediction[..., 5 * _V1_BOXES :]
-    size = np.array(frame.size, np.float32)
-    centres = (boxes[..., :2] + _cell_corners(grid, grid)[:, :, None]) / grid * size
-    sides = boxes[..., 2:] ** 2 * size
-    scores = confidence[..., None] * classes[:, :, None]  # (S, S, 2, C)
-    if np.all(np.abs(scores) <= _V1_HIGHEST):  # both factors are linear in the paper, and pass 0 and 1 by a little
-        scores = np.clip(scores, 0, 1)
-    corners = cxcywh_to_xyxy(np.concatenate((centres, sides), axis=-1))
-    return by_class(corners.reshape(-1, 4), scores.reshape(-1, scores.shape[-1]), frame)
+    return boxes, confidence, classes
 
 
 def decode_yolov2(outputs: Outputs, index: int, frame: Frame) -> Candidates:

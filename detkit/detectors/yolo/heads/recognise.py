@@ -23,6 +23,7 @@ from detkit.detectors.yolo.heads.finished_proposals import finished_rows, is_fin
 from detkit.detectors.yolo.heads.several_proposals import four_outputs, levels, three_outputs, two_outputs
 from detkit.detectors.yolo.heads.signature import Found, Match, Note, Signature, flat_v1, whole_picture
 from detkit.detectors.yolo.heads.types import PLAIN, Frame, Head, Layout, Shape, UnsoundError
+from detkit.detectors.yolo.heads.yolact import yolact
 from detkit.errors import ModelError
 
 # libreyolo's families, as its metadata calls them, whose graphs are read.
@@ -108,6 +109,8 @@ def proposals(signature: Signature) -> Iterator[Found]:
         found = list(two_outputs(signature))
     if not found and count == 3:
         found = list(three_outputs(signature))
+    if not found and count in (4, 5):
+        found = list(yolact(signature))
     if not found and count >= 4:
         found = list(four_outputs(signature))
     yield from found or levels(signature)

@@ -35,6 +35,9 @@ class Layout:
     points      number of key points that follow the classes, and numbers of each (x, y, and a visibility or not)
     maps        the last output holds a map of probabilities a box, of the whole input: (n, 1, h, w), or (B, n, h, w)
     coefficients  mask coefficients that follow the classes; the second output holds the prototypes (B, K, h, w)
+    cropped     masks get their sigmoid and are cut by their boxes before they are enlarged, as YOLACT's are
+    offsets     boxes are offsets to priors
+    rows_first  corners are y1, x1, y2, x2
     """
 
     outputs: tuple[int, ...] | None = None
@@ -48,6 +51,9 @@ class Layout:
     points: tuple[int, int] = (0, 0)
     coefficients: int = 0
     maps: bool = False
+    cropped: bool = False
+    offsets: bool = False
+    rows_first: bool = False
 
     @property
     def task(self) -> str:
@@ -150,6 +156,7 @@ class Head:
     decode       its decode function
     classes      reads the number of classes off the output shapes
     nms          whether its boxes still need suppression
+    fast         whether its exporter suppresses by every better box, be it suppressed itself or not
     iou          the exporter's own threshold for that
     multi_label  whether its exporter's own decoding counts a box for every class above the score threshold
     anchors      where the head always has the same ones
@@ -169,6 +176,7 @@ class Head:
     preparation: Preparation = RGB
     classes: CountClasses = _not_shown
     nms: bool = True
+    fast: bool = False
     iou: float = 0.45
     multi_label: bool = False
     anchors: Anchors = ()
