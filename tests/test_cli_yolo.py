@@ -634,3 +634,10 @@ def test_resume_without_a_journal_says_so(run, folder, graph, tmp_path):
 def test_a_summary_counts_in_words(run, folder, graph, tmp_path):
     err = run("yolo", folder / "0.png", tmp_path / "none.png", "-m", graph, "--max-det", 1)[2]
     assert "1 picture, 1 box in" in err
+
+
+def test_drawing_over_pictures_of_another_method_is_said(run, folder, graph, tmp_path):
+    first = run("yolo", folder, "-m", graph, "--draw", tmp_path / "out", "-o", tmp_path / "a.jsonl")
+    assert "replaced" not in first[2]
+    again = run("yolo", folder / "0.png", folder / "2.png", "-m", graph, "--draw", tmp_path / "out", "-f", "jsonl")
+    assert f"{tmp_path / 'out'}: 2 of the pictures to be drawn are there already, and are replaced" in again[2]

@@ -20,7 +20,7 @@ from detkit.training.torch.watching import Watcher  # noqa: E402
 class Training:
     """A session without a network: a hundred steps, whose weights are the number of the step."""
 
-    best = None
+    best_ap = None
     since_best = looked_at = 0
     step = 0
     looked = Session.looked
@@ -38,7 +38,7 @@ class Training:
         return contextlib.nullcontext()
 
     def save(self):
-        self.saved.append((self.step, self.best, self.since_best, self.looked_at))
+        self.saved.append((self.step, self.best_ap, self.since_best, self.looked_at))
 
     def export(self, path):
         path.write_text(str(self.step))
@@ -88,7 +88,7 @@ def test_without_pictures_that_measure_the_last_state_is_kept(tmp_path):
 def test_a_resumed_training_goes_on_comparing(tmp_path):
     (tmp_path / "detector.onnx").write_text("the best of before")
     session = Training(tmp_path)
-    session.step, session.best, session.looked_at = 55, 0.6, 50
+    session.step, session.best_ap, session.looked_at = 55, 0.6, 50
     kept, told = trained(session, [0.2, 0.3, 0.4, 0.5, 0.1])
     assert kept == "the best of before"
     assert [round(100 * one.share) for one in told] == [60, 70, 80, 90, 100]

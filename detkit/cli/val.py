@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # So low that AP sees what it counts: it asks how well scores rank, not which of them are shown.
 CONF = 0.01
 # Of the detection commands and of `detkit eval`, the options that this one has, too.
-_DETECTING = ("max_det", "nms", "agnostic", "out", "draw", "resume", "device", "threads", "batch", "workers",
-              "max_pixels", "quiet", "verbose")  # fmt: skip
+_DETECTING = ("max_det", "nms", "agnostic", "tile", "overlap", "out", "draw", "resume", "device", "threads", "batch",
+              "workers", "max_pixels", "quiet", "verbose")  # fmt: skip
 _MEASURING = ("iou_type", "iou", "per_class", "json", "report", "plots", "best_conf", "precision", "fail_under",
               "fail_if_worse", "margin", "explain", "compare", "bootstrap", "seed", "class_", "gt_format", "names",
               "images", "inclusive", "list_", "like_pycocotools", "honour_ignore")  # fmt: skip

@@ -218,6 +218,7 @@ class Run:
             parts=None if self._pictures else task.parts,  # pictures that are drawn on are wanted as a whole
         )
         self.summary = Summary()
+        self._there = 0
         self._guard = Guard()
         if self._pictures or output.path is not None:
             self._guard.add(item.path for item in items)
@@ -229,6 +230,10 @@ class Run:
         for item in items if output.draw is not None or output.files else ():
             if not item.video:
                 self._check_paths(item)
+        if self._there and not output.resume:  # of another method, say, which is then not to be seen beside this one
+            logger.warning(
+                "%s: %d of the pictures to be drawn are there already, and are replaced", output.draw, self._there
+            )
 
     @property
     def names(self) -> Names | None:
@@ -439,7 +444,8 @@ class Run:
     def _check_paths(self, item: Item) -> None:
         """UsageError where what is made of a picture would replace a source."""
         if self.output.draw is not None:
-            self._drawn(item)
+            drawn = self._drawn(item)
+            self._there += isinstance(drawn, Path) and drawn.exists()
         for made in self.output.files:
             self._made(made, item)
 

@@ -88,7 +88,7 @@ class Session(Generic[Network]):
         self.network, self.average = network, copy.deepcopy(network)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.step, seconds_before = 0, 0.0
-        self.best: float | None = None  # the best AP that was seen, and how many looks ago
+        self.best_ap: float | None = None  # the best AP that was seen, and how many looks ago
         self.since_best = self.looked_at = 0
         if state is not None:
             self._load(state)
@@ -115,7 +115,7 @@ class Session(Generic[Network]):
         """Note what a look at the average of the weights gave."""
         self.looked_at = self.step
         self.since_best = 0 if best else self.since_best + 1
-        self.best = average_precision if best else self.best
+        self.best_ap = average_precision if best else self.best_ap
 
     def seconds(self) -> float:
         """Of training so far, over all resumptions."""
@@ -162,7 +162,7 @@ class Session(Generic[Network]):
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds(),
-            "best": self.best,
+            "best_ap": self.best_ap,
             "since_best": self.since_best,
             "looked_at": self.looked_at,
         }
@@ -176,7 +176,7 @@ class Session(Generic[Network]):
         for group, now_wanted in zip(self.optimizer.param_groups, wanted, strict=True):
             group.update(now_wanted)
         self.step = state["step"]
-        self.best = state.get("best")
+        self.best_ap = state.get("best_ap")
         self.since_best, self.looked_at = state.get("since_best", 0), state.get("looked_at", 0)
 
 

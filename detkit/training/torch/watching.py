@@ -58,7 +58,7 @@ class Watcher:
             candidate = self._export(session.directory / _CANDIDATE)
             figures = measure(candidate)
             # Without boxes there AP is undefined, -1: the last state is as good as any.
-            best = session.best is None or figures[0] > session.best or figures[0] < 0
+            best = session.best_ap is None or figures[0] > session.best_ap or figures[0] < 0
             if best:
                 os.replace(candidate, session.directory / DETECTOR)
             else:
