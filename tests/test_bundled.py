@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import detkit
+from detkit.detectors.semantic.segmenter import Segmenter
 from detkit.detectors.yolo.yolo_detector import Yolo
 from detkit.graphs.registry import default_model, registry
+from detkit.graphs.runtime import Runtime
+from detkit.graphs.session import Network
 
 MODELS = Path(__file__).parent.parent / "models"
 BUNDLED = [entry for entry in registry().values() if not entry.url]
@@ -94,3 +98,21 @@ def test_a_file_may_say_its_own_overlap_for_suppression(make_graph: Any) -> None
         assert Yolo(graph, head="yolov8").iou == iou
     assert Yolo(graph, head="yolov8", iou=0.2).iou == 0.2
     assert Yolo().iou == 0.5
+
+
+def test_the_default_segmenter_finds_the_cat_and_the_person() -> None:
+    segmenter = Segmenter()
+    assert len(segmenter.names) == 21
+    for picture, name in (("cat.jpg", "cat"), ("astronaut.jpg", "person")):
+        found = segmenter(Path(detkit.__file__).parent / "demo" / picture)
+        assert (found.classes == segmenter.names.index(name)).mean() > 0.3
+        assert found.classes.max() < 21
+
+
+def test_the_default_segmenter_takes_any_size_and_any_number() -> None:
+    network = Network(registry()["deconv-lite0"].path, Runtime("cpu", threads=1))
+    pictures = np.random.default_rng(0).random((2, 3, 97, 64), np.float32)
+    (both,) = network.run({"images": pictures})
+    assert both.shape == (2, 21, 97, 64)
+    (second,) = network.run({"images": pictures[1:]})
+    np.testing.assert_allclose(second[0], both[1], atol=1e-3)

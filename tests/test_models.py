@@ -216,7 +216,7 @@ def test_registry_is_whole():
         assert len(item.sha256) == 64, name
         assert item.url.startswith("https://") or item.path.is_file(), name
         assert item.licence, name
-        assert item.head in (*HEADS, "classifier", "rcnn", "faster-rcnn", "hog"), name
+        assert item.head in (*HEADS, "classifier", "rcnn", "faster-rcnn", "hog", "semantic"), name
 
 
 def test_bundled_files_have_their_checksum():

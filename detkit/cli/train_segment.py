@@ -107,7 +107,8 @@ def train_segment(
             Length(default_minutes(minutes, epochs), epochs),
             recipe,
             start=SegmentStart(network, width, start, resume),
-            work=Work(processes or available_cores()),
+            # Each has two pictures at least: their mean is normalised by, and the last map may be one pixel.
+            work=Work(min(processes or available_cores(), batch // 2)),
             progress=percent(advance),
         )
     path = export_segment(outcome.network, out / "segment.onnx", size, class_names, outcome.run)
