@@ -92,6 +92,8 @@ def keys_under(prefix: RemotePath) -> Iterator[str]:
                     yield last[len(start) :]
                 tried = 0
             return
+        except UsageError:
+            raise
         except Exception as error:
             tried += 1
             if tried >= _TRIES or prefix.root.startswith("http") or type(error).__name__ == "InvalidPathError":
@@ -101,7 +103,7 @@ def keys_under(prefix: RemotePath) -> Iterator[str]:
 
 def _listing_reason(prefix: RemotePath, error: Exception) -> str:
     if type(error).__name__ == "InvalidPathError":
-        return f"{_first_line(error)}; name the objects in an @list"
+        return f"{_first_line(error)}; rename that object, or name the others in an @list"
     if prefix.root.startswith("http"):
         return f"{_reason(error)} (it is no WebDAV server); name the pictures in an @list of addresses"
     return _reason(error)

@@ -327,3 +327,17 @@ def test_labelme_groups_of_masks_and_polygons(tmp_path: Path) -> None:
     path.write_text(json.dumps({"shapes": shapes, "imageHeight": 60, "imageWidth": 80, "imagePath": "a.png"}))
     with pytest.raises(Exception, match="no PNG in base64"):
         read_ground_truth(path, shapes=ALL_SHAPES)
+
+
+def test_triangles_are_polygons(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    (folder / "sizes.csv").write_text("file,width,height\na.png,80,60\n")
+    (folder / "a.txt").write_text("0 0.1 0.1 0.3 0.1 0.2 0.3\n0 0.5 0.5 0.2 0.2\n")
+    shapes = read_ground_truth(folder, shapes=ALL_SHAPES).shapes
+    assert shapes.corners is None
+    assert shapes.polygons is not None
+    assert shapes.polygons.counts.tolist() == [1, 0]
+    np.testing.assert_allclose(shapes.polygons.of(0)[0], [[8, 6], [24, 6], [16, 18]])
+    (folder / "a.txt").write_text("0 0.1 0.1 0.3 0.1 0.2 0.3\n0 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n")
+    assert read_ground_truth(folder, shapes=ALL_SHAPES).shapes.corners is None

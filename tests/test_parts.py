@@ -1,6 +1,8 @@
 """Runs in parts: what is joined is what one machine writes, and what is no whole is refused."""
 
 import os
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -114,6 +116,23 @@ def test_jsonl_parts_become_any_format(photos, tmp_path, form):
         part(photos, tmp_path / "all" / "p.jsonl", number, 2)
     Merged.of_folder(PartsFolder(tmp_path / "all" / "p.jsonl.parts")).write(tmp_path / "two" / "o", WRITERS[form])
     assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_frames_of_videos_in_parts(photos, tmp_path, name, form):
+    """A video is one input; its frames are one part's, and what is done again for a broken picture leaves them."""
+    shutil.copy(Path(__file__).parent / "data" / "videos" / "uneven.mp4", photos / "a" / "film.mp4")
+    one, all_ = tmp_path / "one", tmp_path / "all"
+    for number in (1, 2, 3):
+        part(photos, all_ / name, number, 3, format=form)
+    shutil.copy(photos / "b.jpg", photos / "broken.jpg")
+    for number in (1, 2, 3):
+        part(photos, all_ / name, number, 3, format=form, resume=True)
+    merge(all_ / name, files_are_there=True)
+    PartsFolder.beside(all_ / name).remove()
+    whole(photos, one / name, format=form)
+    assert outputs(one) == outputs(all_)
+    assert any(b"film.mp4" in content or "film.mp4" in path for path, content in outputs(one).items())
 
 
 def test_numbers_in_all_stems_are_coco_ids_in_parts_too(photos, tmp_path):

@@ -215,6 +215,12 @@ def test_one_channel_of_probabilities_by_the_sigmoid_that_it_ends_in(tmp_path):
         Segmenter(made("Abs"), mean=[0], std=[255])
 
 
+def test_one_channel_that_is_a_measure_is_no_foreground(make_graph):
+    depth = np.random.default_rng(4).uniform(2, 9, (1, 1, H, W)).astype(np.float32)
+    with pytest.raises(ModelError, match="looks like a measure"):
+        Segmenter(make_graph({"depth": depth}, (1, 3, H, W)))
+
+
 def test_a_sigmoid_for_each_class_is_a_question(make_graph):
     values = np.random.default_rng(2).random((1, 3, H, W)).astype(np.float32)
     graph = make_graph({"y": values}, (1, 3, H, W))
@@ -285,6 +291,12 @@ def test_names_and_colours():
     two = class_palette(Known(2, ("car", "sky"), True), city)[0]
     assert two.colours.tolist() == [[0, 0, 142], [70, 130, 180]]
     assert (class_palette(Known(30), voc)[0].colours == voc_colours(30)).all()
+    ade = palette_named("ade20k")
+    other = class_palette(Known(151), ade)[0]
+    assert (other.names[:2], other.file_ids[:2], other.colours[1].tolist()) == (("other", "wall"), (0, 1), [120] * 3)
+    assert class_palette(Known(151, ("background", *ade.names), True), None)[0].name == "ade20k"
+    with pytest.raises(UsageError, match="has 19 classes, and the network 21"):
+        class_palette(Known(21), city)
     with pytest.raises(ModelError, match="carries 20 class names and has 21"):
         class_palette(Known(21, voc.names[1:], True), None)
     with pytest.raises(UsageError, match="gives 2 names"):

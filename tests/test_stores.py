@@ -11,7 +11,7 @@ import pytest
 
 from detkit import stores
 from detkit.errors import InputError, OutputError, StoreError, UsageError
-from detkit.files import write_atomically, write_bytes
+from detkit.files import read_file, write_atomically, write_bytes
 from detkit.images import read_image
 from detkit.remote import RemotePath, place
 from detkit.runs.run import Output, run
@@ -63,6 +63,10 @@ def test_lists_in_and_of_a_store(s3, tmp_path):
         s3.put(key, b"x")
     s3.put("p/list.txt", b"b/one.jpg\n\na/one.jpg\r\ns3://pictures/p/b/two.jpg\n")
     assert names("@s3://pictures/p/list.txt")[0] == ["b/one.jpg", "a/one.jpg", "two.jpg"]
+    s3.put("p/b/other.txt", b"../a/one.jpg\n./two.jpg\n/p/b/one.jpg\ns3://pictures/p/../x.jpg\n")
+    found, complaints = names("@s3://pictures/p/b/other.txt")
+    assert found == ["a/one.jpg", "b/two.jpg", "b/one.jpg"]  # none leads out of the folder of an output
+    assert complaints == [("s3://pictures/p/../x.jpg", "is no address of an object: a part of it is empty, . or ..")]
     local = tmp_path / "list.txt"
     local.write_text("s3://pictures/p/a/one.jpg\ns3://pictures/p/b/one.jpg\ns3://pictures/p/a/one.jpg\n")
     assert names(f"@{local}")[0] == ["a/one.jpg", "b/one.jpg"]  # each once, told apart by their folders
@@ -94,6 +98,16 @@ def test_a_store_gives_and_takes_what_a_folder_does(s3, cli, photos, tmp_path, o
         }
         assert written or folder == "cut"
         assert {key: s3.get(key) for key in s3.held(f"{folder}/")} == written
+
+
+def test_keys_of_all_kinds(s3):
+    """Characters that mean something in addresses, in patterns and to shells are characters of names."""
+    odd = [f"a{character}b.jpg" for character in "~{}^\\*?#%|<>\"'+&=:` é日[]"] + ["a%2Fb.jpg", "a%20b.jpg"]
+    for name in odd:
+        s3.put(f"odd/{name}", name.encode())
+    items = find_items(["s3://pictures/odd"], print)
+    assert [item.name for item in items] == sorted(odd)
+    assert [read_file(item.path).decode() for item in items] == sorted(odd)
 
 
 def test_an_object_that_is_gone_is_one_picture_and_a_store_that_is_away_is_the_run(s3, photos, tmp_path, monkeypatch):

@@ -222,7 +222,8 @@ def _drawn_shapes(path: Path, shapes: Shapes, images: Images, image_index: NDArr
     try:
         return shapes.drawn(sizes)
     except InputError as error:
-        raise InputError(f"{path}: {error}; name the folder of the images (--images)") from error
+        hint = "; name the folder of the images (--images)" if (sizes <= 0).any() else ""
+        raise InputError(f"{path}: {error}{hint}") from error
 
 
 def _areas_of_shapes(table: GroundTruth) -> NDArray[np.float64]:

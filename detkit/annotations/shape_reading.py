@@ -149,9 +149,12 @@ def _spread(masks: Masks, rows: list[int], sizes: NDArray[np.int64]) -> Masks:
 
 
 def _is_ring(ring: Any) -> bool:
-    return (
-        isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0 and finite_numbers(ring, len(ring)) is not None
-    )
+    """Whether it has three points or more: x1, y1, x2, y2 ... or pairs."""
+    if isinstance(ring, list) and ring and all(isinstance(point, list) and len(point) == 2 for point in ring):
+        ring = [number for point in ring for number in point]
+    if not isinstance(ring, list) or len(ring) < 6 or len(ring) % 2:
+        return False
+    return finite_numbers(ring, len(ring)) is not None
 
 
 def _keypoints(rows: Rows, problems: Problems | None) -> NDArray[np.float64]:

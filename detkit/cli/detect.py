@@ -67,6 +67,8 @@ def run_detection(
     scale = options.scale()
     if not scale.whole and options.report is not None:
         raise UsageError(f"--report is a page of one run on one machine, and {scale.option} makes parts of it")
+    if not scale.whole and options.polygons:
+        raise UsageError(f"--polygons is for a run on one machine, and {scale.option} makes parts of it")
     detecting = Detecting(command, options, build, own, more)
     done = detecting.whole() if scale.whole else detecting.in_parts(scale)
     if not options.quiet:
@@ -136,7 +138,7 @@ class Detecting:
             raise UsageError(f"--polygons is for a run on one machine; {scale.option} keeps the masks, exactly")
         detector, task, output = self._started()
         job = Job(lambda: self._made(*self._built())[1:], self._settings(detector, output), self._reading)
-        progress = RunProgress("parts" if scale.engine else "pictures", shown=not options.quiet)
+        progress = RunProgress("pictures", shown=not options.quiet)
         found = Summary()
         summary = run_at_scale(
             scale,

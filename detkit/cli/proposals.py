@@ -220,7 +220,7 @@ def proposals(
     if not scale.whole:
         here = made(1)
         job = Job(lambda: made(1), settings(here[0]), Reading(workers=threads, readers=readers))
-        progress = RunProgress("parts" if scale.engine else "pictures", shown=not quiet)
+        progress = RunProgress("pictures", shown=not quiet)
         summary = run_at_scale(scale, job, here, listed, progress, counted)
         for name, why in problems:
             summary.failures += 1

@@ -40,6 +40,10 @@ _UNDECIDED = (
     "its one channel holds numbers from 0 to 1 for the trial pictures and the graph ends in no sigmoid: they may be "
     "probabilities or logits"
 )
+_ABOVE = (
+    "its one channel is above 0 everywhere in the trial pictures: it looks like a measure, depth for example, and not "
+    "like logits of a foreground"
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def _map_output(path: Any, name: str, values: Sequence[NDArray[Any]], size: Size
     if whole and low >= 0 and high <= _HIGHEST_ID:
         return MapOutput(name, "ids", last, None, stride)
     if not shares:
-        return MapOutput(name, "logit", last, 1, stride)
+        return Undecided(name, _ABOVE) if low > 0 else MapOutput(name, "logit", last, 1, stride)
     if last_node(path, name, _PASSING) in _SIGMOIDS:
         return MapOutput(name, "probability", last, 1, stride)
     return Undecided(name, _UNDECIDED)

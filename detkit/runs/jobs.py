@@ -112,6 +112,7 @@ def do_part(
             raise UsageError(f"{folder.folder} is a plan of {plan.parts} parts, not of {of}")
         own, names = folder.piece(number)
         whole = plan.whole
+        logger.info("part %d of the plan of %d inputs in %s", number, whole.items, folder.folder)
     path = folder.part(number)
     one = Part(number, of, path, journal_path(path), whole, names)
     if output.resume and _done_before(folder, one, one.header(job.settings, task.names, task.wanted)):
@@ -197,6 +198,8 @@ def run_by(
         if plan is not None:
             plan.check(job.settings, folder.folder)
     if plan is None:
+        if folder.present():
+            logger.warning("%s is left from another run; beginning again (--resume goes on with a plan)", folder.folder)
         folder.remove()
         listing = items()
         plan = make_plan(job, task, output, listing, parts or _parts(len(listing), engine.workers))
@@ -204,7 +207,8 @@ def run_by(
     done, waiting = _sorted_out(folder, plan, summary)
     if done:
         logger.info("%d of %d parts were done already", done, plan.parts)
-    listener.started(len(waiting))
+    pictures = {number: _length(plan, number) for number in waiting}
+    listener.started(sum(pictures.values()))
     listener.resumable(folder.folder)
     began = time.monotonic()
     try:
@@ -215,7 +219,8 @@ def run_by(
             summary.take(one.summary)
             for name, why in one.failures:
                 listener.failed(name, why)
-            listener.finished_one()
+            for _ in range(pictures[one.number]):
+                listener.finished_one()
     finally:
         listener.ended()
     summary.seconds = time.monotonic() - began
@@ -225,6 +230,11 @@ def run_by(
     Merged.of_folder(folder).write(output.path, output.writer(), ids, each, files_are_there=True)
     folder.remove()
     return summary
+
+
+def _length(plan: Plan, number: int) -> int:
+    """How many inputs a part has."""
+    return len(range(plan.whole.items)[stretch(plan.whole.items, number, plan.parts)])
 
 
 def _parts(items: int, workers: int) -> int:

@@ -7,6 +7,7 @@ import io
 import itertools
 import logging
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -185,7 +186,7 @@ def _listed(source: str, lines: Iterable[str], folder: Place, complain: Complain
             yield from _in_store(RemotePath.parse(text), complain)
             continue
         if isinstance(folder, RemotePath):
-            yield folder / text, folder
+            yield _beside_list(folder, text)
             continue
         path = Path(text)
         if not path.is_absolute() and not path.exists() and (folder / path).exists():
@@ -198,6 +199,14 @@ def _listed(source: str, lines: Iterable[str], folder: Place, complain: Complain
             yield path, path.parents[len(Path(text).parts) - 1] if keeps else path.parent
     if empty:
         complain(source, "names no source")
+
+
+def _beside_list(folder: RemotePath, text: str) -> tuple[RemotePath, RemotePath]:
+    """What a line of a list in a store names: a key beside the list, or after a slash one of the store."""
+    key = posixpath.normpath(text if text.startswith("/") else f"/{folder.key}/{text}").strip("/")
+    path = RemotePath(folder.root, key)
+    keeps = not text.startswith("/") and ".." not in text.split("/")  # as of listed paths on disk
+    return path, folder if keeps else path.parent
 
 
 def _in_remote_list(source: str, path: RemotePath, complain: Complain) -> Iterator[tuple[Place, Place]]:
@@ -213,6 +222,9 @@ def _in_remote_list(source: str, path: RemotePath, complain: Complain) -> Iterat
 
 def _in_store(path: RemotePath, complain: Complain) -> Iterator[tuple[Place, Place]]:
     """An object that is named as a picture or a video is, or all of those under a prefix."""
+    if path.key and not {"", ".", ".."}.isdisjoint(path.key.split("/")):
+        complain(str(path), "is no address of an object: a part of it is empty, . or ..")
+        return
     if is_picture(path.name) or is_video(path.name) or unread_kind(path.name):
         yield path, path.parent
         return

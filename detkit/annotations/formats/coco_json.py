@@ -337,8 +337,8 @@ def _shapes_of(
     masks = None if segments is None else segments.parsed([row.get("segmentation") for row in rows])
     try:
         return shapes_of(rows, wanted, sizes, problems, masks)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"{path}: holds a segmentation that is not valid JSON: {error.msg}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: holds a segmentation that is not valid JSON: {error}") from error
 
 
 def _first_of(problems: Problems) -> str:

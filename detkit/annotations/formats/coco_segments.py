@@ -6,6 +6,7 @@ text, so they are parsed some at a time, where they are wanted at all.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,11 @@ class Segments:
         for begin in range(0, len(places), _TOGETHER):
             some = places[begin : begin + _TOGETHER]
             texts = [self._text(place) if isinstance(place, int) else orjson.dumps(place) for place in some]
-            yield orjson.loads(b"[" + b",".join(texts) + b"]")
+            whole = b"[" + b",".join(texts) + b"]"
+            try:
+                yield orjson.loads(whole)
+            except orjson.JSONDecodeError:  # NaN and Infinity, which Python's json writes
+                yield json.loads(whole)
 
     def _text(self, place: int) -> bytes:
         return self.texts[place] if place >= 0 else b"[]"

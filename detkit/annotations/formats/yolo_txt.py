@@ -27,7 +27,7 @@ from detkit.annotations.building import Builder, Contents, with_classes
 from detkit.annotations.by_picture import class_positions, pictures_of
 from detkit.annotations.columns import finite_numbers, whole_number
 from detkit.annotations.format import Format, Request
-from detkit.annotations.formats.yolo_columns import Known, reading_of
+from detkit.annotations.formats.yolo_columns import Known, Reading, reading_of
 from detkit.annotations.formats.yolo_data_file import Label, read_data_yaml
 from detkit.annotations.label_files import OTHER_TEXTS as OTHER_TEXTS
 from detkit.annotations.label_files import LabelLines, holds_labels, label_file, label_files, label_folder
@@ -252,27 +252,32 @@ def _columns(case: _Case, entries: Sequence[tuple[str, list[float]]]) -> tuple[F
         rows.setdefault(len(numbers) - 1, []).append(row)
     known = Known(case.kpt_shape, sum(length > 6 for length in rows) > 2, case.kind.replace("corners", "polygon"))
     boxes, scores = np.zeros((len(entries), 4)), np.full(len(entries), np.nan)
-    # Polygons vary in length; where all have four corners they are turned boxes.
-    four = {length for length in rows if length > 6} <= {8, 9} and case.kind != "polygon"
-    if case.kind == "corners" and not four:
-        own = next(own for length, own in rows.items() if length > 6 and length not in (8, 9))
-        raise InputError(f"{case.path}: {entries[own[0]][0]} has {len(entries[own[0]][1]) - 1} numbers behind the "
-                         "class, and a turned box has 8, or 9 with its score")  # fmt: skip
-    beside: Points = {}
+    readings: dict[int, Reading] = {}
+    columns: dict[int, Floats] = {}
     for length, own in sorted(rows.items()):
-        columns = np.array([entries[row][1][1:] for row in own])
-        where = entries[own[0]][0]
+        columns[length] = np.array([entries[row][1][1:] for row in own])
         try:
-            reading = reading_of(columns, known)
+            readings[length] = reading_of(columns[length], known)
         except ValueError as error:
             raise InputError(
-                f"{case.path}: the {length} numbers behind the class ({where}) may be a box with key points or a "
-                f"polygon; put a data.yaml with kpt_shape: [count, 2] beside the labels, or kpt_shape: [0, 2] for "
-                f"none; or say that the format is yolo-pose or yolo-seg"
+                f"{case.path}: the {length} numbers behind the class ({entries[own[0]][0]}) may be a box with key "
+                f"points or a polygon; put a data.yaml with kpt_shape: [count, 2] beside the labels, or kpt_shape: "
+                f"[0, 2] for none; or say that the format is yolo-pose or yolo-seg"
             ) from error
-        found = reading.take(columns)
+    # Polygons vary in length; where all have four corners they are turned boxes.
+    polygons = [length for length, reading in readings.items() if reading.kind == "polygon"]
+    other = next((length for length in polygons if length not in (8, 9)), None)
+    if case.kind == "corners" and other is not None:
+        where = entries[rows[other][0]][0]
+        raise InputError(f"{case.path}: {where} has {other} numbers behind the class; a turned box has 8, or 9 with "
+                         "its score")  # fmt: skip
+    are_turned = other is None and case.kind != "polygon"
+    beside: Points = {}
+    for length, reading in readings.items():
+        own, where = rows[length], entries[rows[length][0]][0]
+        found = reading.take(columns[length])
         boxes[own], scores[own] = found.boxes, found.scores
-        kind = "corners" if reading.kind == "polygon" and four else reading.kind
+        kind = "corners" if reading.kind == "polygon" and are_turned else reading.kind
         if reading.what and not (case.shapes and kind == (case.kind or "box")):
             case.problems.add(f"lines that are read as {_said(case, reading.what, kind)}", where, len(own))
         if found.points is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from detkit.classes import classes_called
 from detkit.errors import ModelError, UsageError
 from detkit.label_maps.palettes import IGNORED, PALETTES, Palette, plain_palette, voc_colours
@@ -39,13 +41,29 @@ def class_palette(known: Known, wanted: Palette | None) -> tuple[Palette, str]:
 
     ModelError where names and channels are not equally many, UsageError where what the user gives does not fit.
     """
+    if wanted is not None and _begins_at_one(wanted) and known.count == len(wanted) + 1:
+        wanted = with_other(wanted)
     names, assumed = _names(known, wanted)
     if wanted is not None:
         return _coloured(names, wanted), assumed
-    for palette in PALETTES.values():
+    for palette in (*PALETTES.values(), *map(with_other, filter(_begins_at_one, PALETTES.values()))):
         if _same_classes(names, palette.names):
             return replace(palette, names=names), assumed
     return plain_palette(names), assumed
+
+
+def with_other(palette: Palette) -> Palette:
+    """A palette whose files have 0 for no class, for networks that count this as their first one.
+
+    Others were trained with "reduce zero label": their classes begin with the data set's first.
+    """
+    colours = np.concatenate((np.array([palette.void_colour], np.uint8), palette.colours))
+    names = ("other", *palette.names)
+    return replace(palette, names=names, colours=colours, file_ids=tuple(range(len(names))), void=(IGNORED,))
+
+
+def _begins_at_one(palette: Palette) -> bool:
+    return palette.file_ids == tuple(range(1, len(palette) + 1))
 
 
 def _names(known: Known, wanted: Palette | None) -> tuple[tuple[str, ...], str]:
@@ -66,7 +84,8 @@ def _names(known: Known, wanted: Palette | None) -> tuple[tuple[str, ...], str]:
     if wanted is not None and len(wanted) == count:
         return wanted.names, ""
     if known.count == 1:
-        return _TWO, ""
+        line = "it carries no class names: its one channel is read as a foreground; --names changes that"
+        return _TWO, "" if known.carries else line
     if count is None:
         if wanted is not None:
             return wanted.names, ""
@@ -102,6 +121,8 @@ def _coloured(names: tuple[str, ...], wanted: Palette) -> Palette:
         return replace(wanted, names=names)
     if wanted.name == "voc":  # whose map has a colour for every number
         return replace(plain_palette(names), colours=voc_colours(len(names)))
+    if all(name.isdecimal() for name in names):
+        raise UsageError(f"the palette {wanted.name} has {len(wanted)} classes, and the network {len(names)}")
     places = [classes_called(name, wanted.names)[:1] for name in names]
     if not all(places):
         missing = next(name for name, place in zip(names, places, strict=True) if not place)
