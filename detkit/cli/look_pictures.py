@@ -109,7 +109,7 @@ def look_at(sources: list[str], wanted: Wanted, looking: Looking) -> int:
         try:
             records.append({"file": item.name, **look.at(item, first=not records)})
         except InputError as error:
-            complain(item.name, str(error))
+            complain(item.name, str(error).removeprefix(f"{item.path}: "))
     sheets = look.projections([item for item in items if not item.video], complain) if wanted.projection else []
     if looking.json is not None:
         write_figures(
@@ -363,7 +363,7 @@ def _reads(item: Item, complain: Complain) -> bool:
     try:
         read_image(item.path)
     except InputError as error:
-        complain(item.name, str(error))
+        complain(item.name, str(error).removeprefix(f"{item.path}: "))
         return False
     return True
 

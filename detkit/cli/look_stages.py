@@ -48,7 +48,7 @@ def write_stages(
         try:
             stages = list(stages_of(model, read_image(item.path), runtime, conf))
         except InputError as error:
-            complain(item.name, str(error))
+            complain(item.name, str(error).removeprefix(f"{item.path}: "))
             continue
         for number, stage in enumerate(stages if folder is not None else (), start=1):
             assert folder is not None

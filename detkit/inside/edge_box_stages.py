@@ -46,6 +46,7 @@ def edge_box_stages(image: Image, threads: int) -> Iterator[Stage]:
     )  # fmt: skip
     found = boxes_of_edges(edges, parameters, max_proposals=2000, threads=threads)
     if not len(found.boxes):
+        yield Stage("result", "Proposals", "No box encloses a contour.", _PAPER + "3.4", image, {"proposals": 0})
         return
     box = found.boxes[0]
     x1, y1, x2, y2 = (round(float(side) - 0.5) for side in box)

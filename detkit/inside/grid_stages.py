@@ -42,14 +42,18 @@ def grid_stages(subject: DetectionNetwork, image: Image, conf: float) -> Iterato
     candidates = yolo.decode(outputs, 0, placement.size)
     before = Detections(placement.undo(candidates.boxes), candidates.scores, candidates.class_ids, yolo.names)
     after = yolo.suppress(candidates, placement)
-    if yolo.head.nms:
+    # Turned boxes are suppressed by another overlap, which upright boxes around them would not show.
+    if yolo.head.nms and not yolo.reading.layout.turned:
         yield from suppression_stages(image, before, yolo.iou, after, _GREEDY)
     else:
         from detkit.drawing import draw
 
         yield Stage(
             "result", "The result",
-            f"{len(after)} boxes above {conf:g}; the network suppresses by itself, or needs no suppression.",
+            f"{len(after)} boxes above {conf:g}; " + (
+                "turned boxes are suppressed as their exporter does." if yolo.head.nms
+                else "the network suppresses by itself, or needs no suppression."
+            ),
             "", draw(image, after), {"detections": after.to_dicts()},
         )  # fmt: skip
 

@@ -125,8 +125,9 @@ def suppression_stages(
                         "class": before.names and before.name_of(int(before.class_ids[k])), "suppressed": fallen[k]}
                        for k in sorted(fallen, key=lambda k: -float(before.scores[k]))]},
     )  # fmt: skip
+    best = f": the best of the {len(survivors)}." if len(after) < len(survivors) else "."
     yield Stage(
-        "result", "The result", f"{_boxes(len(after))}.", source, draw(image, after),
+        "result", "The result", f"{_boxes(len(after))}{best}", source, draw(image, after),
         {"detections": after.to_dicts()},
     )  # fmt: skip
 
