@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from detkit.cli.network_options import NETWORK, ColorOption, FitOption, MeanOption, SizeOption, StdOption, numbers
 from detkit.cli.options import (
     DeviceOption,
     MaxPixelsOption,
@@ -20,14 +21,13 @@ from detkit.cli.options import (
     VerboseOption,
     WorkersOption,
 )
-from detkit.cli.yolo import Color, FitChoice, numbers
 from detkit.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from detkit.runs.run import Run
     from detkit.runs.segmented import Totals
 
-_CLASSES, _NETWORK, _OUTPUT, _RUN = "Classes", "The network", "Output", "How it runs"
+_CLASSES, _OUTPUT, _RUN = "Classes", "Output", "How it runs"
 
 
 class SharesFormat(str, Enum):
@@ -113,40 +113,21 @@ def segment(
     output: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The output with the map, where the graph has several.", rich_help_panel=_NETWORK
+            metavar="NAME", help="The output with the map, where the graph has several.", rich_help_panel=NETWORK
         ),
     ] = None,
     conf: Annotated[
         float | None,
         typer.Option(
             min=0, max=1, help="Of a network with a sigmoid for each class: what a probability has to be above.",
-            rich_help_panel=_NETWORK,
+            rich_help_panel=NETWORK,
         ),
     ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(min=32, help="Side of the input, where the graph leaves it open.", rich_help_panel=_NETWORK),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N[,N,N]", help="What is taken from pixels of 0 to 255, each channel.", rich_help_panel=_NETWORK
-        ),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(metavar="N[,N,N]", help="What they are then divided by.", rich_help_panel=_NETWORK),
-    ] = None,
-    color: Annotated[
-        Color | None, typer.Option(help="Order of the channels.", rich_help_panel=_NETWORK, show_default=False)
-    ] = None,
-    fit: Annotated[
-        FitChoice | None,
-        typer.Option(
-            help="How a picture is brought to the input's size: padded on all sides, at the end, or stretched.",
-            rich_help_panel=_NETWORK, show_default=False,
-        ),
-    ] = None,
+    size: SizeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    color: ColorOption = None,
+    fit: FitOption = None,
     resume: ResumeOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from detkit.images import Image
     from detkit.runs.run import Pictures
 
-_NETWORK = "The network"
+from detkit.cli.network_options import NETWORK
 
 
 @detection_command
@@ -54,7 +54,7 @@ def slide(
         typer.Option(
             metavar="FILE",
             help="Class names: a file (one a line, or JSON), coco or voc.",
-            rich_help_panel=_NETWORK,
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     background: Annotated[
@@ -62,7 +62,7 @@ def slide(
         typer.Option(
             metavar="NAME",
             help="The class that stands for nothing. Default: one named so.",
-            rich_help_panel=_NETWORK,
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     dense: Annotated[
@@ -70,7 +70,7 @@ def slide(
         typer.Option(
             "--dense/--no-dense",
             help="Whole levels through the network, or window by window. Default: whole levels where that is exact.",
-            rich_help_panel=_NETWORK,
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     group: GroupOption = Group.maxima,

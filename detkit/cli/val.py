@@ -12,6 +12,7 @@ import typer
 
 from detkit.cli.console import counted, say, start_logging
 from detkit.cli.evaluate import EvalOptions, Protocol, measure
+from detkit.cli.network_options import MultiLabelOption
 from detkit.cli.options import DetectionOptions, fields_of, parameters_of, with_parameters
 from detkit.errors import ExitStatus, InputError, UsageError
 
@@ -56,13 +57,7 @@ def _val(
         float | None,
         typer.Option(min=0, max=1, help="Suppress boxes that overlap a better one more. Default: the detector's own."),
     ] = None,
-    multi_label: Annotated[
-        bool | None,
-        typer.Option(
-            "--multi-label/--single-label",
-            help="Count a box for every class above --conf, or for its best. Default: the exporter's own.",
-        ),
-    ] = None,
+    multi_label: MultiLabelOption = None,
     protocol: Annotated[
         BoxProtocol,
         typer.Option(help="coco: 101 points at .50:.05:.95; voc: area under the curve; voc07: eleven points."),
