@@ -41,12 +41,15 @@ def test_it_runs_every_method_and_leaves_pictures(one, tmp_path, capfd):
     shown, said = capfd.readouterr()
     assert not stop.value.code, said
     commands = [line for line in shown.splitlines() if line.startswith("$ ")]
-    assert len(commands) == len(list(demo_commands(tmp_path))) == 7
+    assert len(commands) == len(list(demo_commands(tmp_path))) == 8
     for command in commands:
         found, drawn = (command.split(option)[1].split()[0] for option in (" -o ", " --draw "))
-        (record,) = map(json.loads, (tmp_path / found).read_text().splitlines())
-        assert record["file"] == "a.png"
-        assert "error" not in record
+        if "segment" in command:
+            assert (tmp_path / found / "a.png").is_file()
+        else:
+            (record,) = map(json.loads, (tmp_path / found).read_text().splitlines())
+            assert record["file"] == "a.png"
+            assert "error" not in record
         assert (tmp_path / drawn / "a.png").is_file()
         assert f"detkit: the picture: {drawn}/a.png\n" in said
     assert (tmp_path / "x" / "hog-detect" / "glyphs" / "a" / "hog.png").is_file()
@@ -62,5 +65,5 @@ def test_it_replaces_no_picture_and_goes_on_past_one_that_cannot_be_read(one, tm
     shown, said = capfd.readouterr()
     assert (stop.value.code, shown) == (1, "")
     assert own.read_bytes() == b"mine"
-    assert len(said.splitlines()) == 7
+    assert len(said.splitlines()) == 8
     assert len(list((tmp_path / "detkit-demo").glob("*.jsonl"))) == 7

@@ -49,6 +49,7 @@ def demo_commands(out: Path) -> Iterator[tuple[str, list[str]]]:
         ("fast-rcnn", "Fast R-CNN: regions from outside, one map of features", ["rcnn", "--variant", "fast"]),
         ("rcnn", "R-CNN: the network looks at every region by itself", ["rcnn", "--variant", "rcnn"]),
         ("proposals", "Selective search: regions that may hold anything, the best twenty drawn", ["proposals"]),
+        ("segment", "A deconvolution network: a class for every pixel", ["segment"]),
         ("slide", "A classifier of 1,000 classes at every place and size", ["slide"]),
         ("hog-detect", "HOG: whole, upright people only; these pictures show none", ["hog-detect"]),
     )
@@ -61,4 +62,5 @@ def demo_commands(out: Path) -> Iterator[tuple[str, list[str]]]:
     }
     for name, about, (command, *variant) in rows:
         arguments = [str(out / "pictures"), *variant, *own.get(name, [])]
-        yield about, [command, *arguments, "--draw", str(out / name), "-o", str(out / f"{name}.jsonl")]
+        result = out / (f"{name}-maps" if name == "segment" else f"{name}.jsonl")
+        yield about, [command, *arguments, "--draw", str(out / name), "-o", str(result)]
