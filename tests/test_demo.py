@@ -63,7 +63,8 @@ def test_it_replaces_no_picture_and_goes_on_past_one_that_cannot_be_read(one, tm
     with pytest.raises(SystemExit) as stop:
         app(["demo", "-q"])
     shown, said = capfd.readouterr()
-    assert (stop.value.code, shown) == (1, "")
+    assert stop.value.code == 1
+    assert [json.loads(line)["file"] for line in shown.splitlines()] == ["a.png"]  # the shares of `segment`
     assert own.read_bytes() == b"mine"
     assert len(said.splitlines()) == 8
     assert len(list((tmp_path / "detkit-demo").glob("*.jsonl"))) == 7
