@@ -122,7 +122,11 @@ def _edit(random: Random, model: Any) -> None:
     elif field.cpp_type == field.CPPTYPE_ENUM:
         value = random.choice([value.number for value in field.enum_type.values])
     else:
-        value = random.choice(numbers if "32" in field.type.__repr__() or field.cpp_type == 1 else (*numbers, 2**62))
+        if field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64):
+            numbers = tuple(map(abs, numbers[:-1]))
+        value = random.choice(
+            (*numbers, 2**62) if field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64) else numbers
+        )
     if field.is_repeated:
         values = getattr(message, field.name)
         if len(values) and random.random() < 0.7:

@@ -55,7 +55,10 @@ def _entries(request: Request) -> Iterator[tuple[str, list[Any]]]:
             request.problems.add("entries without a filename, left out", key)
             continue
         regions = entry.get("regions", [])
-        yield entry["filename"], list(regions.values()) if isinstance(regions, dict) else list(regions)
+        if not isinstance(regions, dict | list):
+            request.problems.add("regions that are no list, left out", key)
+            regions = []
+        yield entry["filename"], list(regions.values()) if isinstance(regions, dict) else regions
 
 
 def _csv_entries(request: Request) -> Iterator[tuple[str, list[Any]]]:

@@ -272,7 +272,7 @@ def _columns(case: _Case, entries: Sequence[tuple[str, list[float]]]) -> tuple[F
             ) from error
         found = reading.take(columns)
         boxes[own], scores[own] = found.boxes, found.scores
-        kind = "corners" if reading.kind == "polygon" and four else reading.kind
+        kind = "corners" if reading.kind == "polygon" and four and length in (8, 9) else reading.kind
         if reading.what and not (case.shapes and kind == (case.kind or "box")):
             case.problems.add(f"lines that are read as {_said(case, reading.what, kind)}", where, len(own))
         if found.points is not None:
