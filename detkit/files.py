@@ -190,6 +190,8 @@ def tail_of(path: str | os.PathLike[str], length: int) -> bytes | None:
         from detkit.stores import read_tail
 
         return read_tail(path, length)
+    if is_device(path):
+        return None
     try:
         with open(path, "rb") as file:
             file.seek(-min(length, os.fstat(file.fileno()).st_size), os.SEEK_END)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detkit.dataset import Categories, GroundTruth, Images, Predictions
-from detkit.metrics import coco
+from detkit.metrics import coco, overlaps
 from detkit.metrics.matching import match_greedily
 from detkit.metrics.overlaps import overlapping_pairs
 from detkit.metrics.ranking import falling_order, sorted_order
@@ -254,6 +254,29 @@ def test_overlaps_equal_pycocotools_to_the_last_bit() -> None:
     ours = np.zeros((300, 200))
     ours[pairs.detection, pairs.truth] = pairs.iou
     assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_crowded_cells_give_the_same_pairs(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """True boxes that are looked up by their left side, widths from thousandths to thousands, some odd."""
+    rng = np.random.default_rng(seed)
+
+    def boxes(count: int) -> np.ndarray:
+        sides = rng.random((count, 4)) * 100
+        sides[:, 2:] = np.exp(rng.normal(1, 2, (count, 2)))
+        for column, value in ((2, 0.0), (2, -1.0), (0, np.nan), (2, 1e20)):
+            sides[rng.random(count) < 0.01, column] = value
+        return np.round(sides) if seed % 2 else sides
+
+    cells, truth_cells = rng.integers(0, 3, 500), rng.integers(0, 3, 700)
+    given = cells, boxes(500), truth_cells, boxes(700), rng.random(700) < 0.1, 1e-9
+    every = overlapping_pairs(*given)
+    monkeypatch.setattr(overlaps, "_CROWDED", 10)
+    found = overlapping_pairs(*given)
+    assert len(every) > 1000
+    assert np.array_equal(found.detection, every.detection)
+    assert np.array_equal(found.truth, every.truth)
+    assert np.array_equal(found.iou, every.iou)
 
 
 def one_box(**fields: Any) -> tuple[Json, list[Json]]:

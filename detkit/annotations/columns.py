@@ -65,13 +65,17 @@ def flag_column(values: Sequence[Any]) -> NDArray[np.bool_]:
 
 
 def whole_number(value: object) -> int | None:
-    """`value` as an int where it is one: 3, 3.0, "3" or "3.0"; else None."""
+    """`value` as an int where it is one: 3, 3.0, "3" or "3.0"; else None, and so beyond the numbers of 64 bits."""
     if isinstance(value, int):
-        return int(value)
+        return _held(int(value))
     if isinstance(value, str):
         try:
-            return int(value)
+            return _held(int(value))
         except ValueError:
             pass
     number = finite_numbers([value], 1)
-    return int(number[0]) if number and number[0].is_integer() else None
+    return _held(int(number[0])) if number and number[0].is_integer() else None
+
+
+def _held(number: int) -> int | None:
+    return number if -(2**63) <= number < 2**63 else None

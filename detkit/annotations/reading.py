@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def _read(
     request = replace(_request(path, names, images), part=part, shapes=shapes)
     problems, sizes = request.problems, request.sizes
     with paused_gc():
-        contents = form.read(request)
+        with _enough_memory(path):
+            contents = form.read(request)
         assert isinstance(contents, Contents)  # Predictions are read for a target only
         ground_truth = contents.ground_truth
         _need_sizes(path, contents, problems)
@@ -159,7 +161,8 @@ def read_predictions(
     request = replace(_request(path, names, images), target=ground_truth, match=match, shapes=shapes)
     problems = request.problems
     with paused_gc():
-        found = form.read(request)
+        with _enough_memory(path):
+            found = form.read(request)
         if isinstance(found, Contents):
             _need_boxes(path, found, problems)
         predictions = found if isinstance(found, Predictions) else _aligned(path, found, ground_truth, problems)
@@ -169,6 +172,14 @@ def read_predictions(
         _note_strangers(problems, ground_truth, predictions)
         problems.log()
     return predictions
+
+
+@contextmanager
+def _enough_memory(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(f"{path}: needs more memory than there is; are the sizes in it right?") from error
 
 
 def _split(path: PathLike) -> tuple[Path, str]:

@@ -19,6 +19,7 @@ from detkit.annotations.label_files import label_files, label_folder
 from detkit.annotations.problems import quoted, shorten
 from detkit.annotations.text_files import files_under, inner_folder, lines_of, read_head
 from detkit.errors import InputError
+from detkit.files import opened
 
 _FILES_LOOKED_AT = 50
 _DEPTH = 3
@@ -198,9 +199,10 @@ def _texts(folder: Path, files: list[str]) -> Format | None:
     """The format of the first line that is there; empty label files alone are those of the format that has them."""
     understood = False
     for file in files[: 20 * _FILES_LOOKED_AT]:
-        if not (folder / file).stat().st_size:
-            understood = True
-            continue
+        with opened(folder / file) as content:
+            if not content.read(1):
+                understood = True
+                continue
         text = read_head(folder / file).decode("utf-8", "replace")
         form = format_of_line(next((line for line in lines_of(text) if line.strip()), ""))
         if form is not None:

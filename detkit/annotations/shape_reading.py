@@ -132,7 +132,7 @@ def _rle(encoded: list[dict[str, Any]], sizes: NDArray[np.int64]) -> Masks:
     own = sizes.copy()
     for row in np.flatnonzero((own <= 0).any(axis=1)).tolist():
         numbers = finite_numbers(encoded[row].get("size"), 2)
-        if numbers is None:
+        if numbers is None or not all(0 <= number < 2**31 for number in numbers):
             raise InputError(f"a mask has the size {encoded[row].get('size')}, and not a height and a width")
         own[row] = np.array(numbers, np.int64)
     return Masks.from_coco(encoded, own)

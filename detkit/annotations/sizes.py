@@ -15,7 +15,7 @@ from detkit.annotations.building import images_table
 from detkit.annotations.columns import whole_number
 from detkit.annotations.finding import UNKNOWN
 from detkit.annotations.formats.csv_table import csv_writer
-from detkit.annotations.text_files import check_file, files_under, read_text
+from detkit.annotations.text_files import check_file, files_under, read_text, readable_csv
 from detkit.dataset import Images
 from detkit.errors import InputError
 from detkit.files import opened, reason
@@ -117,7 +117,9 @@ def read_size_table(path: Path) -> list[tuple[str, int, int]]:
     if not {"file", "width", "height"} <= set(header):
         raise InputError(f"{path}: is neither a folder of images nor a table of sizes (CSV: file,width,height)")
     rows = []
-    for number, cells in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+    with readable_csv(path):
+        table = list(csv.reader(io.StringIO(text, newline="")))
+    for number, cells in enumerate(table, 1):
         if number == 1 or not cells:
             continue
         by_name = dict(zip(header, cells, strict=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import gc
 import json
 import os
@@ -70,6 +71,15 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
+
+
+@contextmanager
+def readable_csv(path: Path) -> Iterator[None]:
+    """A block that takes a CSV file apart: InputError where it is none, or has a cell beyond what csv reads."""
+    try:
+        yield
+    except csv.Error as error:
+        raise InputError(f"{path}: cannot be read as CSV: {error}") from error
 
 
 def lines_of(text: str) -> list[str]:

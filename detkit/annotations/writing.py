@@ -39,11 +39,16 @@ def write_ground_truth(
     OutputError where it cannot be written, where a class has no name and the format goes by names, or where the format
     needs image sizes that are not known.
     """
-    path = Path(path)
-    form = find_format(format)
+    try:
+        return _write(ground_truth, Path(path), find_format(format), images)
+    except MemoryError as error:
+        raise OutputError(f"{path}: needs more memory than there is; are the sizes of the pictures right?") from error
+
+
+def _write(ground_truth: GroundTruth, path: Path, form: Format, images: str | os.PathLike[str] | None) -> list[str]:
     _check_class_names(ground_truth, form)
     made = fitted(ground_truth, form)
-    lost = [*made.lost, *losses(ground_truth, format)]
+    lost = [*made.lost, *losses(ground_truth, form.name)]
     ground_truth = made.ground_truth
     if not form.folder:
         if os.path.isdir(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ _PROVIDERS = {
 }
 # What "auto" tries, best first. TensorRT builds an engine for minutes and is taken only when asked for.
 _AUTO = ("cuda", "directml", "coreml", "openvino")
+
+# Of an input: half a billion, 400 pictures of 640 x 640.
+_MOST_NUMBERS = 1 << 29
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -91,9 +95,15 @@ class Network:
             if device != "auto":
                 raise DeviceError(f"device {device!r}: {failed} and offers {self.provider}; --device cpu accepts that")
             logger.warning("%s; running on %s", failed, self.provider)
-        self.inputs = tuple(_tensor_info(value) for value in self._session.get_inputs())
-        self.outputs = tuple(_tensor_info(value) for value in self._session.get_outputs())
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            self.inputs = tuple(_tensor_info(value) for value in self._session.get_inputs())
+            self.outputs = tuple(_tensor_info(value) for value in self._session.get_outputs())
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{path}: the file is damaged: its names or metadata are not UTF-8") from error
+        for info in self.inputs:
+            if math.prod(axis or 1 for axis in info.shape) > _MOST_NUMBERS:
+                raise ModelError(f"{path}: the input {info} is larger than any that can be given")
 
     def about(self) -> str:
         """The file, what runs it, and in how many threads."""
@@ -130,6 +140,8 @@ class Network:
                 options,
                 providers=[name for name, _ in providers],
                 provider_options=[settings for _, settings in providers],
+                # With nothing else to try, it would print the error on stdout and try again.
+                enable_fallback=int(len(providers) > 1),
             )
         except Exception as error:
             raise ModelError(f"{self.path}: cannot be loaded: {_first_line(error)}") from error

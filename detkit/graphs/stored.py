@@ -174,8 +174,12 @@ def refuse_data_outside(path: str | os.PathLike[str]) -> None:
     """
     folder = Path(path).resolve().parent
     for location in sorted({tensor.location for tensor in stored_tensors(path)} - {""}):
-        if not (folder / location).resolve().is_relative_to(folder):
-            raise ModelError(f"{path}: refused: its weights lie outside its own folder, in {location!r}")
+        try:
+            inside = (folder / location).resolve().is_relative_to(folder)
+        except (OSError, RuntimeError, ValueError):  # no name of a file, or links in a circle
+            inside = False
+        if not inside:
+            raise ModelError(f"{path}: refused: its weights lie outside its own folder, in {location[:80]!r}")
 
 
 Found = TypeVar("Found")
@@ -192,7 +196,7 @@ def _looked_into(path: str | os.PathLike[str], look: Callable[[memoryview], Foun
                 raise ModelError(f"{path}: is empty (0 bytes)")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
                 return look(view)
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: is not an ONNX file, or is damaged") from error
 
 

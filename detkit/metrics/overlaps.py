@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+_CROWDED = 512  # true boxes in a cell from which those beside a detection are looked up, not gone through
 CHUNK = 1 << 18  # pairs looked at together: their columns stay in the processor's cache
 
 
@@ -49,23 +51,70 @@ def overlapping_pairs(
     rows                      int64 (D,), where detection d is `boxes[rows[d]]`; without it, `boxes[d]`
 
     A cell is a number for what may be compared: image * K + class, or the image alone. Time is linear in the pairs
-    that share a cell; memory in the pairs found.
+    that share a cell, and where that has very many boxes in those near each other from left to right; memory in the
+    pairs found.
     """
     order = np.argsort(truth_cells, kind="stable")
     begin, count = _spans(truth_cells.take(order), cells)
     reached = np.flatnonzero(count)  # detections that share a cell with any true box
+    begin, count = begin.take(reached), count.take(reached)
     sides = np.ascontiguousarray(boxes.take(reached if rows is None else rows.take(reached), axis=0).T)
+    owner = None
+    if count.max(initial=0) > _CROWDED:
+        order, owner, begin, count = _narrowed(order, begin, count, sides, truth_boxes)
     truth_sides = np.ascontiguousarray(truth_boxes.take(order, axis=0).T)
     crowd = truth_crowd.take(order) if truth_crowd.any() else None
 
     found = []
-    for index, truth in _candidates(begin.take(reached), count.take(reached)):
+    for index, truth in _candidates(begin, count):
+        index = index if owner is None else owner.take(index)
         index, truth, iou = _overlaps(sides, truth_sides, crowd, index, truth, min_iou)
         found.append((reached.take(index), truth, iou))
     if not found:
         return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     detection, truth, iou = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Pairs(detection, order.take(truth), iou)
+    pairs = Pairs(detection, order.take(truth), iou)
+    if owner is None:
+        return pairs
+    place = np.lexsort((pairs.truth, pairs.detection))
+    return Pairs(pairs.detection.take(place), pairs.truth.take(place), pairs.iou.take(place))
+
+
+def _narrowed(
+    order: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    count: NDArray[np.int64],
+    sides: NDArray[np.float64],
+    truth_boxes: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(order, owner, begin, count): several short spans of true boxes in place of the one of a crowded cell.
+
+    Span s of the new `order` belongs to detection `owner[s]`. In a crowded cell the true boxes are sorted by the power
+    of two of their width, then by their left side, so that those of one power that may reach a detection are a stretch.
+    """
+    order = order.copy()
+    plain, crowded = np.flatnonzero(count <= _CROWDED), np.flatnonzero(count > _CROWDED)
+    spans = [(plain, begin.take(plain), count.take(plain))]
+    crowded = crowded[np.argsort(begin.take(crowded), kind="stable")]
+    for own in np.split(crowded, np.flatnonzero(np.diff(begin.take(crowded))) + 1):
+        first, size = int(begin[own[0]]), int(count[own[0]])
+        rows = order[first : first + size]
+        lefts, widths = truth_boxes[rows, 0], truth_boxes[rows, 2]
+        powers = np.frexp(np.maximum(widths, 0))[1]
+        place = np.lexsort((lefts, powers))
+        order[first : first + size] = rows[place]
+        lefts, widths, powers = lefts[place], widths[place], powers[place]
+        left, right = sides[0].take(own), sides[0].take(own) + sides[2].take(own)
+        edges = [0, *(np.flatnonzero(np.diff(powers)) + 1).tolist(), size]
+        for low, high in pairwise(edges):
+            widest = np.fmax.reduce(widths[low:high], initial=0)
+            margin = 1e-9 * (np.abs(left) + widest)  # for what is lost where large numbers are added
+            start = np.searchsorted(lefts[low:high], left - widest - margin, side="left")
+            length = np.searchsorted(lefts[low:high], right, side="left") - start
+            some = np.flatnonzero(length > 0)
+            spans.append((own.take(some), first + low + start.take(some), length.take(some)))
+    owner, begin, count = (np.concatenate(column) for column in zip(*spans, strict=True))
+    return order, owner, begin, count
 
 
 def _spans(sorted_cells: NDArray[np.int64], cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -13,7 +13,7 @@ import orjson
 from detkit.errors import OutputError, UsageError
 from detkit.files import reason
 from detkit.locks import lock_now
-from detkit.runs.record import Record, record_key
+from detkit.runs.record import Record, is_whole, record_key
 from detkit.runs.sources import Item
 
 _VERSION = 2
@@ -165,6 +165,8 @@ class Journal:
                 header = orjson.loads(file.readline())
             except orjson.JSONDecodeError:
                 return  # killed before the first line was complete
+            if not isinstance(header, dict):
+                return
             if header != self._settings:
                 changed = [
                     f"{key} was {header.get(key)!r} and is {self._settings.get(key)!r}"
@@ -179,10 +181,7 @@ class Journal:
             self._end = place = file.tell()
             broken: set[str] = set()  # videos from whose first error on everything is read again
             for line in file:
-                try:
-                    record = orjson.loads(line) if line.endswith(b"\n") else None
-                except orjson.JSONDecodeError:
-                    record = None
+                record = _whole_record(line)
                 if record is None:
                     break
                 if "error" in record:
@@ -193,3 +192,15 @@ class Journal:
                         self._complete.add(record["file"])
                 place += len(line)
                 self._end = place
+
+
+def _whole_record(line: bytes) -> Record | None:
+    """The record in a line of a journal; None where the line is cut off or damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record: Any = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    whole = is_whole(record) and isinstance(record.get("last"), bool) and "source" in record
+    return record if whole else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import IO, Any
 
 from detkit.errors import InputError
@@ -27,10 +28,11 @@ class Merged:
 
     def __init__(self, parts: Mapping[int, Place], of: int) -> None:
         """`parts` by their numbers, of which there are `of`."""
-        missing = [number for number in range(1, of + 1) if number not in parts]
-        if missing:
-            named = ", ".join(map(str, missing[:_MISSING_NAMED])) + (" ..." if len(missing) > _MISSING_NAMED else "")
-            count = f"{len(missing)} of {of} parts are" if len(missing) > 1 else "a part is"
+        absent = of - sum(1 <= number <= of for number in parts)
+        if absent:
+            missing = list(islice((number for number in range(1, of + 1) if number not in parts), _MISSING_NAMED))
+            named = ", ".join(map(str, missing)) + (" ..." if absent > _MISSING_NAMED else "")
+            count = f"{absent} of {of} parts are" if absent > 1 else "a part is"
             raise InputError(f"{count} missing: {named}; run with --part {missing[0]}/{of}")
         self._parts, self.of = parts, of
         self._header = _header(parts[1])

@@ -28,7 +28,7 @@ from detkit.files import opened, read_file, remove, tail_of, write_atomically, w
 from detkit.remote import Place, RemotePath
 from detkit.runs.long_lists import Listing, line_parts
 from detkit.runs.names import Names
-from detkit.runs.record import Record, jsonl_line
+from detkit.runs.record import Record, is_whole, jsonl_line
 from detkit.runs.summary import Summary
 from detkit.runs.writers import has_numbered_stems
 from detkit.stores import keys_under
@@ -133,7 +133,10 @@ class PartsFolder:
         """The plan, where one is there."""
         try:
             content = orjson.loads(read_file(self._plan))
-            return Plan(content["settings"], WholeList(**content["whole"]), content["parts"])
+            plan = Plan(content["settings"], WholeList(**content["whole"]), content["parts"])
+            if not isinstance(plan.settings, dict) or {type(plan.parts), type(plan.whole.items)} != {int}:
+                raise TypeError("other values")
+            return plan
         except InputError:
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -221,14 +224,27 @@ def read_part(path: Place) -> Iterator[dict[str, Any]]:
     with opened(path) as file:
         try:
             header = orjson.loads(file.readline())
-            if not isinstance(header, dict) or not {"settings", "list", "classes", "part", "of"} <= header.keys():
+            if not _is_header(header):
                 raise InputError(f"{path} is no part of a run")
             yield header
-            for line in file:
+            for number, line in enumerate(file, 2):
                 record = orjson.loads(line)
                 if "summary" in record:
                     return
+                if not is_whole(record):
+                    raise InputError(f"{path}, line {number}: is no record of a run: damaged")
                 yield record
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (orjson.JSONDecodeError, TypeError) as error:
             raise InputError(f"{path} is no part of a run, or damaged") from error
     raise InputError(f"{path} is not whole: its summary is missing")
+
+
+def _is_header(header: Any) -> bool:
+    if not isinstance(header, dict) or not isinstance(header.get("settings"), dict):
+        return False
+    whole, classes = header.get("list"), header.get("classes")
+    if not isinstance(whole, dict) or type(whole.get("items")) is not int or "numbered" not in whole:
+        return False
+    if not isinstance(classes, dict) or not all(isinstance(classes.get(key), list) for key in ("names", "wanted")):
+        return False
+    return all(type(header.get(key)) is int for key in ("part", "of"))

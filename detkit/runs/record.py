@@ -37,3 +37,27 @@ def one_line(record: Record) -> str:
     often = sorted(counts.items(), key=lambda entry: -entry[1])
     found = ", ".join(f"{count} {name}" for name, count in often) or "nothing"
     return f"{record['file']}{time}  {record['width']}x{record['height']}  {found}"
+
+
+def is_whole(record: Any) -> bool:
+    """Whether what a line of JSON holds is a record, or was one before its file was damaged."""
+    if not isinstance(record, dict) or not isinstance(record.get("file"), str):
+        return False
+    if "frame" in record and type(record["frame"]) is not int:
+        return False
+    if "error" in record:
+        return isinstance(record["error"], str)
+    if "detections" not in record:
+        return "boxes" in record or "classes" in record  # of proposals, of a map
+    if not all(type(record.get(side)) is int for side in ("width", "height")):
+        return False
+    return isinstance(record["detections"], list) and all(map(_is_detection, record["detections"]))
+
+
+def _is_detection(found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("class"), str) or type(found.get("class_id")) is not int:
+        return False
+    box = found.get("box")
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, float | int) for side in box):
+        return False
+    return isinstance(found.get("score"), float | int)

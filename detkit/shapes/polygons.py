@@ -34,7 +34,7 @@ class Polygons:
         rings = [ring for own in objects for ring in own]
         try:
             flat = _flattened(rings)
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, LookupError) as error:
             raise InputError("a polygon must be lists of numbers, x1, y1, x2, y2 ...") from error
         points, lengths = flat
         if (lengths % 2).any():

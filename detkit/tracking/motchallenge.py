@@ -40,6 +40,8 @@ CLASS_NAMES = {
     13: "crowd",
 }
 
+_MOST = 2**53  # of frames and ids: as far as doubles count
+
 Path = str | os.PathLike[str]
 Floats = NDArray[np.float64]
 
@@ -162,7 +164,9 @@ def _read_rows(path: Path, least: int) -> Floats:
         rows = _rows_one_by_one(path, content, least)
     if not len(rows):
         return np.zeros((0, max(least, SCORE + 1)))
-    bad = ~np.isfinite(rows[:, :least]).all(axis=1) | (rows[:, FRAME] < 1) | (rows[:, FRAME] % 1 != 0)
+    with np.errstate(invalid="ignore"):
+        bad = ~np.isfinite(rows[:, :least]).all(axis=1) | (rows[:, FRAME] < 1) | (rows[:, FRAME] % 1 != 0)
+    bad |= (np.abs(rows[:, [FRAME, ID]]) > _MOST).any(axis=1)
     bad |= (rows[:, WIDTH : HEIGHT + 1] < 0).any(axis=1)
     if bad.any():
         row = int(np.argmax(bad))
@@ -171,10 +175,12 @@ def _read_rows(path: Path, least: int) -> Floats:
 
 
 def _complaint(row: Floats) -> str:
-    if row[FRAME] < 1 or row[FRAME] % 1:
+    if row[FRAME] < 1 or row[FRAME] > _MOST or row[FRAME] % 1:
         return f"frame {row[FRAME]:g}: frames are whole numbers from 1"
     if row[WIDTH] < 0 or row[HEIGHT] < 0:
         return f"a box of {row[WIDTH]:g} x {row[HEIGHT]:g} pixels"
+    if np.isfinite(row[ID]) and abs(row[ID]) > _MOST:
+        return f"track {row[ID]:g}: ids are whole numbers from 1"
     return "a number that is not finite"
 
 

@@ -73,9 +73,10 @@ def read_track_lines(path: Path) -> TrackTable:
             frame = record.get("frame")
             files.update([record["file"]] if frame is not None else ())
             for found in record.get("detections", ()):
-                rows.append((number if frame is None else frame + 1, found["track"], found["score"]))
-                boxes.append(found["box"])
-        except (ValueError, KeyError, TypeError, AttributeError):
+                rows.append((number if frame is None else frame + 1, int(found["track"]), float(found["score"])))
+                x1, y1, x2, y2 = map(float, found["box"])
+                boxes.append((x1, y1, x2, y2))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise InputError(f"{path}, line {number}: not a record of `detkit track`, with a track a box") from None
     if len(files) > 1:
         raise InputError(f"{path}: holds {len(files)} videos; give a file for each")

@@ -109,13 +109,11 @@ def _read_image(builder: Builder, document: dict[str, Any], file: str, wanted: s
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"]:
             builder.problems.add("shapes without a label, left out", where)
             continue
-        kind = shape.get("shape_type") or "polygon"
+        kind = str(shape.get("shape_type") or "polygon")
         if kind not in _BOUNDED:
-            builder.problems.add(
-                "shapes that bound no area (points, lines), left out", f"{where}: {shorten(str(kind))}"
-            )
+            builder.problems.add("shapes that bound no area (points, lines), left out", f"{where}: {shorten(kind)}")
             continue
-        corners = _bounds(str(kind), shape.get("points"))
+        corners = _bounds(kind, shape.get("points"))
         if corners is None:
             builder.problems.add("shapes whose points are not finite numbers, left out", where)
             continue

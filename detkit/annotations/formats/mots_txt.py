@@ -21,7 +21,7 @@ from detkit.shapes.masks import Masks
 
 CLASSES = {1: "car", 2: "pedestrian", 10: DONT_CARE}
 _NUMBERS = {"car": 1, "pedestrian": 2, "person": 2, DONT_CARE: 10}
-_LINE = re.compile(r"(\d+) (\d+) (\d+) (\d+) (\d+) ([0-o]+)\s*")
+_LINE = re.compile(r"(\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18}) ([0-o]+)\s*")
 
 
 def is_line(line: str) -> bool:

@@ -20,7 +20,7 @@ from detkit.annotations.building import Builder, Contents, in_class_order
 from detkit.annotations.by_picture import pictures_of
 from detkit.annotations.columns import finite_numbers
 from detkit.annotations.format import Format, Request
-from detkit.annotations.text_files import json_bytes, parse_json
+from detkit.annotations.text_files import json_bytes, parse_json, readable_csv
 from detkit.dataset import GroundTruth
 from detkit.errors import InputError
 from detkit.picture_names import plain_path, without_ending
@@ -55,12 +55,17 @@ def _entries(request: Request) -> Iterator[tuple[str, list[Any]]]:
             request.problems.add("entries without a filename, left out", key)
             continue
         regions = entry.get("regions", [])
-        yield entry["filename"], list(regions.values()) if isinstance(regions, dict) else list(regions)
+        if not isinstance(regions, dict | list):
+            request.problems.add("regions that are no list, left out", key)
+            regions = []
+        yield entry["filename"], list(regions.values()) if isinstance(regions, dict) else regions
 
 
 def _csv_entries(request: Request) -> Iterator[tuple[str, list[Any]]]:
-    rows = csv.DictReader(io.StringIO(request.data.decode("utf-8", "replace"), newline=""))
-    if not {"filename", "region_shape_attributes"} <= set(rows.fieldnames or ()):
+    with readable_csv(request.path):
+        table = csv.DictReader(io.StringIO(request.data.decode("utf-8", "replace"), newline=""))
+        names, rows = table.fieldnames or (), list(table)
+    if not {"filename", "region_shape_attributes"} <= set(names):
         raise InputError(f"{request.path}: is neither VIA's JSON nor its CSV, which has region_shape_attributes")
     for number, row in enumerate(rows, 2):
         try:

@@ -362,7 +362,7 @@ def _from_file_storage(path: str | os.PathLike[str]) -> tuple[Floats, HogParamet
         if node.isMap() and not node.getNode("SVMDetector").empty():
             return _node_numbers(node.getNode("SVMDetector")), _hog_parameters(node)
         return _node_numbers(node), None
-    except (cv2.error, SystemError, ValueError) as error:
+    except (cv2.error, SystemError, ValueError, OverflowError) as error:
         raise ModelError(f"{path}: is not an OpenCV file with SVM coefficients") from error
 
 

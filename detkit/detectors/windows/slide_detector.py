@@ -122,6 +122,8 @@ class Classifier:
         plain = [np.full_like(noise, value) for value in (0, 128, 255)]
         try:
             return np.concatenate([self._rows(self.tensor(image)[None]) for image in (noise, *plain)])
+        except MemoryError as error:
+            raise ModelError(f"{self.network.path}: a batch for its input needs more memory than there is") from error
         except ModelError as error:
             if self.window is None and "no classifier" not in str(error):
                 raise _size_is_open(self.network.path) from error

@@ -68,8 +68,11 @@ class Trials:
 
     def _run(self, size: Size) -> list[NDArray[Any]]:
         width, height = size
-        ramp = np.linspace(0, 160, width)[None, :, None] + np.random.default_rng(0).integers(0, 96, (height, 1, 3))
-        return self._outputs(ramp.astype(np.uint8))
+        try:
+            ramp = np.linspace(0, 160, width)[None, :, None] + np.random.default_rng(0).integers(0, 96, (height, 1, 3))
+            return self._outputs(ramp.astype(np.uint8))
+        except MemoryError as error:
+            raise ModelError(f"{self.network.path}: a batch for its input needs more memory than there is") from error
 
     def _outputs(self, canvas: Image) -> list[NDArray[Any]]:
         size = (canvas.shape[1], canvas.shape[0])
