@@ -83,6 +83,16 @@ def read_file(path: str | os.PathLike[str], error: type[DetkitError] = InputErro
         return file.read()
 
 
+def is_file(path: str | os.PathLike[str], error: type[DetkitError] = InputError) -> bool:
+    """Whether an ordinary file is there; `error` where the folder does not let this be seen."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError as failure:
+        raise error(f"{os.fspath(path)}: cannot be read: {reason(failure)}") from failure
+    except (OSError, ValueError):
+        return False
+
+
 def is_device(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is there and can only be written into, not replaced: a device, a pipe, a socket."""
     try:

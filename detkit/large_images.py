@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from pathlib import Path
 
 from detkit.errors import InputError
@@ -61,7 +62,10 @@ class LargeImage:
         return self._last[1], 0, wanted[0] * high
 
     def _decoded(self, rect: tuple[int, int, int, int]) -> tuple[Image, int, int]:
-        content, left, top = part_of(self._content, self._blocks, rect)
+        try:
+            content, left, top = part_of(self._content, self._blocks, rect)
+        except (struct.error, ValueError, LookupError, ArithmeticError) as error:
+            raise InputError("cannot be decoded: truncated or damaged") from error
         return decode_image(content), left, top
 
 
@@ -82,5 +86,8 @@ def open_image(path: str | os.PathLike[str]) -> Image | LargeImage:
     header = read_header(content)
     if header is None or header.kind != TIFF or header.strange or header.width * header.height < _LARGE:
         return read_image(path)
-    blocks = blocks_of(content)
+    try:
+        blocks = blocks_of(content)
+    except (struct.error, ValueError, LookupError, ArithmeticError):
+        blocks = None
     return read_image(path) if blocks is None else LargeImage(Path(path), content, blocks, header.orientation)

@@ -110,7 +110,7 @@ def _read(
     request = replace(_request(path, names, images), part=part, shapes=shapes)
     problems, sizes = request.problems, request.sizes
     with paused_gc():
-        with _enough_memory(path):
+        with _readable(path):
             contents = form.read(request)
         assert isinstance(contents, Contents)  # Predictions are read for a target only
         ground_truth = contents.ground_truth
@@ -161,7 +161,7 @@ def read_predictions(
     request = replace(_request(path, names, images), target=ground_truth, match=match, shapes=shapes)
     problems = request.problems
     with paused_gc():
-        with _enough_memory(path):
+        with _readable(path):
             found = form.read(request)
         if isinstance(found, Contents):
             _need_boxes(path, found, problems)
@@ -175,9 +175,11 @@ def read_predictions(
 
 
 @contextmanager
-def _enough_memory(path: Path) -> Iterator[None]:
+def _readable(path: Path) -> Iterator[None]:
     try:
         yield
+    except OSError as error:  # a file or folder inside that may not be looked at
+        raise InputError(f"{error.filename or path}: cannot be read: {reason(error)}") from error
     except MemoryError as error:
         raise InputError(f"{path}: needs more memory than there is; are the sizes in it right?") from error
 
@@ -191,7 +193,8 @@ def _split(path: PathLike) -> tuple[Path, str]:
 
 def _format(path: Path, format: str | None) -> Format:
     if format is None:
-        return find_format(recognise(path))
+        with _readable(path):
+            return find_format(recognise(path))
     form = find_format(format)
     try:
         path.stat()

@@ -74,7 +74,7 @@ class Entry:
 
     @property
     def present(self) -> bool:
-        return self.path.is_file()
+        return os.path.isfile(self.path)
 
 
 @lru_cache(maxsize=1)
@@ -141,11 +141,11 @@ def resolve(model: str | os.PathLike[str] | None, command: str | None = None) ->
             raise ModelError(f"detkit {command} has no bundled network: name one with --model, an .onnx file{pulled}")
     else:
         path = Path(model)
-        if path.is_file() or path.suffix == ".onnx" or (len(path.parts) > 1 and not path.is_dir()):
+        if os.path.isfile(path) or path.suffix == ".onnx" or (len(path.parts) > 1 and not os.path.isdir(path)):
             if path.suffix == ".npz" and command not in (None, "rcnn"):
                 raise ModelError(f"{path}: is no network: detkit rcnn --model or detkit hog-detect --model reads it")
             return path
-        if path.is_dir() and str(model) not in registry():
+        if os.path.isdir(path) and str(model) not in registry():
             raise ModelError(f"{path}: is a folder; name the model's file in it")
         entry = named(str(model))
         if not _runs(command, entry.head):

@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from detkit.errors import DeviceError, ModelError
+from detkit.files import is_file
 from detkit.graphs.interruption import stopped_by_interrupt
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.stored import refuse_data_outside
@@ -83,7 +84,7 @@ class Network:
     ) -> None:
         device = runtime.device
         self.path = Path(path)
-        if not self.path.is_file():
+        if not is_file(self.path, ModelError):
             raise ModelError(f"{path}: no such model file")
         refuse_data_outside(self.path)
         self.threads = runtime.cores

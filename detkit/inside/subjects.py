@@ -19,6 +19,7 @@ from detkit.detections import Detections
 from detkit.detectors.base import Detector
 from detkit.detectors.selection import Selection
 from detkit.errors import ModelError, UsageError
+from detkit.files import is_file
 from detkit.graphs.classifier_input import PictureInput
 from detkit.graphs.editing import load_whole, part_of
 from detkit.graphs.letterbox import Placement
@@ -325,7 +326,7 @@ def open_subject(model: str | os.PathLike[str] | None, runtime: Runtime = Runtim
     path = resolve(None, "yolo") if model is None else resolve(model)
     if path.suffix.lower() == ".npz":
         return _whole_detector(path, runtime, conf)
-    if not path.is_file():
+    if not is_file(path, ModelError):
         raise ModelError(f"{path}: no such model file")
     if metadata_of(path).get("head") in RUN_IN_PARTS:
         return _whole_detector(path, runtime, conf)

@@ -356,6 +356,8 @@ def _numbers(path: str | os.PathLike[str]) -> Floats:
 def _from_file_storage(path: str | os.PathLike[str]) -> tuple[Floats, HogParameters | None]:
     """Coefficients of the first node of an OpenCV file, and the descriptor's parameters where it holds them."""
     text = read_file(path, ModelError).decode("utf-8", errors="replace")
+    if max(map(text.count, ("[", "{", "<", "- "))) > 1000:  # nested deeply, they end the process
+        raise ModelError(f"{path}: is not an OpenCV file with SVM coefficients")
     try:
         storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         node = storage.getFirstTopLevelNode()
