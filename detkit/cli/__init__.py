@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
     @property
     def module(self) -> str:
-        return {"eval": "evaluate"}.get(self.name, self.name.replace("-", "_"))
+        return {"eval": "evaluate", "anchors": "box_anchors"}.get(self.name, self.name.replace("-", "_"))
 
     def load(self) -> Any:
         """The command itself."""
@@ -77,6 +77,7 @@ COMMANDS = (
     Row("train", _MAKE, "detectors and motion models from your annotations"),
     Row("models", _MAKE, "models by name: list, info, pull, path"),
     Row("convert", _MAKE, "annotations from one format to another"),
+    Row("anchors", _MAKE, "anchors that suit your boxes, by YOLO v2's k-means"),
     Row("schema", _MAKE, "the JSON schemas of results and of figures"),
 )
 
