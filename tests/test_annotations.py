@@ -213,10 +213,10 @@ def test_top_level_keys() -> None:
     text = b'{"a": {"b": [1, {"c": 2}]}, "d\\"e": "f", "g": ["h", "i"], "j": "k" , "l'
     assert list(top_level_keys(text)) == ["a", 'd"e', "g", "j"]
     assert list(top_level_keys(b'{"a": 1}, {"b": 2}')) == ["a"]
-    began = time.perf_counter()
+    began = time.process_time()
     assert list(top_level_keys(b'{"a": 1, "' + b'\\"' * 32000 + b"a")) == ["a"]
     assert list(top_level_keys(b'{"a": 1, "' + b"a" * 64000)) == ["a"]
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("format", ["voc", "yolo", "labelme", "kitti"])
@@ -273,10 +273,10 @@ def test_one_line_of_200_megabytes(
             file.write(block)
     MEMORY.write_text("5")
     before = peak_megabytes()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InputError) as error:
         read_ground_truth(path, format=format)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assert peak_megabytes() - before < times * size + 20
     assert seconds < 10
     assert "\n" not in str(error.value)

@@ -117,7 +117,7 @@ def test_nan_of_pythons_json_is_read_and_left_out(save: Any, caplog: pytest.LogC
 def test_a_hundred_thousand_classes(save: Any, tmp_path: Path) -> None:
     """Nothing is looked up in a list of classes: 100,000 of them in seconds, not hours."""
     count = 100_000
-    start = time.perf_counter()
+    start = time.process_time()
     categories = [{"id": k, "name": f"class {k:06}"} for k in reversed(range(count))]
     ground_truth = read_ground_truth(save(document(categories=categories)))
     assert len(ground_truth.categories) == count
@@ -125,7 +125,7 @@ def test_a_hundred_thousand_classes(save: Any, tmp_path: Path) -> None:
     for category in categories:
         builder.category(str(category["name"]))
     assert in_class_order(builder.finish()).ground_truth.categories.names == ground_truth.categories.names[::-1]
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
 
 
 def test_references_to_nothing_are_left_out_and_counted(save: Any, caplog: pytest.LogCaptureFixture) -> None:

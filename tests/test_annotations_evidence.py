@@ -338,8 +338,8 @@ def test_evidence_is_cheap() -> None:
     images = Images(tuple(range(50_000)), ("",) * 50_000, np.full(50_000, 200), np.full(50_000, 200))
     truth = GroundTruth(images, Categories(("a",), (1,)), index, np.zeros_like(index), boxes, boxes[:, 0],
                         flags, flags, flags, flags, flags)  # fmt: skip
-    start = time.perf_counter()
+    start = time.process_time()
     rows = sample(len(boxes), boxes[:, 0])
     fit = located(truth, index[rows], boxes[rows])
     assert fit.share == 1
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
