@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,12 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from detkit.cli import app
+from detkit.detectors.yolo.yolo_detector import Yolo
 from detkit.errors import ModelError
+from detkit.files import sha256
 from detkit.graphs.quantization import Quantizer
+from detkit.graphs.registry import resolve
 from detkit.graphs.runtime import Runtime
 from detkit.graphs.session import Network
 
@@ -76,3 +81,28 @@ def test_a_network_without_inner_convolutions_is_refused(make_graph):
     path = make_graph({"out": np.zeros((1, 4), np.float32)})
     with pytest.raises(ModelError, match="no convolutions"):
         Quantizer(path, [])
+
+
+def test_the_command_says_what_eight_bits_cost_and_where_they_are_from(coco128, tmp_path, capfd):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in sorted((coco128 / "images").glob("*.jpg"))[:3]:
+        shutil.copy(path, folder)
+    out = tmp_path / "small.onnx"
+    arguments = ["quantize", "yolo-lite0", "--images", str(folder), "--calibrate", "2", "--loss", "0.5", "-o", str(out)]
+    with pytest.raises(SystemExit) as stop:
+        app(arguments)
+    shown, _ = capfd.readouterr()
+    assert not stop.value.code
+    assert "agreement with the float network" in shown
+    assert "8 bits" in shown
+    network = Network(out)
+    assert network.metadata["quantised_from_sha256"] == sha256(resolve("yolo-lite0"))
+    assert network.metadata["names"] == Network(resolve("yolo-lite0")).metadata["names"]
+    assert out.stat().st_size < 0.9 * resolve("yolo-lite0").stat().st_size
+    assert len(Yolo(out)(sorted(folder.glob("*.jpg"))[1])) >= 1
+
+    with pytest.raises(SystemExit) as stop:
+        app([*arguments[:-1], str(folder / "no.jpg")])
+    assert stop.value.code == 2
+    assert "written as .onnx" in capfd.readouterr().err
