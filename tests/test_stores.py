@@ -149,7 +149,7 @@ class Task:
         return [float(image.mean()) for image in prepared]
 
     def record(self, result):
-        return {"mean": result.found}
+        return {"boxes": [], "mean": result.found}
 
 
 @pytest.mark.parametrize("status", [403, 500, 503])

@@ -65,17 +65,19 @@ def flag_column(values: Sequence[Any]) -> NDArray[np.bool_]:
 
 
 def whole_number(value: object) -> int | None:
-    """`value` as an int where it is one: 3, 3.0, "3" or "3.0"; else None, and so beyond the numbers of 64 bits."""
+    """`value` as an int of 64 bits where it is one: 3, 3.0, "3" or "3.0"; else None."""
+    number = whole_id(value)
+    return number if number is not None and -(2**63) <= number < 2**63 else None
+
+
+def whole_id(value: object) -> int | None:
+    """The same with whole numbers of any length, as ids may have."""
     if isinstance(value, int):
-        return _held(int(value))
+        return int(value)
     if isinstance(value, str):
         try:
-            return _held(int(value))
+            return int(value)
         except ValueError:
             pass
     number = finite_numbers([value], 1)
-    return _held(int(number[0])) if number and number[0].is_integer() else None
-
-
-def _held(number: int) -> int | None:
-    return number if -(2**63) <= number < 2**63 else None
+    return int(number[0]) if number and number[0].is_integer() else None

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from detkit.annotations.building import BoxColumns, Contents, corners_in_order, from_columns, images_table
-from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
+from detkit.annotations.columns import box_column, flag_column, number_column, whole_id, whole_number
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.number_text import number_text
 from detkit.annotations.problems import Problems, quoted, shorten
@@ -163,7 +163,7 @@ def _images(
 
 
 def _id(text: str | None) -> int | str | None:
-    number = whole_number(text)
+    number = whole_id(text)
     return (text or "").strip() or None if number is None else number
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 
 from detkit.annotations.building import BoxColumns, Contents, corners_in_order, from_columns, images_table
-from detkit.annotations.columns import box_column, flag_column, number_column, whole_number
+from detkit.annotations.columns import box_column, flag_column, number_column, whole_id, whole_number
 from detkit.annotations.format import FLAGS, Format, Request
 from detkit.annotations.problems import Problems, quoted, shorten
 from detkit.annotations.shape_reading import shapes_of
@@ -171,7 +171,7 @@ def _names(names: list[Any], ids: list[Any], request: Request) -> list[str]:
     complete: list[str] = []
     for name, id in zip(names, ids, strict=True):
         if not isinstance(name, str):
-            number = whole_number(id)
+            number = whole_id(id)
             if name is not None:
                 name = str(name)
             elif number is None:
