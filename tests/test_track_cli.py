@@ -349,7 +349,8 @@ def test_the_journal_reads_again_from_a_frame_that_failed(tmp_path):
     assert not journal.done(item)
     for frame in (0, 2, 4, 6):
         record = {"file": "a.avi", "frame": frame}
-        journal.add(record | ({"error": "x"} if frame == 4 else {"width": 9, "height": 9, "detections": []}), frame == 6)
+        found = {"error": "x"} if frame == 4 else {"width": 9, "height": 9, "detections": []}
+        journal.add(record | found, frame == 6)
     assert journal.frames_done(item) == 7
     assert [record["frame"] for record in journal.records([item])] == [0, 2, 4, 6]
     journal.close()
