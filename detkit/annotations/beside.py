@@ -1,14 +1,15 @@
-"""What readers find beside the boxes of single objects, and the columns of `Shapes` from it."""
+"""What lies beside the boxes of single objects: columns of `Shapes` from it, and what formats of masks lose."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detkit.annotations.problems import Problems
+from detkit.annotations.problems import Problems, boxes_text, quoted
+from detkit.dataset import GroundTruth
 from detkit.shapes.masks import Masks
 from detkit.shapes.polygons import Polygons
 from detkit.shapes.shape_columns import ALL_SHAPES, Shapes
@@ -114,3 +115,23 @@ def upright_corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     x, y, width, height = boxes.T
     xs, ys = np.stack((x, x + width, x + width, x), axis=1), np.stack((y, y, y + height, y + height), axis=1)
     return np.stack((xs, ys), axis=2)
+
+
+def mask_losses(
+    ground_truth: GroundTruth, known: Container[str], title: str, classes: str
+) -> tuple[list[str], NDArray[np.bool_]]:
+    """What a format loses that has masks of certain classes only, and bool (N,): which boxes it holds.
+
+    known     the names of its classes
+    classes   what these are, for the sentence: "ten classes of objects"
+    """
+    names = ground_truth.categories.names
+    own = np.array([name in known for name in names], bool)[ground_truth.class_index]
+    there = ground_truth.shapes.has("masks", len(ground_truth)) | ground_truth.shapes.has("polygons", len(ground_truth))
+    said = []
+    if not own.all():
+        others = [names[k] for k in np.unique(ground_truth.class_index[~own])]
+        said.append(f"{title} has {classes}: {boxes_text(int((~own).sum()))} of {quoted(others)} lost.")
+    if (own & ~there).any():
+        said.append(f"{title} has masks only: {boxes_text(int((own & ~there).sum()))} without one lost.")
+    return said, own & there

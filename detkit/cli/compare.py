@@ -92,7 +92,7 @@ def compare(
     """Run several detectors over the same pictures: boxes, times, proposals and heat maps side by side on one page."""
     import cv2
 
-    from detkit.cli.console import say, start_logging
+    from detkit.cli.console import Problems, say, start_logging
     from detkit.cli.run_report import check_page
     from detkit.graphs.runtime import Runtime
     from detkit.images import set_max_pixels
@@ -100,11 +100,11 @@ def compare(
 
     start_logging(quiet=quiet, verbose=verbose)
     contenders = _contenders(models)
-    problems: list[tuple[str, str]] = []
-    items = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
+    problems = Problems()
+    items = find_items(sources, problems.add, sys.stdin)
     lists = [source[1:] for source in sources if source[:1] == "@"]
     check_page(out, "--out", [*(item.path for item in items), gt, *(models or ()), *lists])
-    for name, why in problems:
+    for name, why in problems.told:
         say(f"{name}: {why}")
     if not items:
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
@@ -126,7 +126,7 @@ def compare(
     _print(rows)
     if not quiet:
         say(f"page: {out}")
-    if problems or any(run.failures for run in runs):
+    if problems.told or any(run.failures for run in runs):
         raise typer.Exit(int(ExitStatus.SOME_INPUTS_FAILED))
 
 

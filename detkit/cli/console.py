@@ -124,6 +124,16 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+class Problems:
+    """Sources that could not be used, and why: known before there is a run to count them."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def add(self, name: str, why: str) -> None:
+        self.told.append((name, why))
+
+
 class RunProgress:
     """The `runs.run.Listener` of the commands: failures in a line each, progress, and what an interrupt leaves."""
 

@@ -13,7 +13,7 @@ import cv2
 import typer
 
 from detkit.cli.at_scale import Scale, run_at_scale
-from detkit.cli.console import RunProgress, counted, counts_of, say, show, start_logging
+from detkit.cli.console import Problems, RunProgress, counted, counts_of, say, show, start_logging
 from detkit.cli.live_sources import LiveOptions, Sources, all_sources
 from detkit.cli.options import DetectionOptions
 from detkit.cli.run_report import facts_of_run, report_of_run
@@ -100,7 +100,7 @@ class Detecting:
 
         items   the pictures and their names, in place of the sources
         """
-        options, problems = self.options, _Problems()
+        options, problems = self.options, Problems()
         detector, task, output = self._started()
         told = LiveOptions(options.latest, options.reconnect)
         sources = (
@@ -131,7 +131,7 @@ class Detecting:
 
     def in_parts(self, scale: Scale) -> Done:
         """A plan, a part of it, or all parts by an engine."""
-        options, problems = self.options, _Problems()
+        options, problems = self.options, Problems()
         if options.latest is not None or options.reconnect is not None:
             raise UsageError(f"--latest and --reconnect are for streams, and {scale.option} makes parts of a list")
         if options.polygons:
@@ -187,16 +187,6 @@ class Detecting:
     def _settings(self, detector: Detector, output: Output) -> dict[str, Any]:
         fixed = {"command": self.command, "format": output.format, "model": detector.fingerprint}
         return {**fixed, **_settings(self.options), **self.own}
-
-
-class _Problems:
-    """Sources that could not be used, and why."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-
-    def add(self, name: str, why: str) -> None:
-        self.told.append((name, why))
 
 
 def _unchanged(record: Record) -> Record:

@@ -147,7 +147,7 @@ def proposals(
     """Propose boxes that may hold an object of any kind, best first, and say how well they cover real ones."""
     import cv2
 
-    from detkit.cli.console import RunProgress, start_logging
+    from detkit.cli.console import Problems, RunProgress, start_logging
     from detkit.cli.console import counted as plural
     from detkit.cli.detect import tell_painted
     from detkit.errors import DeviceError, UsageError
@@ -200,10 +200,10 @@ def proposals(
         objects = (lambda name: None) if cover is None else cover.objects
         return Proposing(propose, draw_best, objects, fingerprint), output
 
-    problems: list[tuple[str, str]] = []
+    problems = Problems()
 
     def listed() -> Listing:
-        return find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
+        return find_items(sources, problems.add, sys.stdin)
 
     def counted(record: dict[str, Any]) -> dict[str, Any]:
         if cover is not None and "error" not in record:
@@ -222,7 +222,7 @@ def proposals(
         job = Job(lambda: made(1), settings(here[0]), Reading(workers=threads, readers=readers))
         progress = RunProgress("pictures", shown=not quiet)
         summary = run_at_scale(scale, job, here, listed, progress, counted)
-        for name, why in problems:
+        for name, why in problems.told:
             summary.failures += 1
             progress.failed(name, why)
         painted = output.painted(summary)
@@ -232,7 +232,7 @@ def proposals(
         task, _ = made(1 if len(items) > 1 else cores)
         progress = RunProgress("pictures", shown=not quiet and len(items) > 1 and not short)
         run = Run(task, items, output, Reading(workers=cores if len(items) > 1 else 1, readers=readers), progress)
-        for name, why in problems:
+        for name, why in problems.told:
             run.fail(name, why)
         if path is not None:
             run.write(settings(task), counted)

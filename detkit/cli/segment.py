@@ -143,7 +143,7 @@ def segment(
     """Give every pixel a class with any semantic network: label maps, overlays, shares of area, regions."""
     import cv2
 
-    from detkit.cli.console import RunProgress, say, start_logging
+    from detkit.cli.console import Problems, RunProgress, say, start_logging
     from detkit.cli.detect import tell_painted
     from detkit.detectors.semantic.segmenter import Segmenter
     from detkit.detectors.semantic.semantic_reading import SegmentOptions
@@ -178,13 +178,13 @@ def segment(
     cv2.setNumThreads(1)
     if max_pixels is not None:
         set_max_pixels(max_pixels)
-    problems: list[tuple[str, str]] = []
-    items = find_items(sources, lambda name, why: problems.append((name, why)), sys.stdin)
+    problems = Problems()
+    items = find_items(sources, problems.add, sys.stdin)
     chosen = (SharesFormat.table if sys.stdout.isatty() else SharesFormat.jsonl) if format is None else format
     watching = where.path is None and chosen is SharesFormat.table and sys.stdout.isatty()
     progress = RunProgress("pictures", shown=not quiet and len(items) > 1 and not watching)
     run = Run(task, items, where, Reading(workers=workers), progress)
-    for name, why in problems:
+    for name, why in problems.told:
         run.fail(name, why)
     totals = Totals()
     tell = _teller(chosen, run, totals)

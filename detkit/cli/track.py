@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from detkit.cli.console import RunProgress, counted, progress, say, start_logging
+from detkit.cli.console import Problems, RunProgress, counted, progress, say, start_logging
 from detkit.cli.live_sources import LiveOptions, all_sources
 from detkit.cli.options import (
     DeviceOption,
@@ -433,8 +433,8 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     from detkit.runs.tasks import Detection
     from detkit.runs.tracked import TrackOutput
 
-    problems: list[tuple[str, str]] = []
-    found = all_sources(sources, wanted.live, lambda name, why: problems.append((name, why)), resume=wanted.resume)
+    problems = Problems()
+    found = all_sources(sources, wanted.live, problems.add, resume=wanted.resume)
     items, numbers = sampled(found.items, wanted.every)
     _check_one_video(wanted, items)
     if found.live and (wanted.pictures.draw or wanted.pictures.crops):
@@ -453,7 +453,7 @@ def _track_pictures(wanted: _Wanted, sources: Sequence[str], detecting: _Detecti
     reading = Reading(workers=detecting.workers, every=wanted.every, live=found.live)
     listener = RunProgress("videos and pictures", shown=not wanted.quiet and len(items) > 1)
     run = Run(Detection(detector), items, output, reading, listener)
-    for name, why in problems:
+    for name, why in problems.told:
         run.fail(name, why)
     with found.ended_by_signals():
         if wanted.out is None:

@@ -46,6 +46,8 @@ TrainDeviceOption = Annotated[
         help="cpu, cuda or cuda:N, which computes in mixed precision; auto is a card where there is one.",
     ),
 ]
+TrainResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
+ProcessesOption = Annotated[int | None, typer.Option(min=1, help="Default: the cores that this process may use.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Begin again where --out holds a training, whose files are then lost.")
 ]
@@ -164,3 +166,13 @@ def torch_needed() -> Iterator[None]:
 def default_minutes(minutes: float | None, epochs: float | None) -> float | None:
     """30, where the options name neither."""
     return 30.0 if minutes is None and epochs is None else minutes
+
+
+def check_length(size: int | None, minutes: float | None, epochs: float | None) -> None:
+    """UsageError for a size that the networks do not halve five times, and for two lengths at once."""
+    from detkit.errors import UsageError
+
+    if size is not None and size % 32:
+        raise UsageError(f"--size must be a multiple of 32, not {size}")
+    if minutes is not None and epochs is not None:
+        raise UsageError("give --minutes or --epochs, not both")

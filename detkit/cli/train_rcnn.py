@@ -20,6 +20,7 @@ from detkit.cli.train_data import (
     NamesOption,
     OverwriteOption,
     SeedOption,
+    check_length,
     counting,
     default_minutes,
     percent,
@@ -172,12 +173,9 @@ def train_rcnn(
     for name, number in (("--cost", cost), ("--ridge", ridge)):
         if number is not None and not math.isfinite(number):
             raise UsageError(f"{name} must be a number, not {number}")
-    if size is not None and size % 32:
-        raise UsageError(f"--size must be a multiple of 32, not {size}")
+    check_length(size, minutes, epochs)
     if variant is Variant.faster and proposals is None and max_proposals is not None:
         raise UsageError("--max-proposals is for --proposals: without them Faster R-CNN learns from its own")
-    if minutes is not None and epochs is not None:
-        raise UsageError("give --minutes or --epochs, not both")
     spare_training(out, resume=resume, overwrite=overwrite)
     from detkit.cores import available_cores
     from detkit.detectors.rcnn.region_features import CONTEXT, Features

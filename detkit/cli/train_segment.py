@@ -13,7 +13,10 @@ from detkit.cli.train_data import (
     ImagesOption,
     ListOption,
     OverwriteOption,
+    ProcessesOption,
     SeedOption,
+    TrainResumeOption,
+    check_length,
     counting,
     default_minutes,
     percent,
@@ -61,9 +64,9 @@ def train_segment(
             "--from", metavar="FILE", help="Start from the checkpoint.pt of another training, as far as it fits."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    resume: TrainResumeOption = False,
     overwrite: OverwriteOption = False,
-    processes: Annotated[int | None, typer.Option(min=1, help="Default: the cores that this process may use.")] = None,
+    processes: ProcessesOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -73,10 +76,7 @@ def train_segment(
     from detkit.errors import UsageError
 
     start_logging(quiet=quiet, verbose=verbose)
-    if size % 32:
-        raise UsageError(f"--size must be a multiple of 32, not {size}")
-    if minutes is not None and epochs is not None:
-        raise UsageError("give --minutes or --epochs, not both")
+    check_length(size, minutes, epochs)
     if width != 1 and network != "deconvnet":
         raise UsageError("--width is of --network deconvnet")
     spare_training(out, resume=resume, overwrite=overwrite)

@@ -16,8 +16,11 @@ from detkit.cli.train_data import (
     NamesOption,
     OverwriteOption,
     PatienceOption,
+    ProcessesOption,
     SeedOption,
     TrainDeviceOption,
+    TrainResumeOption,
+    check_length,
     counting,
     default_minutes,
     percent,
@@ -55,22 +58,18 @@ def train_yolo(
     ] = None,
     patience: PatienceOption = None,
     device: TrainDeviceOption = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    resume: TrainResumeOption = False,
     overwrite: OverwriteOption = False,
-    processes: Annotated[int | None, typer.Option(min=1, help="Default: the cores that this process may use.")] = None,
+    processes: ProcessesOption = None,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Train an anchor-free YOLO on an ImageNet backbone, and export it (needs the extra `train`: PyTorch)."""
     from detkit.cli.console import hint_on_interrupt, say, start_logging
-    from detkit.errors import UsageError
 
     start_logging(quiet=quiet, verbose=verbose)
-    if size % 32:
-        raise UsageError(f"--size must be a multiple of 32, not {size}")
-    if minutes is not None and epochs is not None:
-        raise UsageError("give --minutes or --epochs, not both")
+    check_length(size, minutes, epochs)
     spare_training(out, resume=resume, overwrite=overwrite)
     from detkit.cores import available_cores
     from detkit.detectors.yolo.yolo_detector import Yolo

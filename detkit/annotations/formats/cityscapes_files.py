@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.beside import Beside
+from detkit.annotations.beside import Beside, mask_losses
 from detkit.annotations.building import Builder, Contents
 from detkit.annotations.by_picture import Picture, pictures_of
 from detkit.annotations.columns import finite_numbers, whole_number
@@ -180,16 +180,8 @@ def _png(values: NDArray[Any]) -> bytes:
 
 def losses(ground_truth: GroundTruth) -> list[str]:
     """Boxes of other classes, those without a mask, and crowds that become one region."""
-    names = ground_truth.categories.names
-    own = np.array([name in OBJECTS for name in names], bool)[ground_truth.class_index]
-    there = ground_truth.shapes.has("masks", len(ground_truth)) | ground_truth.shapes.has("polygons", len(ground_truth))
-    said = []
-    if not own.all():
-        others = [names[k] for k in np.unique(ground_truth.class_index[~own])]
-        said.append(f"Cityscapes has ten classes of objects: {boxes_text(int((~own).sum()))} of {quoted(others)} lost.")
-    if (own & ~there).any():
-        said.append(f"Cityscapes has masks only: {boxes_text(int((own & ~there).sum()))} without one lost.")
-    crowds = np.stack((ground_truth.image_index, ground_truth.class_index), axis=1)[ground_truth.crowd & own & there]
+    said, held = mask_losses(ground_truth, OBJECTS, "Cityscapes", "ten classes of objects")
+    crowds = np.stack((ground_truth.image_index, ground_truth.class_index), axis=1)[ground_truth.crowd & held]
     merged = len(crowds) - len(np.unique(crowds, axis=0))
     if merged:
         said.append(f"Cityscapes has one group of a class in a picture: {boxes_text(merged)} merged with another.")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from detkit.annotations.beside import Beside
+from detkit.annotations.beside import Beside, mask_losses
 from detkit.annotations.building import Builder, Contents
 from detkit.annotations.format import Format, Request
-from detkit.annotations.problems import boxes_text, quoted, shorten
+from detkit.annotations.problems import quoted, shorten
 from detkit.annotations.text_files import lines_of, read_text
 from detkit.dataset import DONT_CARE, GroundTruth
 from detkit.errors import InputError, OutputError
@@ -92,15 +92,7 @@ def _track_ids(ground_truth: GroundTruth, kinds: np.ndarray) -> list[int]:
 
 def losses(ground_truth: GroundTruth) -> list[str]:
     """Boxes of other classes and without masks, and which of them are the same object."""
-    names = ground_truth.categories.names
-    own = np.array([name in _NUMBERS for name in names], bool)[ground_truth.class_index]
-    there = ground_truth.shapes.has("masks", len(ground_truth)) | ground_truth.shapes.has("polygons", len(ground_truth))
-    said = []
-    if not own.all():
-        others = [names[k] for k in np.unique(ground_truth.class_index[~own])]
-        said.append(f"MOTS has cars and pedestrians: {boxes_text(int((~own).sum()))} of {quoted(others)} lost.")
-    if (own & ~there).any():
-        said.append(f"MOTS has masks only: {boxes_text(int((own & ~there).sum()))} without one lost.")
+    said, _ = mask_losses(ground_truth, _NUMBERS, "MOTS", "cars and pedestrians")
     if ground_truth.source != "mots":
         said.append("MOTS has tracks: every box is written as an object of its own.")
     return said
